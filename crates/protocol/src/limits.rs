@@ -1,0 +1,71 @@
+//! Every bound on what comes from outside, in one place. All of them can be set in the
+//! configuration under `[limits]`; going over one gives an error that names it and its value.
+
+use serde::{Deserialize, Serialize};
+
+/// The bounds of one site. Sizes are bytes before compression, times are seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one resource.
+    pub resource_bytes: usize,
+    /// How deep JSON may nest.
+    pub json_depth: usize,
+    /// Records in one change.
+    pub change_records: usize,
+    /// Bytes of one line of a change stream; a change whose records pass it is sent in parts.
+    pub line_bytes: usize,
+    /// Bytes of lines in one answer of the change stream.
+    pub stream_bytes: usize,
+    /// Bytes of one body posted to `/sync` or `/fhir`, after inflation.
+    pub body_bytes: usize,
+    /// Entries in one page of a feed; fixed when the feed is created.
+    pub page_entries: u32,
+    /// Entries in one page of a FHIR search or history that did not ask for a number.
+    pub search_page: u32,
+    /// Most entries that a FHIR search or history page may ask for.
+    pub search_page_max: u32,
+    /// Seconds that a request may take.
+    pub request_seconds: u64,
+    /// Seconds that an empty answer may be held open.
+    pub poll_seconds: u64,
+    /// Times that a refused record is tried again before it parks.
+    pub attempts: u32,
+    /// First pause after a failure; doubles up to `backoff_max_seconds`.
+    pub backoff_seconds: u64,
+    /// Longest pause after a failure.
+    pub backoff_max_seconds: u64,
+    /// Clock offset between two sites from which status warns.
+    pub clock_offset_seconds: u64,
+    /// Days that an enrolment code is good for.
+    pub code_days: u32,
+    /// Patients in one cohort's explicit list.
+    pub cohort_patients: usize,
+    /// Requests that a site answers at the same time; more get 503 with `Retry-After`.
+    pub requests_at_once: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            resource_bytes: 2 << 20,
+            json_depth: 64,
+            change_records: 1_000,
+            line_bytes: 4 << 20,
+            stream_bytes: 8 << 20,
+            body_bytes: 8 << 20,
+            page_entries: 100,
+            search_page: 50,
+            search_page_max: 500,
+            request_seconds: 60,
+            poll_seconds: 55,
+            attempts: 5,
+            backoff_seconds: 5,
+            backoff_max_seconds: 900,
+            clock_offset_seconds: 300,
+            code_days: 7,
+            cohort_patients: 1_000_000,
+            requests_at_once: 256,
+        }
+    }
+}
