@@ -53,7 +53,8 @@ pub fn after_refusal(attempts: u32, limits: &Limits) -> DeliveryState {
 pub fn backoff_millis(failures: u32, limits: &Limits, jitter: u64) -> u64 {
     let first = limits.backoff_seconds.saturating_mul(1_000).max(1);
     let cap = limits.backoff_max_seconds.saturating_mul(1_000).max(first);
-    let doubled = first.saturating_mul(1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
+    let doubled =
+        first.saturating_mul(1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
     let ceiling = if failures > 32 { cap } else { doubled.min(cap) };
     // Half of the pause is certain: full jitter down to nothing would hammer a link that is down.
     ceiling / 2 + jitter % (ceiling / 2 + 1)

@@ -50,7 +50,9 @@ impl EntryKind {
     }
     /// The inverse of `as_str`.
     pub fn named(text: &str) -> Option<EntryKind> {
-        [EntryKind::Change, EntryKind::Join, EntryKind::Leave].into_iter().find(|k| k.as_str() == text)
+        [EntryKind::Change, EntryKind::Join, EntryKind::Leave]
+            .into_iter()
+            .find(|k| k.as_str() == text)
     }
 }
 

@@ -280,7 +280,8 @@ mod tests {
         for good in ["Patient/1", "Patient/a.b-C", "VisionPrescription/x", "Account/x"] {
             assert_eq!(good.parse::<RecordRef>().unwrap().to_string(), good);
         }
-        for bad in ["Patient", "Patient/", "Patient/a_b", "Pacient/1", "Patient/a/b", "Patient/a\0"] {
+        for bad in ["Patient", "Patient/", "Patient/a_b", "Pacient/1", "Patient/a/b", "Patient/a\0"]
+        {
             assert!(bad.parse::<RecordRef>().is_err(), "{bad}");
         }
         assert!(RecordRef::new(ResourceType::PATIENT, &"x".repeat(65)).is_err());

@@ -37,7 +37,11 @@ impl fmt::Display for Timestamp {
     /// `2026-11-23T08:15:30Z`, with three decimals only where there are milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stamp = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
-        if self.0.rem_euclid(1_000) == 0 { write!(f, "{stamp:.0}") } else { write!(f, "{stamp:.3}") }
+        if self.0.rem_euclid(1_000) == 0 {
+            write!(f, "{stamp:.0}")
+        } else {
+            write!(f, "{stamp:.3}")
+        }
     }
 }
 

@@ -1,1 +1,207 @@
-//! store
+//! The durable state of one Tributary site.
+//!
+//! [`Store`] is the seam: one method is one transaction is one step of the domain. SQL stands in
+//! this crate and nowhere else. [`sqlite`] is the backend; [`conformance`] is the suite that any
+//! other backend has to pass too.
+
+pub mod conformance;
+pub mod error;
+pub mod model;
+pub mod sqlite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::{CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
+
+pub use error::StoreError;
+pub use model::*;
+
+/// What every method gives.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The durable state of one site. Methods block; call them off the async threads. A method that
+/// writes returns after its transaction is durable.
+pub trait Store: Send + Sync + 'static {
+    // -- the site ---------------------------------------------------------------------------
+
+    /// Which site this is, its epoch and its newest sequence. Cheap.
+    fn site(&self) -> Result<SiteInfo>;
+    /// Counts for people: records, queues, parked, conflicts, children, link.
+    fn site_status(&self, now: Timestamp) -> Result<SiteStatus>;
+    /// Writes a consistent copy of the running store to `path`, which must not exist.
+    /// `progress` hears pages done and pages in all.
+    fn site_backup(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+    /// Reads the whole store for damage and for broken rules between tables (audit chain
+    /// included); gives one sentence a finding.
+    fn site_check(&self, progress: &mut dyn FnMut(&str)) -> Result<Vec<String>>;
+
+    // -- records ----------------------------------------------------------------------------
+
+    /// The current version of a record, or the one of `version` (a sequence). `None` where there
+    /// is none or `scope` may not see it. A deleted one is given, without body.
+    fn record_get(
+        &self,
+        record: &RecordRef,
+        version: Option<u64>,
+        scope: &Scope,
+    ) -> Result<Option<StoredVersion>>;
+    /// Current records that match.
+    fn record_search(&self, query: &SearchQuery, scope: &Scope) -> Result<SearchPage>;
+    /// Versions, newest first.
+    fn record_history(&self, query: &HistoryQuery, scope: &Scope) -> Result<HistoryPage>;
+    /// References and digests of the current records of a feed (deleted ones included), in the
+    /// order of their references, from after `after`, at most `limit`.
+    /// At a child, `DigestScope::Held` gives what this site holds of the parent's feed.
+    fn record_digests(
+        &self,
+        scope: &DigestScope,
+        after: Option<&RecordRef>,
+        limit: usize,
+    ) -> Result<Vec<(RecordRef, Digest)>>;
+
+    // -- changes ----------------------------------------------------------------------------
+
+    /// Records one change made here: whole or not at all. Writes that change nothing make no
+    /// version; a change of none makes no change.
+    fn change_record(&self, draft: &Draft, now: Timestamp) -> Result<Recorded>;
+    /// Applies lines from the parent or a child, each in a transaction of its own (all in one
+    /// commit), in order; gives one result a line.
+    fn change_apply(
+        &self,
+        source: &Source,
+        lines: &[Incoming],
+        now: Timestamp,
+    ) -> Result<Vec<Applied>>;
+    /// Lines parked by `change_apply` that are due: tries each again, in order by patient.
+    /// Gives how many went in. `all`: also those that are not due yet.
+    fn parked_retry(&self, now: Timestamp, jitter: u64, all: bool) -> Result<u64>;
+    /// Lines parked, oldest first.
+    fn parked_list(&self, limit: usize) -> Result<Vec<ParkedLine>>;
+
+    // -- feeds (publishing) -----------------------------------------------------------------
+
+    /// The feeds that `scope` may read.
+    fn feed_list(&self, scope: &Scope) -> Result<Vec<protocol::feed::FeedInfo>>;
+    /// A page of a feed, `None` for the recent one. `Ok(None)`: no such feed or page for `scope`.
+    fn feed_page(
+        &self,
+        feed: &str,
+        number: Option<u64>,
+        scope: &Scope,
+    ) -> Result<Option<protocol::feed::FeedPage>>;
+    /// The next lines of a stream: at most about `query.bytes` of bodies, from one snapshot.
+    /// `Ok(None)`: no such feed for `scope`.
+    fn feed_changes(&self, query: &FeedQuery, scope: &Scope) -> Result<Option<FeedSlice>>;
+    /// Whole current records by reference, as far as `feed` holds them for `scope`.
+    fn feed_fetch(
+        &self,
+        feed: &str,
+        records: &[RecordRef],
+        scope: &Scope,
+    ) -> Result<Option<Vec<StoredVersion>>>;
+
+    // -- markers (reading) ------------------------------------------------------------------
+
+    /// All markers.
+    fn marker_list(&self) -> Result<Vec<Marker>>;
+    /// Sets the markers of a feed after a reconciliation or at the first contact, and forgets
+    /// those of other epochs of the same feed.
+    fn marker_set(&self, markers: &[Marker], now: Timestamp) -> Result<()>;
+    /// After the parent's epoch changed: one page of comparisons. Records equal on both sides
+    /// become agreed; those of which the parent holds an ancestor of ours are offered again;
+    /// gives the references to be fetched, because theirs is unknown here.
+    fn marker_compare(
+        &self,
+        feed: &protocol::FeedId,
+        page: &[(RecordRef, protocol::digest::ShortDigest)],
+        range: &DigestRange,
+        sequence: u64,
+        now: Timestamp,
+    ) -> Result<Vec<RecordRef>>;
+
+    // -- cohorts ----------------------------------------------------------------------------
+
+    /// Creates a cohort (and its feed, of `id`) or changes its definition; joins and leaves
+    /// follow in the same transaction. `None` as definition where only the title changes.
+    fn cohort_set(&self, cohort: &CohortDraft, now: Timestamp) -> Result<CohortChange>;
+    /// All cohorts, by name.
+    fn cohort_list(&self) -> Result<Vec<CohortInfo>>;
+    /// The patients of a cohort, in order of their ids, from after `after`.
+    fn cohort_patients(
+        &self,
+        name: &CohortName,
+        after: Option<&RecordRef>,
+        limit: usize,
+    ) -> Result<Vec<RecordRef>>;
+
+    // -- deliveries -------------------------------------------------------------------------
+
+    /// The next lines for the parent, coalesced, at most one a patient, at most about `bytes`.
+    fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>>;
+    /// What the parent said of lines that `delivery_next` gave.
+    fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()>;
+    /// Deliveries that are not done, oldest first; with `sequence`, that one with its attempts.
+    fn delivery_list(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryInfo>>;
+    /// Retry (now) or park deliveries; gives how many.
+    fn delivery_act(
+        &self,
+        which: &DeliveryChoice,
+        action: &DeliveryAction,
+        now: Timestamp,
+    ) -> Result<u64>;
+    /// Purges patients who left (policy `purge`) and have nothing undelivered; gives how many.
+    fn patient_purge(&self, now: Timestamp) -> Result<u64>;
+
+    // -- people, children, programs ---------------------------------------------------------
+
+    /// Open conflicts, newest first.
+    fn conflict_list(&self, limit: usize) -> Result<Vec<ConflictInfo>>;
+    /// Adds a row to the audit.
+    fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()>;
+    /// Invites a child, or gives a known one a new code. Fails where a cohort does not exist.
+    fn child_add(&self, child: &ChildDraft, now: Timestamp) -> Result<()>;
+    /// All children.
+    fn child_list(&self) -> Result<Vec<ChildInfo>>;
+    /// Ends a child's access at once. `false`: no such child.
+    fn child_revoke(&self, site: &SiteId, now: Timestamp) -> Result<bool>;
+    /// Exchanges a one-time code for a credential: `Ok(None)` where the code is unknown, used,
+    /// expired, or of another site.
+    fn child_redeem(
+        &self,
+        code_hash: &[u8; 32],
+        site: &SiteId,
+        epoch: &Epoch,
+        token_hash: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Vec<CohortName>>>;
+    /// Notes that a child was here, in this epoch, and what it reported of itself (JSON).
+    fn child_seen(
+        &self,
+        site: &SiteId,
+        epoch: &Epoch,
+        report: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()>;
+    /// Gives a program a credential; fails where the name is taken.
+    fn token_add(&self, token: &TokenDraft, now: Timestamp) -> Result<()>;
+    /// All programs' credentials.
+    fn token_list(&self) -> Result<Vec<TokenInfo>>;
+    /// Ends a program's access at once. `false`: no such name.
+    fn token_revoke(&self, name: &str, now: Timestamp) -> Result<bool>;
+    /// Whose credential this is; `None` where it is unknown, expired or revoked.
+    fn credential_holder(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Holder>>;
+
+    // -- the link to the parent -------------------------------------------------------------
+
+    /// Makes this site a child: everything here that did not come from a parent is queued for
+    /// it, and the `outgoing` feed begins. Does nothing where it is one already.
+    fn parent_set(&self, now: Timestamp, feed: &protocol::FeedId) -> Result<()>;
+    /// Notes what happened on the link.
+    fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()>;
+    /// The link as it was last seen.
+    fn link_get(&self) -> Result<LinkInfo>;
+}
+
+/// A store that can be shared.
+pub type SharedStore = Arc<dyn Store>;

@@ -1,0 +1,1 @@
+//! One suite that every backend of [`crate::Store`] has to pass.
