@@ -1,1 +1,7 @@
-//! node
+//! The program `tributary`: runs beside a record system and keeps its patients in step with the
+//! other sites'.
+
+pub mod config;
+pub mod http;
+pub mod ports;
+pub mod site;

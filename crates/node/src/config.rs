@@ -1,0 +1,119 @@
+//! One site's settings: `tributary.toml` in its folder. Unknown keys are refused, so that a
+//! misspelt one cannot be believed to work.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use protocol::{Limits, SiteId};
+use serde::{Deserialize, Serialize};
+use store::LeavePolicy;
+
+/// The file's name in a site's folder.
+pub const FILE_NAME: &str = "tributary.toml";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This site's id.
+    pub site: SiteId,
+    /// Where the site listens, for example `127.0.0.1:8480`.
+    pub listen: SocketAddr,
+    /// The URL under which others reach this site; links in feeds are made from it, never from
+    /// what a request says.
+    pub public_url: String,
+    /// Whether listening beyond loopback without TLS was asked for aloud.
+    #[serde(default)]
+    pub insecure_http: bool,
+    /// Whether programs on this machine may use `/fhir` without a credential.
+    #[serde(default)]
+    pub open_on_loopback: bool,
+    /// The parent, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// The bounds on everything.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where the parent is and how it is talked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its base URL.
+    pub url: String,
+    /// Its site id.
+    pub site: SiteId,
+    /// What becomes of patients who leave this site's cohorts.
+    #[serde(default)]
+    pub leave: LeavePolicy,
+    /// Seconds between rounds while the parent cannot hold a request open.
+    #[serde(default = "default_every")]
+    pub every_seconds: u64,
+}
+
+fn default_every() -> u64 {
+    60
+}
+
+impl Config {
+    /// Reads and checks the settings in a site's folder.
+    pub fn load(dir: &Path) -> anyhow::Result<Config> {
+        let path = dir.join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("failed to read {}; `tributary init` makes a site", path.display())
+        })?;
+        let config: Config = toml::from_str(&text)
+            .with_context(|| format!("failed to understand {}", path.display()))?;
+        config.check().with_context(|| format!("failed to accept {}", path.display()))?;
+        Ok(config)
+    }
+
+    /// Writes the settings aside and renames them into place.
+    pub fn save(&self, dir: &Path) -> anyhow::Result<()> {
+        self.check()?;
+        let path = dir.join(FILE_NAME);
+        let aside = dir.join(format!("{FILE_NAME}.new"));
+        let text = toml::to_string_pretty(self).context("failed to write the settings")?;
+        std::fs::write(&aside, text)
+            .and_then(|()| std::fs::File::open(&aside)?.sync_all())
+            .and_then(|()| std::fs::rename(&aside, &path))
+            .with_context(|| format!("failed to write {}", path.display()))
+    }
+
+    /// What must hold between settings.
+    pub fn check(&self) -> anyhow::Result<()> {
+        check_url("public_url", &self.public_url)?;
+        if let Some(parent) = &self.parent {
+            check_url("parent.url", &parent.url)?;
+            if parent.site == self.site {
+                bail!("parent.site is this site itself");
+            }
+        }
+        if !self.listen.ip().is_loopback() && !self.insecure_http {
+            bail!(
+                "listen = {} is reachable from other machines and this version speaks plain HTTP: \
+                 put a TLS proxy before it and listen on 127.0.0.1, or say --insecure-http \
+                 (insecure_http = true) if the network itself is private",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A base URL: http or https, a host, no query, no slash at the end.
+pub fn check_url(name: &str, url: &str) -> anyhow::Result<()> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let good = rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && !rest.ends_with('/')
+            && !rest.contains(['?', '#', ' ', '@'])
+    });
+    if !good {
+        bail!("{name} must be of the form https://host or http://host:port, without a final slash");
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Who is asking: a child or a program by its bearer credential, or a program on this machine
+//! where the settings say that it needs none.
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use protocol::{Author, Epoch, SiteId};
+use sha2::{Digest as _, Sha256};
+use store::{Holder, Scope, TokenScope};
+
+use crate::http::error::Failure;
+use crate::site::Site;
+
+/// Header with the caller's protocol version.
+pub const PROTOCOL_HEADER: &str = "tributary-protocol";
+/// Header with the calling site's id.
+pub const SITE_HEADER: &str = "tributary-site";
+/// Header with the calling site's epoch.
+pub const EPOCH_HEADER: &str = "tributary-epoch";
+
+/// Who is asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A child, in the epoch that it says it is in (`None` on `/fhir`, where it may leave it out).
+    Child {
+        /// The child.
+        site: SiteId,
+        /// The epoch in its request.
+        epoch: Option<Epoch>,
+        /// Its cohorts.
+        cohorts: Vec<protocol::CohortName>,
+    },
+    /// A program with a credential, or one on this machine where none is needed.
+    Program {
+        /// Its name; `local` for one without a credential.
+        name: String,
+        /// What it may do.
+        scope: TokenScope,
+    },
+}
+
+impl Caller {
+    /// Finds out who asks; 401 where that cannot be told.
+    pub async fn of(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+            return Caller::without_credential(parts, site);
+        };
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")))
+            .ok_or_else(|| unauthorized("the Authorization header must be `Bearer CREDENTIAL`"))?;
+        let hash = credential_hash(token.trim());
+        let now = site.now();
+        let holder = site.read(move |store| store.credential_holder(&hash, now)).await?;
+        match holder {
+            Some(Holder::Child { site: child, cohorts }) => {
+                Ok(Caller::Child { epoch: epoch_of(parts, &child)?, site: child, cohorts })
+            }
+            Some(Holder::Program { name, scope }) => Ok(Caller::Program { name, scope }),
+            None => Err(unauthorized("the credential is unknown, expired or revoked")),
+        }
+    }
+
+    fn without_credential(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
+        let local = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .is_some_and(|ConnectInfo(address)| address.ip().is_loopback());
+        // A proxy on this machine makes the whole world look local.
+        let proxied = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
+            .iter()
+            .any(|name| parts.headers.contains_key(*name));
+        if site.config().open_on_loopback && local && !proxied {
+            return Ok(Caller::Program { name: "local".to_owned(), scope: TokenScope::FhirWrite });
+        }
+        Err(unauthorized(
+            "this needs a credential: `tributary token add NAME --scope fhir-read` makes one",
+        ))
+    }
+
+    /// What the caller may read.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Caller::Child { site, epoch, cohorts } => Scope::Cohorts {
+                reader: site.clone(),
+                // Without an epoch nothing counts as given by the reader itself.
+                epoch: epoch.unwrap_or_else(|| Epoch::from_bytes([0; 16])),
+                cohorts: cohorts.clone(),
+            },
+            Caller::Program { .. } => Scope::Everything,
+        }
+    }
+
+    /// Whether the caller may write by `/fhir`: children push changes instead.
+    pub fn may_write(&self) -> bool {
+        matches!(self, Caller::Program { scope: TokenScope::FhirWrite, .. })
+    }
+
+    /// The name under which the caller's writes are recorded and audited.
+    pub fn author(&self) -> Author {
+        match self {
+            Caller::Child { site, .. } => Author::new(&format!("child:{site}")),
+            Caller::Program { name, .. } => Author::new(&format!("program:{name}")),
+        }
+    }
+}
+
+/// The hash under which a credential or a code is stored: they are 32 random bytes, so a plain
+/// SHA-256 cannot be reversed by guessing.
+pub fn credential_hash(credential: &str) -> [u8; 32] {
+    Sha256::digest(credential.as_bytes()).into()
+}
+
+fn epoch_of(parts: &Parts, child: &SiteId) -> Result<Option<Epoch>, Failure> {
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    if text(SITE_HEADER).is_some_and(|said| said != child.as_str()) {
+        return Err(unauthorized("the credential belongs to another site than the request names"));
+    }
+    text(EPOCH_HEADER)
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Failure::bad_request("the header Tributary-Epoch is not a UUID"))
+}
+
+fn unauthorized(detail: &str) -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "login", detail)
+}

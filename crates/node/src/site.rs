@@ -1,0 +1,123 @@
+//! The composition root: one running site, made of its settings, its store and its ports.
+
+use std::sync::Arc;
+
+use protocol::{SiteId, Timestamp};
+use store::{SharedStore, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::ports::{Clock, Entropy, Transport};
+
+/// One running site. Cheap to clone; handlers and jobs share it.
+#[derive(Clone)]
+pub struct Site {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    transport: Arc<dyn Transport>,
+    credential: Option<String>,
+    inline: bool,
+    wake: watch::Sender<u64>,
+}
+
+/// What a site is made of.
+pub struct Parts {
+    /// Its settings.
+    pub config: Config,
+    /// Its store.
+    pub store: SharedStore,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The way to the parent.
+    pub transport: Arc<dyn Transport>,
+    /// The credential for the parent, where there is one.
+    pub credential: Option<String>,
+    /// Run store calls on the calling thread: for the simulator, where there is only one.
+    pub inline: bool,
+}
+
+impl Site {
+    /// Puts a site together. Nothing runs yet.
+    pub fn new(parts: Parts) -> Site {
+        let Parts { config, store, clock, entropy, transport, credential, inline } = parts;
+        let (wake, _) = watch::channel(0);
+        let inner = Inner { config, store, clock, entropy, transport, credential, inline, wake };
+        Site { inner: Arc::new(inner) }
+    }
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+    /// The site's id.
+    pub fn id(&self) -> &SiteId {
+        &self.inner.config.site
+    }
+    /// Now, by this site's clock.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+    /// The clock, for waiting.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+    /// Chance.
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.inner.entropy
+    }
+    /// The way to the parent.
+    pub fn transport(&self) -> &dyn Transport {
+        &*self.inner.transport
+    }
+    /// The credential for the parent.
+    pub fn credential(&self) -> Option<&str> {
+        self.inner.credential.as_deref()
+    }
+    /// The store itself, for callers that block anyway (CLI verbs).
+    pub fn store(&self) -> &dyn Store {
+        &*self.inner.store
+    }
+
+    /// Runs a read on the store, off the async threads.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.inner.inline {
+            return work(&*self.inner.store);
+        }
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || work(&*store)).await.unwrap_or_else(|broken| {
+            Err(StoreError::Database {
+                step: "finish a step that broke off",
+                source: broken.into(),
+            })
+        })
+    }
+
+    /// Runs a write on the store, off the async threads, and wakes whoever waits for news.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let result = self.read(work).await;
+        self.wake();
+        result
+    }
+
+    /// Tells whoever waits that there may be news.
+    pub fn wake(&self) {
+        self.inner.wake.send_modify(|count| *count += 1);
+    }
+    /// A receiver that changes whenever there may be news. Signals wake; polling guarantees.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.wake.subscribe()
+    }
+}
