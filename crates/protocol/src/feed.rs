@@ -120,8 +120,87 @@ impl FeedInfo {
     pub fn recent(&self) -> u64 {
         self.page_of(self.head)
     }
-    /// Whether page `number` is full and will never change again.
+    /// Whether page `number` will never change again: it is full and the page after it exists, so
+    /// that its `next-archive` link is there too.
     pub fn is_archived(&self, number: u64) -> bool {
-        self.positions_of(number).is_some_and(|(_, last)| last <= self.head)
+        self.positions_of(number).is_some_and(|(_, last)| last < self.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn feed(head: u64, page_entries: u32) -> FeedInfo {
+        FeedInfo {
+            id: FeedId::from_bytes([1; 16]),
+            name: "reference".to_owned(),
+            title: "Reference records".to_owned(),
+            epoch: Epoch::from_bytes([2; 16]),
+            head,
+            head_join: 0,
+            page_entries,
+            created: Timestamp::default(),
+        }
+    }
+
+    #[test]
+    fn pages_are_numbered_from_one_and_archived_once_the_next_one_exists() {
+        // (head, entries a page, recent, archived)
+        for (head, size, recent, archived) in [
+            (0, 100, 1, 0),
+            (1, 100, 1, 0),
+            (99, 100, 1, 0),
+            (100, 100, 1, 0),
+            (101, 100, 2, 1),
+            (200, 100, 2, 1),
+            (201, 100, 3, 2),
+            (3, 1, 3, 2),
+            (3, 0, 3, 2),
+        ] {
+            let feed = feed(head, size);
+            assert_eq!(feed.recent(), recent, "{head} of {size}");
+            for number in 1..=recent + 1 {
+                assert_eq!(feed.is_archived(number), number <= archived, "{number} of {head}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_page_zero_and_none_beyond_all_numbers() {
+        assert_eq!(feed(5, 2).positions_of(0), None);
+        assert!(!feed(5, 2).is_archived(0));
+        assert_eq!(feed(5, 2).positions_of(u64::MAX), None);
+        assert_eq!(feed(u64::MAX, 1).recent(), u64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn every_position_is_on_exactly_one_page(
+            position in 1..u64::MAX / 2, size in 1..1_000u32, head: u64,
+        ) {
+            let feed = feed(head, size);
+            let number = feed.page_of(position);
+            let (first, last) = feed.positions_of(number).unwrap();
+            prop_assert!((first..=last).contains(&position));
+            prop_assert_eq!(last - first + 1, u64::from(size));
+            prop_assert_eq!(feed.positions_of(number + 1).unwrap().0, last + 1);
+            prop_assert_eq!(feed.positions_of(number - 1).map_or(0, |(_, end)| end), first - 1);
+            prop_assert_eq!(feed.page_of(first), number);
+            prop_assert_eq!(feed.page_of(last), number);
+        }
+
+        #[test]
+        fn defect_11_a_page_that_is_archived_stays_so_and_is_full(
+            head in 0..1_000_000u64, more in 0..1_000_000u64, size in 1..1_000u32, number in 1..2_000u64,
+        ) {
+            if feed(head, size).is_archived(number) {
+                prop_assert!(feed(head + more, size).is_archived(number));
+                prop_assert!(feed(head, size).positions_of(number).unwrap().1 < head);
+                prop_assert!(number < feed(head, size).recent());
+            }
+        }
     }
 }
