@@ -1,1 +1,42 @@
-fn main() {}
+//! Developer commands of Tributary: `cargo xtask tidy` and `cargo xtask bench`.
+
+mod bench;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of Tributary.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check what the compiler cannot: widths, lengths, layers, documents, leftovers.
+    Tidy,
+    /// Build the release binary and measure it; prints one JSON object a figure.
+    Bench {
+        /// Passed on to `tributary bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Tidy => tidy::run(&root()),
+        Command::Bench { arguments } => bench::run(&root(), &arguments),
+    }
+}
+
+/// The folder of the workspace, whatever folder the command was called from.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}

@@ -1,0 +1,46 @@
+//! Nothing unfinished and no test that does not run.
+
+use super::rust_text::take_apart;
+use super::{File, Finding};
+
+/// In code, where a literal or a comment that mentions them does no harm.
+const IN_CODE: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore"];
+
+/// Anywhere. Written in two pieces, so that this file does not find itself.
+const ANYWHERE: &[&str] = &[concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
+
+pub(crate) fn check(file: &File) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let code = take_apart(&file.text).code;
+    for (index, line) in code.lines().enumerate() {
+        for mark in IN_CODE.iter().filter(|mark| line.contains(**mark)) {
+            findings.push(Finding::new(&file.path, index + 1, format!("{mark} left behind")));
+        }
+    }
+    for (number, line) in file.lines() {
+        for mark in ANYWHERE.iter().filter(|mark| line.contains(**mark)) {
+            findings.push(Finding::new(&file.path, number, format!("{mark} left behind")));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::a_file;
+    use super::*;
+
+    #[test]
+    fn unfinished_code_and_sleeping_tests_are_found() {
+        let text =
+            format!("fn f() {{\n    todo!()\n}}\n#[ignore = \"slow\"]\n// {}\n", ANYWHERE[0]);
+        let lines: Vec<_> =
+            check(&a_file("a.rs", &text)).into_iter().map(|each| each.line).collect();
+        assert_eq!(lines, [2, 4, 5]);
+    }
+
+    #[test]
+    fn speaking_of_them_is_allowed() {
+        assert_eq!(check(&a_file("a.rs", "// no todo! here\nlet a = \"#[ignore\";")), []);
+    }
+}
