@@ -37,7 +37,7 @@ CREATE TABLE record (
     parent_sequence  INTEGER NOT NULL DEFAULT 0,  -- and as of which of its sequences
     UNIQUE (type, id)
 ) STRICT;
-CREATE INDEX record_sequence ON record (sequence);
+CREATE INDEX record_type_sequence ON record (type, sequence);
 
 -- Every state of every record.
 CREATE TABLE version (
