@@ -1,4 +1,281 @@
 //! The SQLite backend: one file, WAL, one writer with group commit, readers beside it.
+//!
+//! Each method of [`Store`] is one function in a module of its own below; this file only says
+//! which. Several processes may have the same file open (`serve` and the verbs of the command
+//! line), so nothing that another process can change is kept in memory.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the writer and the search come next"))]
+mod apply;
+mod audit;
+mod backup;
+mod body;
+mod changes;
+mod check;
+mod cohorts;
+mod deliveries;
+mod digests;
+mod feeds;
+mod history;
 mod keys;
+mod leaves;
+mod link;
+mod markers;
+mod open;
+mod parked;
+mod publish;
+mod reader;
+mod records;
+mod rows;
+mod search;
+mod sites;
+mod status;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use protocol::digest::ShortDigest;
+use protocol::feed::{FeedInfo, FeedPage};
+use protocol::{CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use rusqlite::Connection;
+
+use crate::model::*;
+use crate::{Result, Store};
+
+/// A site's store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    options: OpenOptions,
+    writer: writer::Writer,
+    readers: reader::Readers,
+}
+
+impl SqliteStore {
+    /// Makes a new store at `path`, which must not exist; readable by its owner only.
+    pub fn create(
+        path: &Path,
+        site: &NewSite,
+        options: OpenOptions,
+        now: Timestamp,
+    ) -> Result<SqliteStore> {
+        open::create(path, site, options, now)
+    }
+
+    /// Opens the store at `path`: refuses a file that is no store, of a newer program, or damaged.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
+        open::open(path, options)
+    }
+
+    /// Begins a new life of the store at `path`, which was put there from a backup: a new epoch,
+    /// in which own changes count from 1 again.
+    pub fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
+        open::restore_as(path, epoch, now)
+    }
+
+    /// Runs `step` in the writer's transaction, in a savepoint of its own; returns when what it
+    /// wrote is durable. Steps of several threads share one commit.
+    fn write<T>(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.writer.run(step, work)
+    }
+
+    /// Runs `step` on a connection that cannot write, in one transaction: one snapshot.
+    fn read<T>(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.readers.run(step, work)
+    }
+}
+
+impl Store for SqliteStore {
+    fn site(&self) -> Result<SiteInfo> {
+        status::site(self)
+    }
+    fn site_status(&self, now: Timestamp) -> Result<SiteStatus> {
+        status::site_status(self, now)
+    }
+    fn site_backup(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        backup::site_backup(self, path, progress)
+    }
+    fn site_check(&self, progress: &mut dyn FnMut(&str)) -> Result<Vec<String>> {
+        check::site_check(self, progress)
+    }
+
+    fn record_get(
+        &self,
+        record: &RecordRef,
+        version: Option<u64>,
+        scope: &Scope,
+    ) -> Result<Option<StoredVersion>> {
+        records::record_get(self, record, version, scope)
+    }
+    fn record_search(&self, query: &SearchQuery, scope: &Scope) -> Result<SearchPage> {
+        search::record_search(self, query, scope)
+    }
+    fn record_history(&self, query: &HistoryQuery, scope: &Scope) -> Result<HistoryPage> {
+        history::record_history(self, query, scope)
+    }
+    fn record_digests(
+        &self,
+        scope: &DigestScope,
+        after: Option<&RecordRef>,
+        limit: usize,
+    ) -> Result<Vec<(RecordRef, Digest)>> {
+        digests::record_digests(self, scope, after, limit)
+    }
+
+    fn change_record(&self, draft: &Draft, now: Timestamp) -> Result<Recorded> {
+        changes::change_record(self, draft, now)
+    }
+    fn change_apply(
+        &self,
+        source: &Source,
+        lines: &[Incoming],
+        now: Timestamp,
+    ) -> Result<Vec<Applied>> {
+        apply::change_apply(self, source, lines, now)
+    }
+    fn parked_retry(&self, now: Timestamp, jitter: u64, all: bool) -> Result<u64> {
+        parked::parked_retry(self, now, jitter, all)
+    }
+    fn parked_list(&self, limit: usize) -> Result<Vec<ParkedLine>> {
+        status::parked_list(self, limit)
+    }
+
+    fn feed_list(&self, scope: &Scope) -> Result<Vec<FeedInfo>> {
+        feeds::feed_list(self, scope)
+    }
+    fn feed_page(
+        &self,
+        feed: &str,
+        number: Option<u64>,
+        scope: &Scope,
+    ) -> Result<Option<FeedPage>> {
+        feeds::feed_page(self, feed, number, scope)
+    }
+    fn feed_changes(&self, query: &FeedQuery, scope: &Scope) -> Result<Option<FeedSlice>> {
+        feeds::feed_changes(self, query, scope)
+    }
+    fn feed_fetch(
+        &self,
+        feed: &str,
+        records: &[RecordRef],
+        scope: &Scope,
+    ) -> Result<Option<Vec<StoredVersion>>> {
+        feeds::feed_fetch(self, feed, records, scope)
+    }
+
+    fn marker_list(&self) -> Result<Vec<Marker>> {
+        status::marker_list(self)
+    }
+    fn marker_set(&self, markers: &[Marker], now: Timestamp) -> Result<()> {
+        markers::marker_set(self, markers, now)
+    }
+    fn marker_compare(
+        &self,
+        feed: &FeedId,
+        page: &[(RecordRef, ShortDigest)],
+        range: &DigestRange,
+        sequence: u64,
+        now: Timestamp,
+    ) -> Result<Vec<RecordRef>> {
+        markers::marker_compare(self, feed, page, range, sequence, now)
+    }
+
+    fn cohort_set(&self, cohort: &CohortDraft, now: Timestamp) -> Result<CohortChange> {
+        cohorts::cohort_set(self, cohort, now)
+    }
+    fn cohort_list(&self) -> Result<Vec<CohortInfo>> {
+        status::cohort_list(self)
+    }
+    fn cohort_patients(
+        &self,
+        name: &CohortName,
+        after: Option<&RecordRef>,
+        limit: usize,
+    ) -> Result<Vec<RecordRef>> {
+        status::cohort_patients(self, name, after, limit)
+    }
+
+    fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>> {
+        deliveries::delivery_next(self, now, bytes)
+    }
+    fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()> {
+        deliveries::delivery_settle(self, settled, now, jitter)
+    }
+    fn delivery_list(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryInfo>> {
+        status::delivery_list(self, filter)
+    }
+    fn delivery_act(
+        &self,
+        which: &DeliveryChoice,
+        action: &DeliveryAction,
+        now: Timestamp,
+    ) -> Result<u64> {
+        deliveries::delivery_act(self, which, action, now)
+    }
+    fn patient_purge(&self, now: Timestamp) -> Result<u64> {
+        leaves::patient_purge(self, now)
+    }
+
+    fn conflict_list(&self, limit: usize) -> Result<Vec<ConflictInfo>> {
+        status::conflict_list(self, limit)
+    }
+    fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()> {
+        audit::audit_append(self, row, now)
+    }
+    fn child_add(&self, child: &ChildDraft, now: Timestamp) -> Result<()> {
+        sites::child_add(self, child, now)
+    }
+    fn child_list(&self) -> Result<Vec<ChildInfo>> {
+        sites::child_list(self)
+    }
+    fn child_revoke(&self, site: &SiteId, now: Timestamp) -> Result<bool> {
+        sites::child_revoke(self, site, now)
+    }
+    fn child_redeem(
+        &self,
+        code_hash: &[u8; 32],
+        site: &SiteId,
+        epoch: &Epoch,
+        token_hash: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Vec<CohortName>>> {
+        sites::child_redeem(self, code_hash, site, epoch, token_hash, now)
+    }
+    fn child_seen(
+        &self,
+        site: &SiteId,
+        epoch: &Epoch,
+        report: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        sites::child_seen(self, site, epoch, report, now)
+    }
+    fn token_add(&self, token: &TokenDraft, now: Timestamp) -> Result<()> {
+        sites::token_add(self, token, now)
+    }
+    fn token_list(&self) -> Result<Vec<TokenInfo>> {
+        sites::token_list(self)
+    }
+    fn token_revoke(&self, name: &str, now: Timestamp) -> Result<bool> {
+        sites::token_revoke(self, name, now)
+    }
+    fn credential_holder(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Holder>> {
+        sites::credential_holder(self, hash, now)
+    }
+
+    fn parent_set(&self, now: Timestamp, feed: &FeedId) -> Result<()> {
+        link::parent_set(self, now, feed)
+    }
+    fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()> {
+        link::link_note(self, event, now)
+    }
+    fn link_get(&self) -> Result<LinkInfo> {
+        status::link_get(self)
+    }
+}

@@ -1,0 +1,42 @@
+//! The audit: append only, each row's hash covers its content and the hash of the row before.
+
+use protocol::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest as _, Sha256};
+
+use super::SqliteStore;
+use crate::{AuditRow, Result};
+
+pub(super) fn audit_append(store: &SqliteStore, row: &AuditRow, now: Timestamp) -> Result<()> {
+    store.write("append to the audit", |step| append(step, row, now))
+}
+
+/// Appends in the caller's transaction.
+pub(super) fn append(step: &Connection, row: &AuditRow, now: Timestamp) -> Result<()> {
+    let last: Option<(i64, [u8; 32])> = step
+        .prepare_cached("SELECT key, hash FROM audit ORDER BY key DESC LIMIT 1")?
+        .query_row([], |found| Ok((found.get(0)?, found.get(1)?)))
+        .optional()?;
+    let (key, before) = last.unwrap_or((0, [0; 32]));
+    let at = now.millis();
+    let hash = link(&before, at, [&row.actor, row.action, &row.subject, &row.detail]);
+    step.prepare_cached(
+        "INSERT INTO audit (key, at, actor, action, subject, detail, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![key + 1, at, row.actor, row.action, row.subject, row.detail, hash])?;
+    Ok(())
+}
+
+/// The hash of a row: over the hash before it, the time, and each text with its length, so that
+/// no two different rows have the same bytes.
+pub(super) fn link(before: &[u8; 32], at: i64, texts: [&str; 4]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update(at.to_be_bytes());
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,192 @@
+//! Making, opening and restoring the file: pragmas, migrations, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use protocol::{Epoch, Timestamp};
+use rusqlite::{Connection, OpenFlags, params};
+use rusqlite_migration::{M, Migrations};
+
+use super::{SqliteStore, audit, reader, rows, writer};
+use crate::{AuditRow, NewSite, OpenOptions, Result, StoreError};
+
+/// "TRIB": marks the file as a store of ours.
+const APPLICATION_ID: i32 = 0x5452_4942;
+/// How long a start may look for damage; the whole look is `tributary doctor`.
+const CHECK_BUDGET: Duration = Duration::from_millis(150);
+/// How long one process waits for another one's transaction.
+const BUSY: Duration = Duration::from_secs(20);
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 256;
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/sqlite/0001_first.sql"))];
+
+pub(super) fn create(
+    path: &Path,
+    site: &NewSite,
+    options: OpenOptions,
+    now: Timestamp,
+) -> Result<SqliteStore> {
+    new_file(path)?;
+    let mut connection = Connection::open_with_flags(path, flags())?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    tune(&connection, &options)?;
+    migrate(&mut connection)?;
+    let step = connection.transaction()?;
+    step.execute(
+        "INSERT INTO site (one, site, epoch, created) VALUES (1, ?1, ?2, ?3)",
+        params![site.site.as_str(), site.epoch.as_bytes(), now.millis()],
+    )?;
+    rows::origin_key(&step, &site.site, &site.epoch)?;
+    step.execute(
+        "INSERT INTO feed (id, name, kind, title, page_entries, created)
+         VALUES (?1, 'reference', 'reference', 'Reference records', ?2, ?3)",
+        params![site.reference.as_bytes(), options.limits.page_entries, now.millis()],
+    )?;
+    step.execute("INSERT INTO link (target) VALUES ('parent')", [])?;
+    step.commit()?;
+    Ok(assemble(path, connection, options))
+}
+
+/// Makes an empty file that only its owner can read; SQLite gives its log the same rights.
+fn new_file(path: &Path) -> Result<()> {
+    let mut file = fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    file.open(path).map(drop).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            StoreError::Name(format!("there is a file {} already", path.display()))
+        }
+        std::io::ErrorKind::StorageFull => StoreError::Full,
+        _ => StoreError::Database { step: "make its file", source: Box::new(e) },
+    })
+}
+
+pub(super) fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
+    let mut connection = existing(path).map_err(|e| writer::named("open its file", e))?;
+    tune(&connection, &options)?;
+    migrate(&mut connection)?;
+    Ok(assemble(path, connection, options))
+}
+
+/// Opens a file that has to be a store of this program, without trusting it.
+fn existing(path: &Path) -> Result<Connection> {
+    if !path.is_file() {
+        return Err(StoreError::Name(format!("there is no store at {}", path.display())));
+    }
+    let connection = Connection::open_with_flags(path, flags())?;
+    connection.busy_timeout(BUSY)?;
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Err(StoreError::Damaged("its file is not a store of this program".to_owned()));
+    }
+    refuse_newer(&connection)?;
+    let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let size = fs::metadata(path).map_or(0, |file| file.len());
+    // With a log beside it the file may lag behind; alone it has to be whole.
+    if wal_size(path) == 0 && size < pages * page {
+        let missing = pages * page - size;
+        return Err(StoreError::Damaged(format!("{missing} bytes of its file are missing")));
+    }
+    quick_check(&connection)?;
+    Ok(connection)
+}
+
+fn wal_size(path: &Path) -> u64 {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    fs::metadata(PathBuf::from(name)).map_or(0, |file| file.len())
+}
+
+fn refuse_newer(connection: &Connection) -> Result<()> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
+}
+
+/// Looks for damage as long as the budget lasts.
+fn quick_check(connection: &Connection) -> Result<()> {
+    let started = Instant::now();
+    connection.progress_handler(10_000, Some(move || started.elapsed() > CHECK_BUDGET))?;
+    let outcome: rusqlite::Result<String> =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    match outcome {
+        Ok(word) if word == "ok" => Ok(()),
+        Ok(finding) => Err(StoreError::Damaged(finding.replace('\n', " "))),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+pub(super) fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
+    let mut connection = existing(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    migrate(&mut connection)?;
+    let step = connection.transaction()?;
+    step.execute("UPDATE site SET epoch = ?1, number = 0", params![epoch.as_bytes()])?;
+    let site = rows::own_site(&step)?;
+    rows::origin_key(&step, &site, epoch)?;
+    let row = AuditRow {
+        actor: "operator".to_owned(),
+        action: "restore",
+        subject: site.to_string(),
+        detail: format!("epoch {epoch}"),
+    };
+    audit::append(&step, &row, now)?;
+    step.commit()?;
+    Ok(())
+}
+
+pub(super) fn reader(path: &Path, options: &OpenOptions) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags())?;
+    tune(&connection, options)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn tune(connection: &Connection, options: &OpenOptions) -> Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let kilobytes = i64::try_from(options.cache_bytes / 1024).unwrap_or(i64::MAX).max(64);
+    connection.pragma_update(None, "cache_size", -kilobytes)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    refuse_newer(connection)?;
+    Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|e| match e {
+        rusqlite_migration::Error::RusqliteError { err, .. } => {
+            rows::fault("bring its schema up to date", err)
+        }
+        other => {
+            StoreError::Database { step: "bring its schema up to date", source: Box::new(other) }
+        }
+    })
+}
+
+fn assemble(path: &Path, connection: Connection, options: OpenOptions) -> SqliteStore {
+    SqliteStore {
+        path: path.to_owned(),
+        readers: reader::Readers::new(path, &options),
+        options,
+        writer: writer::Writer::new(connection),
+    }
+}
