@@ -2,6 +2,7 @@
 //! other sites'.
 
 pub mod config;
+pub mod demo;
 pub mod http;
 pub mod ports;
 pub mod site;

@@ -1,0 +1,3 @@
+//! The demo: a centre and its clinics in one process, living through a story.
+
+pub mod generator;
