@@ -1,9 +1,24 @@
 //! The canonical form of a record and its digest.
+//!
+//! Whoever can sort keys can compute it. For a resource without odd strings this is enough:
+//!
+//! ```text
+//! printf '%s' '{"id":"1","resourceType":"Basic"}' | sha256sum
+//! ```
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Refusal;
 use crate::id::RecordRef;
-use crate::json::Json;
+use crate::json::{Json, Object, Text};
 
 /// SHA-256 of a record's canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,16 +28,20 @@ pub struct Digest(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShortDigest(pub [u8; 8]);
 
+/// What servers write into `meta` themselves: it says nothing of the record.
+const SERVERS_OWN: [&str; 2] = ["versionId", "lastUpdated"];
+
 impl Digest {
-    /// The digest of a resource.
+    /// The digest of a resource: SHA-256 of its canonical form.
     pub fn of(resource: &Json<'_>) -> Digest {
-        let _ = resource;
-        todo!()
+        Digest::of_bytes(canonical(resource).as_bytes())
     }
-    /// The digest that stands for "this record is deleted".
+    /// The digest that stands for "this record is deleted": SHA-256 of `deleted Type/id`.
     pub fn of_deletion(record: &RecordRef) -> Digest {
-        let _ = record;
-        todo!()
+        Digest::of_bytes(format!("deleted {record}").as_bytes())
+    }
+    fn of_bytes(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
     }
     /// The first 8 bytes.
     pub fn short(&self) -> ShortDigest {
@@ -32,25 +51,124 @@ impl Digest {
     }
 }
 
-/// The canonical form: keys sorted by their bytes, no white space, strings with the fewest
-/// escapes, numbers byte for byte as written, without `meta.versionId` and `meta.lastUpdated`
-/// (and without a `meta` that is empty then).
+/// The canonical form of a resource:
+///
+/// - object keys sorted by the bytes of their decoded UTF-8, no white space;
+/// - numbers byte for byte as written (`1.00` is not `1.0`), arrays in their order;
+/// - strings with the fewest escapes: `\"`, `\\`, `\b`, `\t`, `\n`, `\f`, `\r`, and `\u00xx` in
+///   lower-case hexadecimal for the other characters below U+0020; everything else as UTF-8;
+/// - without `meta.versionId` and `meta.lastUpdated` of the resource itself, and without a
+///   `meta` that is empty then. A contained resource keeps its own.
 pub fn canonical(resource: &Json<'_>) -> String {
-    let _ = resource;
-    todo!()
+    let mut out = String::with_capacity(1_024);
+    match resource {
+        Json::Object(object) => write_object(object, true, &mut out),
+        other => write_value(other, &mut out),
+    }
+    out
+}
+
+/// The text in which a record's body is stored and sent: compact JSON in its own key order,
+/// without what the canonical form leaves out of `meta`. It has the digest of `resource`.
+pub fn body(resource: &Object<'_>) -> String {
+    let mut out = String::with_capacity(resource.raw().map_or(256, str::len));
+    write_members(resource.iter(), true, &mut out, &Text::write, &Json::write);
+    out
 }
 
 /// The sum of a stream line: the first 8 bytes of the SHA-256 over its records' digests, in order.
 pub fn sum(digests: &[Digest]) -> ShortDigest {
-    let _ = digests;
-    todo!()
+    let mut hasher = Sha256::new();
+    for digest in digests {
+        hasher.update(digest.0);
+    }
+    Digest(hasher.finalize().into()).short()
+}
+
+fn write_value(value: &Json<'_>, out: &mut String) {
+    match value {
+        Json::String(text) => text.write_canonical(out),
+        Json::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_value(item, out);
+            }
+            out.push(']');
+        }
+        Json::Object(object) => write_object(object, false, out),
+        plain => plain.write(out),
+    }
+}
+
+fn write_object(object: &Object<'_>, is_resource: bool, out: &mut String) {
+    let sorted = object.sorted();
+    write_members(sorted, is_resource, out, &Text::write_canonical, &write_value);
+}
+
+/// Writes an object; of a resource itself, without what servers write into `meta`.
+fn write_members<'t, 'a: 't>(
+    members: impl IntoIterator<Item = (&'t Text<'a>, &'t Json<'a>)>,
+    is_resource: bool,
+    out: &mut String,
+    write_key: &dyn Fn(&Text<'a>, &mut String),
+    write_value: &dyn Fn(&Json<'a>, &mut String),
+) {
+    let mut separator = '{';
+    for (key, value) in members {
+        let trimmed = if is_resource && key == "meta" { trimmed_meta(value) } else { None };
+        let value = trimmed.as_ref().unwrap_or(value);
+        if is_resource && key == "meta" && value.as_object().is_some_and(Object::is_empty) {
+            continue;
+        }
+        out.push(separator);
+        separator = ',';
+        write_key(key, out);
+        out.push(':');
+        write_value(value, out);
+    }
+    if separator == '{' {
+        out.push('{');
+    }
+    out.push('}');
+}
+
+/// A `meta` without what servers write into it; `None` where there is nothing to take out.
+fn trimmed_meta<'a>(meta: &Json<'a>) -> Option<Json<'a>> {
+    let meta = meta.as_object()?;
+    if SERVERS_OWN.iter().all(|key| meta.get(key).is_none()) {
+        return None;
+    }
+    let mut meta = meta.clone();
+    for key in SERVERS_OWN {
+        meta.remove(key);
+    }
+    Some(Json::Object(meta))
 }
 
 impl fmt::Display for ShortDigest {
     /// 11 characters of unpadded base64url.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use base64::Engine as _;
-        f.write_str(&base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.0))
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl FromStr for ShortDigest {
+    type Err = Refusal;
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(ShortDigest).ok_or_else(|| {
+            Refusal::malformed("a short digest is not 8 bytes in 11 characters of base64url")
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    /// 64 hexadecimal digits, as `sha256sum` shows them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
