@@ -1,14 +1,19 @@
 //! Cohorts: which patients a child may hold. Membership is a pure function of the definition and
 //! of what the records say about where a patient belongs.
 
+mod area;
+mod place;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Refusal;
 use crate::id::RecordRef;
+
+pub use area::Area;
+pub use place::{Place, places};
 
 /// Which patients a cohort holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,56 +58,29 @@ pub enum LocationBy {
     Identifier,
 }
 
-/// The beginning of an address: country, state, district, city, as far as it goes; compared
-/// without regard to case and outer white space. Written `Kenya > Kisumu > Kisumu East`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Area(Vec<String>);
-
-/// What one record says of where a patient belongs. As text (`Display`, `FromStr`) it is what a
-/// store keeps and compares.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// `Patient.managingOrganization`.
-    Managing(RecordRef),
-    /// An encounter's location or service provider.
-    Encounter(RecordRef),
-    /// The location of an identifier.
-    Identifier(RecordRef),
-    /// Country, state, district, city; lower case, empty where unknown.
-    Address([String; 4]),
-    /// A Group names the patient as its member.
-    Member(RecordRef),
-}
-
 impl Definition {
     /// Whether the cohort holds `patient`, of whom the records say `places`.
     pub fn holds(&self, patient: &RecordRef, places: &BTreeSet<Place>) -> bool {
-        let _ = (patient, places);
-        todo!()
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
-    }
-}
-
-impl FromStr for Place {
-    type Err = Refusal;
-    fn from_str(_text: &str) -> Result<Self, Refusal> {
-        todo!()
-    }
-}
-
-impl Serialize for Area {
-    fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
-        todo!()
-    }
-}
-
-impl<'de> Deserialize<'de> for Area {
-    fn deserialize<D: serde::Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
-        todo!()
+        match self {
+            Definition::All {} => patient.is_patient(),
+            Definition::Patients { patients } => patients.contains(patient),
+            Definition::Location { places: wanted, by } => places.iter().any(|place| {
+                let (found, element) = match place {
+                    Place::Managing(found) => (found, LocationBy::Managing),
+                    Place::Encounter(found) => (found, LocationBy::Encounter),
+                    Place::Identifier(found) => (found, LocationBy::Identifier),
+                    Place::Address(_) | Place::Member(_) => return false,
+                };
+                (by.is_empty() || by.contains(&element)) && wanted.contains(found)
+            }),
+            Definition::Address { areas } => places.iter().any(|place| match place {
+                Place::Address(parts) => areas.iter().any(|area| area.holds(parts)),
+                _ => false,
+            }),
+            Definition::Group { groups } => places.iter().any(|place| match place {
+                Place::Member(group) => groups.contains(group),
+                _ => false,
+            }),
+        }
     }
 }

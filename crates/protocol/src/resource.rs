@@ -1,6 +1,7 @@
 //! A FHIR resource: verbatim JSON with thin views of what a site has to know of it.
 
 pub mod compartment;
+pub mod references;
 pub mod search;
 pub mod types;
 
