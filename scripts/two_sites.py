@@ -81,9 +81,9 @@ def put(site, resource):
         answer = site.request("PUT", path, resource, timeout=10)
     except OSError:
         return False
-    # 503 is "not now"; anything else that is not a success is a fault.
-    assert answer.status in (200, 201, 503), f"{site.name} {path}: {answer}"
-    return answer.status != 503
+    # These are "not now"; anything else that is not a success is a fault.
+    assert answer.status in (200, 201, 429, 503), f"{site.name} {path}: {answer}"
+    return answer.status in (200, 201)
 
 
 class Writer(threading.Thread):

@@ -8,6 +8,7 @@ mod functions;
 mod layers;
 mod leftovers;
 mod paths;
+mod purity;
 mod rust_text;
 mod sizes;
 mod sql;
@@ -90,6 +91,7 @@ fn check_texts(files: &[File]) -> Vec<Finding> {
             findings.extend(sizes::check(file));
             findings.extend(functions::check(file));
             findings.extend(layers::check_text(file));
+            findings.extend(purity::check(file));
             findings.extend(sql::check(file));
             findings.extend(leftovers::check(file));
         }
@@ -151,7 +153,7 @@ mod tests {
         let vague = concat!("hel", "per");
         let long = format!("fn long() {{\n{}}}\n", "    step();\n".repeat(80));
         let code = format!(
-            "// {wide}\n{long}fn f() {{ q(\"SELECT 1\"); rusqlite::open(); {}!() }}\n",
+            "// {wide}\n{long}q(\"SELECT 1\"); rusqlite::open(getrandom::u32()); {}!()\n",
             "todo"
         );
         let files = [
@@ -165,6 +167,7 @@ mod tests {
             "fn long",
             "SQL",
             "rusqlite",
+            "getrandom",
             "todo!",
             "docs/gone.md",
             "tributary fly",
