@@ -194,7 +194,8 @@ mod tests {
 
         #[test]
         fn defect_11_a_page_that_is_archived_stays_so_and_is_full(
-            head in 0..1_000_000u64, more in 0..1_000_000u64, size in 1..1_000u32, number in 1..2_000u64,
+            head in 0..1_000_000u64, more in 0..1_000_000u64,
+            size in 1..1_000u32, number in 1..2_000u64,
         ) {
             if feed(head, size).is_archived(number) {
                 prop_assert!(feed(head + more, size).is_archived(number));

@@ -3,13 +3,22 @@
 //! One line is one transaction. Nothing here reads a socket: `Lines` is fed with bytes in any
 //! portions and gives whole lines.
 
+mod lines;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use lines::Lines;
+pub use read::{ENVELOPE_BYTES, read_line, read_outcome};
+pub use write::{write_end, write_header, write_line, write_outcome};
+
 use crate::change::{Author, ChangeId};
 use crate::delivery::Outcome;
 use crate::digest::{Digest, ShortDigest};
 use crate::error::Refusal;
 use crate::feed::EntryKind;
 use crate::id::{Epoch, FeedId, RecordRef};
-use crate::limits::Limits;
 use crate::resource::Record;
 use crate::time::Timestamp;
 
@@ -194,66 +203,24 @@ pub struct OutcomeLine {
     pub differs: Vec<(RecordRef, ShortDigest)>,
 }
 
-/// Appends the header and its newline.
-pub fn write_header(out: &mut String, header: &Header) {
-    let _ = (out, header);
-    todo!()
-}
+/// All outcomes, for reading their names.
+const OUTCOMES: [Outcome; 6] = [
+    Outcome::Applied,
+    Outcome::Merged,
+    Outcome::Conflict,
+    Outcome::Already,
+    Outcome::Refused,
+    Outcome::Later,
+];
 
-/// Appends a line, its sum and its newline.
-pub fn write_line(out: &mut String, line: &OutLine) {
-    let _ = (out, line);
-    todo!()
-}
-
-/// Appends the end line and its newline.
-pub fn write_end(out: &mut String, end: u64, more: bool) {
-    let _ = (out, end, more);
-    todo!()
-}
-
-/// Reads one line without its newline. `Err` where not even the envelope can be read: the reader
-/// then counts a failure of the link or the sender, and does not move its marker.
-pub fn read_line(line: &[u8], limits: &Limits) -> Result<StreamLine, Refusal> {
-    let _ = (line, limits);
-    todo!()
-}
-
-/// Appends an outcome line and its newline.
-pub fn write_outcome(out: &mut String, outcome: &OutcomeLine) {
-    let _ = (out, outcome);
-    todo!()
-}
-
-/// Reads one outcome line without its newline.
-pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
-    let _ = line;
-    todo!()
-}
-
-/// Cuts a stream of bytes, given in any portions, into whole lines.
-#[derive(Debug)]
-pub struct Lines {
-    _limit: usize,
-}
-
-impl Lines {
-    /// `limit`: the longest line, in bytes, without its newline.
-    pub fn new(limit: usize) -> Self {
-        Lines { _limit: limit }
-    }
-    /// Adds bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        let _ = bytes;
-        todo!()
-    }
-    /// The next whole line without its newline; `None` until its newline has come. Refuses a line
-    /// over the limit.
-    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, Refusal> {
-        todo!()
-    }
-    /// Bytes of a line that has begun and has not ended.
-    pub fn pending(&self) -> usize {
-        todo!()
+/// An outcome as the wire names it.
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Applied => "applied",
+        Outcome::Merged => "merged",
+        Outcome::Conflict => "conflict",
+        Outcome::Already => "already",
+        Outcome::Refused => "refused",
+        Outcome::Later => "later",
     }
 }

@@ -65,10 +65,12 @@ fn read_back(bytes: &str) -> AtomPage {
     read(bytes.as_bytes(), 1 << 20).unwrap()
 }
 
+/// Head, page, view, and the links expected: rel and the last part of the URL.
+type LinkCase<'a> = (u64, u64, View, &'a [(&'a str, &'a str)]);
+
 #[test]
 fn each_page_has_the_links_that_its_readers_walk_by() {
-    // (head, page, view, rel and last part of the URL)
-    let table: &[(u64, u64, View, &[(&str, &str)])] = &[
+    let table: &[LinkCase<'_>] = &[
         (0, 1, View::Recent, &[("self", "recent"), ("via", "1")]),
         (2, 1, View::Recent, &[("self", "recent"), ("via", "1")]),
         (2, 1, View::Numbered, &[("self", "1"), ("via", "1")]),
@@ -206,8 +208,9 @@ fn an_independent_reader_agrees_with_what_we_wrote() {
 
 #[test]
 fn feeds_of_other_publishers_are_read_as_far_as_needed() {
-    let text = r#"<?xml version='1.0'?><a:feed xmlns:a='http://www.w3.org/2005/Atom' xmlns:x='urn:x'>
-      <a:id> tag:bahmni:1 </a:id><x:id>no</x:id><a:title type="xhtml"><div>Pat<b>ients</b></div></a:title>
+    let text = r#"<?xml version='1.0'?>
+      <a:feed xmlns:a='http://www.w3.org/2005/Atom' xmlns:x='urn:x'><a:id> tag:bahmni:1 </a:id>
+      <x:id>no</x:id><a:title type="xhtml"><div>Pat<b>ients</b></div></a:title>
       <a:link href='http://emr/recent'/><a:author><a:name>OpenMRS</a:name></a:author>
       <a:unheard><a:id>no</a:id><a:link href='no'/></a:unheard>
       <a:entry><a:id>tag:1</a:id><a:title>A &amp; B&#x21;</a:title><a:updated>yesterday</a:updated>
