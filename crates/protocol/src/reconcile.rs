@@ -2,8 +2,22 @@
 //! record that two sides hold. Symmetric: both sites compute the same bytes from the same three
 //! versions, whoever of them is local.
 
+mod identity;
+mod merge;
+mod order;
+mod path;
+#[cfg(test)]
+mod tests;
+mod units;
+mod whole;
+
 use crate::digest::Digest;
 use crate::error::Refusal;
+use crate::json::{self, Json, Object};
+use merge::Merge;
+
+/// The one entry of `Plan::Conflict::elements` where a deletion met an edit.
+pub const DELETED: &str = "(deleted)";
 
 /// One side's state of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +84,66 @@ pub fn reconcile(
     incoming_side: Side,
     policy: Policy,
 ) -> Result<Plan, Refusal> {
-    let _ = (base, local, incoming, incoming_side, policy);
-    todo!()
+    let Some(local) = local else { return Ok(Plan::TakeIncoming) };
+    if incoming.digest == local.digest {
+        return Ok(Plan::AlreadyHave);
+    }
+    match base {
+        Some(base) if base.digest == local.digest => return Ok(Plan::TakeIncoming),
+        Some(base) if base.digest == incoming.digest => return Ok(Plan::KeepLocal),
+        _ => {}
+    }
+    let (Some(local), Some(incoming)) = (local.body, incoming.body) else {
+        return edit_over_deletion(local.body.or(incoming.body));
+    };
+    let (local, incoming) = (parse(local)?, parse(incoming)?);
+    let base = base.and_then(|base| base.body).map(parse).transpose()?;
+    let (parent, child) = match incoming_side {
+        Side::Parent => (&incoming, &local),
+        Side::Child => (&local, &incoming),
+    };
+    let mut merge = Merge::new(policy);
+    let mut body = String::new();
+    merge.resource(base.as_ref(), parent, child).write(&mut body);
+    let elements = merge.into_elements();
+    if !elements.is_empty() {
+        return Ok(Plan::Conflict { body, elements });
+    }
+    let merged = parse(&body)?;
+    Ok(match () {
+        () if merged == incoming => Plan::TakeIncoming,
+        () if merged == local => Plan::KeepLocal,
+        () => Plan::Merged { body },
+    })
+}
+
+/// One side deleted what the other edited: nothing clinical disappears by accident.
+fn edit_over_deletion(edit: Option<&str>) -> Result<Plan, Refusal> {
+    let Some(edit) = edit else {
+        // Two deletions have one digest; whoever says otherwise has nothing to write.
+        return Ok(Plan::AlreadyHave);
+    };
+    let mut body = String::with_capacity(edit.len());
+    parse(edit)?.write(&mut body);
+    Ok(Plan::Conflict { body, elements: vec![DELETED.to_owned()] })
+}
+
+/// A body as its digest sees it: without what servers rewrite.
+fn parse(body: &str) -> Result<Object<'_>, Refusal> {
+    let Json::Object(mut resource) = json::parse(body.as_bytes(), json::DEPTH_MAX)? else {
+        return Err(Refusal::malformed("the body of a record is not a JSON object"));
+    };
+    let meta = resource.get("meta").and_then(Json::as_object);
+    let rewritten = ["versionId", "lastUpdated"];
+    if let Some(meta) = meta.filter(|meta| rewritten.iter().any(|key| meta.get(key).is_some())) {
+        let mut meta = meta.clone();
+        for key in rewritten {
+            meta.remove(key);
+        }
+        match meta.is_empty() {
+            true => drop(resource.remove("meta")),
+            false => resource.set("meta", Json::Object(meta)),
+        }
+    }
+    Ok(resource)
 }

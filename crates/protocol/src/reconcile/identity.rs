@@ -1,0 +1,273 @@
+//! Which items of three lists are states of one and the same thing.
+//!
+//! Items that are equal belong together. Of the rest, items with the same element id do, then
+//! those with the same identity: identifiers by system and value, names by use and period, and
+//! so on down the table. An identity that stands twice in one list says nothing about either.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::merge::{Three, Value};
+use super::path;
+use crate::json::Json;
+
+/// The states of one thing: its indexes in base's, the parent's and the child's list.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Group {
+    pub(super) slots: [Option<usize>; 3],
+}
+
+impl Group {
+    pub(super) fn states<'t>(&self, lists: Three<&'t [Json<'t>]>) -> Three<Value<'t>> {
+        let [base, parent, child] = self.slots;
+        Three {
+            base: base.map(|index| &lists.base[index]),
+            parent: parent.map(|index| &lists.parent[index]),
+            child: child.map(|index| &lists.child[index]),
+        }
+    }
+}
+
+/// What identifies the items of a list: members by their paths, tried from the strictest pass to
+/// the loosest.
+struct Identity {
+    lists: &'static [&'static str],
+    passes: &'static [&'static [&'static str]],
+    /// Whether an item that has none of the members is identified by that.
+    or_none: bool,
+}
+
+const fn by(
+    lists: &'static [&'static str],
+    passes: &'static [&'static [&'static str]],
+) -> Identity {
+    Identity { lists, passes, or_none: false }
+}
+
+const PERSON: &[&str] = &["individual.reference", "actor.reference", "member.reference"];
+
+const IDENTITIES: &[Identity] = &[
+    by(&["identifier"], &[&["system", "value"]]),
+    Identity {
+        lists: &["name"],
+        passes: &[&["use", "period.start", "period.end"], &["use"]],
+        or_none: true,
+    },
+    by(&["telecom"], &[&["system", "value"]]),
+    Identity {
+        lists: &["address"],
+        passes: &[&["use", "type", "period.start", "period.end"], &["use", "type"]],
+        or_none: true,
+    },
+    by(&["extension", "modifierExtension"], &[&["url"]]),
+    by(&["coding", "tag", "security"], &[&["system", "code"]]),
+    by(
+        &["contact"],
+        &[&["name.text", "name.family", "name.given"], &["relationship"], &["purpose"]],
+    ),
+    by(&["communication"], &[&["language"]]),
+    by(&["link"], &[&["other.reference"], &["target.reference"]]),
+    by(&["participant"], &[&["individual.reference", "actor.reference", "type"], PERSON]),
+    by(&["location"], &[&["location.reference", "period.start"], &["location.reference"]]),
+    by(&["component"], &[&["code"]]),
+    by(&["note"], &[&["time", "authorReference.reference", "authorString"]]),
+    by(&["reaction"], &[&["onset", "substance"]]),
+    by(&["contained"], &[&["id"]]),
+    by(&["entry"], &[&["item.reference"]]),
+    by(&["section"], &[&["code"], &["title"]]),
+    by(&["parameter"], &[&["name"]]),
+];
+
+/// Identity in lists that the table does not name: by what an item itself is (a Reference, a
+/// CodeableConcept), else by the members that mostly tell items apart.
+const OTHERWISE: Identity = by(
+    &[],
+    &[
+        &[""],
+        &["linkId"],
+        &["sequence"],
+        &["condition.reference", "use"],
+        &["actor.reference", "function"],
+        &["code"],
+        &["type"],
+        &["category"],
+    ],
+);
+
+/// Puts the items of three lists together. Every item is in exactly one group.
+pub(super) fn groups<'t>(name: &str, lists: Three<&'t [Json<'t>]>) -> Vec<Group> {
+    let items: [&[Json<'_>]; 3] = [lists.base, lists.parent, lists.child];
+    let mut groups = by_content(items);
+    let known = IDENTITIES.iter().find(|identity| identity.lists.contains(&name));
+    let identity = known.unwrap_or(&OTHERWISE);
+    join(&mut groups, |slot, index| items[slot][index].str_at("id").map(|id| id.into_owned()));
+    for pass in identity.passes {
+        join(&mut groups, |slot, index| key(&items[slot][index], pass, identity.or_none));
+    }
+    if known.is_none() && lists.base.len() == lists.parent.len() && items[0].len() == items[2].len()
+    {
+        // Nobody put in or took out one: what nothing identifies is the nth on all sides.
+        join(&mut groups, |slot, index| {
+            let item = &items[slot][index];
+            let unidentified = identity.passes.iter().all(|pass| key(item, pass, false).is_none());
+            unidentified.then(|| index.to_string())
+        });
+    }
+    groups
+}
+
+/// Groups of equal items: the nth of its kind here is the nth of its kind there.
+fn by_content(items: [&[Json<'_>]; 3]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    for (slot, list) in items.into_iter().enumerate() {
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, item) in list.iter().enumerate() {
+            let mut content = String::new();
+            write_content(item, &mut content);
+            let nth = seen.entry(content.clone()).or_default();
+            *nth += 1;
+            let place = *known.entry((content, *nth)).or_insert_with(|| {
+                groups.push(Group::default());
+                groups.len() - 1
+            });
+            groups[place].slots[slot] = Some(index);
+        }
+    }
+    groups
+}
+
+/// Appends a text that is the same for equal values only.
+fn write_content(value: &Json<'_>, out: &mut String) {
+    match value {
+        Json::Object(object) => {
+            out.push('{');
+            for (key, value) in object.sorted() {
+                key.write_canonical(out);
+                out.push(':');
+                write_content(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Json::Array(items) => {
+            out.push('[');
+            for item in items {
+                write_content(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Json::String(text) => text.write_canonical(out),
+        scalar => scalar.write(out),
+    }
+}
+
+/// Joins groups that have a key in common, where no list has the key twice.
+fn join(groups: &mut Vec<Group>, key: impl Fn(usize, usize) -> Option<String>) {
+    let mut holders: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (place, group) in groups.iter().enumerate() {
+        for (slot, index) in group.slots.iter().enumerate() {
+            let Some(key) = index.and_then(|index| key(slot, index)) else { continue };
+            match holders.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert(vec![place])),
+                Entry::Occupied(mut entry) if entry.get().last() != Some(&place) => {
+                    entry.get_mut().push(place);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+    for places in holders.into_values().filter(|places| places.len() > 1) {
+        let joined = places.iter().map(|&place| groups[place]).try_fold(Group::default(), together);
+        if let Some(joined) = joined {
+            for &place in &places[1..] {
+                groups[place] = Group::default();
+            }
+            groups[places[0]] = joined;
+        }
+    }
+    groups.retain(|group| group.slots.iter().any(Option::is_some));
+}
+
+/// Both in one, where they do not meet in a list.
+fn together(mut one: Group, other: Group) -> Option<Group> {
+    for (mine, theirs) in one.slots.iter_mut().zip(other.slots) {
+        match (&mine, theirs) {
+            (Some(_), Some(_)) => return None,
+            (None, theirs) => *mine = theirs,
+            (Some(_), None) => {}
+        }
+    }
+    Some(one)
+}
+
+/// The identity of an item by one pass of the table.
+fn key(item: &Json<'_>, members: &[&str], or_none: bool) -> Option<String> {
+    let mut key = String::new();
+    let mut found = false;
+    for member in members {
+        let mut steps = member.split('.').filter(|step| !step.is_empty());
+        if let Some(value) = steps.try_fold(item, |value, step| value.get(step)) {
+            found |= write_key(value, &mut key);
+        }
+        key.push('\u{1f}');
+    }
+    (found || or_none).then_some(key)
+}
+
+/// Appends what a value is known by; `false` where there is no such thing.
+fn write_key(value: &Json<'_>, out: &mut String) -> bool {
+    let start = out.len();
+    match value {
+        Json::Object(_) => {
+            if let Some(coding) = value.get("coding").and_then(|coding| coding.items().first()) {
+                return write_key(coding, out);
+            }
+            let identifier = value.get("identifier").filter(|it| it.as_object().is_some());
+            if let (None, Some(identifier)) = (value.get("reference"), identifier) {
+                return write_key(identifier, out);
+            }
+            for member in ["reference", "system", "value", "code"] {
+                if let Some(text) = value.str_at(member) {
+                    out.push_str(&text);
+                }
+                out.push('\u{1e}');
+            }
+            if out[start..].chars().all(|c| c == '\u{1e}') {
+                out.truncate(start);
+                out.push_str(&value.str_at("text").unwrap_or_default());
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                write_key(item, out);
+                out.push('\u{1e}');
+            }
+        }
+        Json::String(text) => out.push_str(&text.decode()),
+        scalar => scalar.write(out),
+    }
+    out.len() > start
+}
+
+/// How an item of a merged list is called in paths: by its label, by its index where it has none
+/// or shares it.
+pub(super) fn label(
+    name: &str,
+    groups: &[Group],
+    order: &[usize],
+    index: usize,
+    lists: Three<&[Json<'_>]>,
+) -> String {
+    let of = |place: usize| {
+        let states = groups[place].states(lists);
+        states.parent.or(states.child).and_then(|item| path::label(name, item))
+    };
+    let own = of(order[index]);
+    let shared = || order.iter().filter(|&&place| of(place) == own).count() > 1;
+    match &own {
+        Some(label) if !shared() => label.clone(),
+        _ => index.to_string(),
+    }
+}

@@ -1,0 +1,320 @@
+//! The merge of one record by elements. It knows base, parent and child, never "local", so that
+//! it comes to the same bytes on both sides.
+
+use super::identity::{self, Group};
+use super::units::{self, Member, Unit};
+use super::{Policy, order, path, whole};
+use crate::json::{Json, Object, Text};
+
+/// A value in one state, where it is there.
+pub(super) type Value<'t> = Option<&'t Json<'t>>;
+
+/// How deep values are merged part by part; what lies deeper is merged as a whole.
+const DEPTH: usize = 48;
+
+/// The three states of something.
+#[derive(Clone, Copy)]
+pub(super) struct Three<T> {
+    pub(super) base: T,
+    pub(super) parent: T,
+    pub(super) child: T,
+}
+
+/// What became of something since base.
+pub(super) enum Moved {
+    /// The parent's state stands: it alone moved, or both came to the same.
+    Parent,
+    /// The child alone moved.
+    Child,
+    /// Both moved, to different states.
+    Both,
+}
+
+impl<T: PartialEq> Three<T> {
+    pub(super) fn moved(&self) -> Moved {
+        if self.parent == self.child || self.base == self.child {
+            Moved::Parent
+        } else if self.base == self.parent {
+            Moved::Child
+        } else {
+            Moved::Both
+        }
+    }
+    pub(super) fn differ(&self) -> bool {
+        self.base != self.parent || self.base != self.child
+    }
+}
+
+impl<T> Three<T> {
+    /// 0 is base, 1 the parent, 2 the child.
+    pub(super) fn slot(&mut self, slot: usize) -> &mut T {
+        match slot {
+            0 => &mut self.base,
+            1 => &mut self.parent,
+            _ => &mut self.child,
+        }
+    }
+    pub(super) fn map<U>(self, change: impl Fn(T) -> U) -> Three<U> {
+        Three { base: change(self.base), parent: change(self.parent), child: change(self.child) }
+    }
+}
+
+/// A piece of the result.
+pub(super) enum Node<'t> {
+    /// As it stands in one of the states.
+    Same(&'t Json<'t>),
+    /// Put together.
+    Object(Vec<(&'t Text<'t>, Node<'t>)>),
+    /// Put together.
+    Array(Vec<Node<'t>>),
+}
+
+impl Node<'_> {
+    /// Appends compact JSON.
+    pub(super) fn write(&self, out: &mut String) {
+        match self {
+            Node::Same(value) => value.write(out),
+            Node::Object(members) => {
+                out.push('{');
+                for (index, (key, value)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    key.write(out);
+                    out.push(':');
+                    value.write(out);
+                }
+                out.push('}');
+            }
+            Node::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    item.write(out);
+                }
+                out.push(']');
+            }
+        }
+    }
+}
+
+/// One merge under way.
+pub(super) struct Merge {
+    policy: Policy,
+    /// Where we are.
+    path: String,
+    depth: usize,
+    /// The paths of the conflicts so far.
+    elements: Vec<String>,
+}
+
+impl Merge {
+    pub(super) fn new(policy: Policy) -> Self {
+        Merge { policy, path: String::new(), depth: 0, elements: Vec::new() }
+    }
+    /// The paths of the elements that both sides changed to different values, sorted.
+    pub(super) fn into_elements(mut self) -> Vec<String> {
+        self.elements.sort();
+        self.elements.dedup();
+        self.elements
+    }
+    /// Merges a resource. `base` is `None` where no common version is known.
+    pub(super) fn resource<'t>(
+        &mut self,
+        base: Option<&'t Object<'t>>,
+        parent: &'t Object<'t>,
+        child: &'t Object<'t>,
+    ) -> Node<'t> {
+        self.object("", Three { base, parent: Some(parent), child: Some(child) })
+    }
+
+    fn conflict(&mut self) {
+        self.elements.push(self.path.clone());
+    }
+    fn winner<T>(&self, states: Three<T>) -> T {
+        match self.policy {
+            Policy::Parent => states.parent,
+            Policy::Child => states.child,
+        }
+    }
+    /// Does `work` with the path one step further.
+    fn within<T>(&mut self, step: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        self.path.push_str(step);
+        let done = work(self);
+        self.path.truncate(length);
+        done
+    }
+
+    /// Merges one element, or one item of a list. `name` is the element's.
+    fn element<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
+        match states.moved() {
+            Moved::Parent => states.parent.map(Node::Same),
+            Moved::Child => states.child.map(Node::Same),
+            Moved::Both => self.moved_by_both(name, states),
+        }
+    }
+
+    fn moved_by_both<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
+        if is_derived(name, &self.path, &states) {
+            let winner = self.winner(states).or(states.parent).or(states.child);
+            return winner.map(Node::Same);
+        }
+        let (Some(parent), Some(child)) = (states.parent, states.child) else {
+            // One side took away what the other edited: the edit stays.
+            self.conflict();
+            return states.parent.or(states.child).map(Node::Same);
+        };
+        if self.depth < DEPTH {
+            self.depth += 1;
+            let parts = match (parent, child) {
+                (Json::Object(_), Json::Object(_)) => self.parts(name, states),
+                (Json::Array(parent), Json::Array(child)) => {
+                    let base = states.base.and_then(Json::as_array).unwrap_or(&[]);
+                    self.list(name, Three { base, parent, child })
+                }
+                _ => None,
+            };
+            self.depth -= 1;
+            if let Some(parts) = parts {
+                return Some(parts).filter(|node| !node.is_empty());
+            }
+        }
+        self.conflict();
+        self.winner(states).map(Node::Same)
+    }
+
+    /// Merges two objects key by key, unless they are a whole.
+    fn parts<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
+        let states = states.map(|state| state.and_then(Json::as_object));
+        let all = [states.base, states.parent, states.child];
+        let is_concept = all.iter().flatten().any(|object| whole::is_concept(object));
+        let by_key = match is_concept {
+            true => whole::is_one_concept(all),
+            false => !whole::object(name, all),
+        };
+        by_key.then(|| self.object(name, states))
+    }
+
+    fn object<'t>(&mut self, name: &str, states: Three<Option<&'t Object<'t>>>) -> Node<'t> {
+        let members = units::members(states);
+        let kind = [states.parent, states.child].into_iter().flatten().find_map(|object| {
+            object.get("resourceType")?.as_str().map(std::borrow::Cow::into_owned)
+        });
+        let within = [name, kind.as_deref().unwrap_or_default()];
+        let mut merged = Vec::with_capacity(members.len());
+        for unit in units::units(&within, &members) {
+            match unit.members[..] {
+                [place] => self.member(&members[place], &mut merged),
+                _ => self.together(&unit, &members, &mut merged),
+            }
+        }
+        Node::Object(merged)
+    }
+
+    /// Merges one member.
+    fn member<'t>(&mut self, member: &Member<'t>, merged: &mut Vec<(&'t Text<'t>, Node<'t>)>) {
+        let node = match member.states.moved() {
+            Moved::Parent => member.states.parent.map(Node::Same),
+            Moved::Child => member.states.child.map(Node::Same),
+            Moved::Both => {
+                let step = path::step(&self.path, &member.name);
+                self.within(&step, |merge| merge.moved_by_both(&member.name, member.states))
+            }
+        };
+        merged.extend(node.map(|node| (member.key, node)));
+    }
+
+    /// Takes all members of an element from one side.
+    fn together<'t>(
+        &mut self,
+        unit: &Unit,
+        members: &[Member<'t>],
+        merged: &mut Vec<(&'t Text<'t>, Node<'t>)>,
+    ) {
+        let values = |side: fn(&Three<Value<'t>>) -> Value<'t>| -> Vec<Value<'t>> {
+            unit.members.iter().map(|&place| side(&members[place].states)).collect()
+        };
+        let states = Three {
+            base: values(|states| states.base),
+            parent: values(|states| states.parent),
+            child: values(|states| states.child),
+        };
+        let taken = match states.moved() {
+            Moved::Parent => states.parent,
+            Moved::Child => states.child,
+            Moved::Both => {
+                let step = path::step(&self.path, &unit.name);
+                self.within(&step, Self::conflict);
+                let gone = |values: &[Value<'_>]| values.iter().all(Option::is_none);
+                match (gone(&states.parent), gone(&states.child)) {
+                    (true, _) => states.child,
+                    (_, true) => states.parent,
+                    _ => self.winner(states),
+                }
+            }
+        };
+        for (&place, value) in unit.members.iter().zip(taken) {
+            merged.extend(value.map(|value| (members[place].key, Node::Same(value))));
+        }
+    }
+
+    /// Merges two lists of objects item by item, unless they are a whole.
+    fn list<'t>(&mut self, name: &str, lists: Three<&'t [Json<'t>]>) -> Option<Node<'t>> {
+        if whole::list(name, [lists.parent, lists.child]) {
+            return None;
+        }
+        let groups = identity::groups(name, lists);
+        if replaced_by_both(&groups) {
+            // Both replaced an item, each by another: both stay, and somebody should look.
+            self.conflict();
+        }
+        let order = order::order(&groups, lists, self.policy);
+        let mut merged = Vec::with_capacity(order.len());
+        for (index, &place) in order.iter().enumerate() {
+            let states = groups[place].states(lists);
+            let node = match states.moved() {
+                Moved::Both => {
+                    let label = identity::label(name, &groups, &order, index, lists);
+                    let step = format!("[{label}]");
+                    self.within(&step, |merge| merge.moved_by_both(name, states))
+                }
+                _ => self.element(name, states),
+            };
+            merged.extend(node);
+        }
+        Some(Node::Array(merged))
+    }
+}
+
+impl Node<'_> {
+    /// Nothing is left of it; FHIR knows no empty objects and lists.
+    fn is_empty(&self) -> bool {
+        match self {
+            Node::Same(_) => false,
+            Node::Object(members) => members.is_empty(),
+            Node::Array(items) => items.is_empty(),
+        }
+    }
+}
+
+/// Whether an item of base is gone from both sides while each put one in that the other has not.
+fn replaced_by_both(groups: &[Group]) -> bool {
+    let any =
+        |slots: [bool; 3]| groups.iter().any(|group| group.slots.map(|s| s.is_some()) == slots);
+    any([true, false, false]) && any([false, true, false]) && any([false, false, true])
+}
+
+/// What programs make from the rest of the record: no conflict is worth a person's time. The
+/// narrative where it is `generated`, and `meta.source`, which servers set at each write.
+fn is_derived(name: &str, path: &str, states: &Three<Value<'_>>) -> bool {
+    let generated = |state: Value<'_>| match state {
+        Some(text) => {
+            text.get("div").is_some() && text.str_at("status").as_deref() == Some("generated")
+        }
+        None => true,
+    };
+    path == "meta.source" || name == "text" && generated(states.parent) && generated(states.child)
+}
