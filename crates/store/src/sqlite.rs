@@ -25,6 +25,7 @@ mod publish;
 mod reader;
 mod records;
 mod rows;
+mod scope;
 mod search;
 mod sites;
 mod status;

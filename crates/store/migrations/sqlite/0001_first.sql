@@ -38,6 +38,7 @@ CREATE TABLE record (
     UNIQUE (type, id)
 ) STRICT;
 CREATE INDEX record_type_sequence ON record (type, sequence);
+CREATE INDEX record_deleted ON record (type) WHERE deleted = 1;
 
 -- Every state of every record.
 CREATE TABLE version (
@@ -70,6 +71,8 @@ CREATE TABLE change (
     recorded  INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX change_id ON change (origin, number) WHERE number IS NOT NULL;
+CREATE INDEX change_recorded ON change (recorded);
+CREATE INDEX change_merge ON change (sequence) WHERE via = 0 AND author = 'tributary';
 
 CREATE TABLE change_patient (
     sequence  INTEGER NOT NULL REFERENCES change (sequence),
@@ -138,6 +141,7 @@ CREATE TABLE feed_entry (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX feed_entry_sequence ON feed_entry (feed, sequence) WHERE kind = 0;
 CREATE INDEX feed_entry_join ON feed_entry (feed, position) WHERE kind = 1;
+CREATE INDEX feed_entry_patient ON feed_entry (feed, patient, position) WHERE kind <> 0;
 
 CREATE TABLE cohort (
     feed        INTEGER PRIMARY KEY REFERENCES feed (key),

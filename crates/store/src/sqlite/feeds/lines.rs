@@ -1,0 +1,320 @@
+//! One entry of a feed to the lines that tell a reader of it.
+
+use protocol::digest::ShortDigest;
+use protocol::feed::EntryKind;
+use protocol::stream::{OutLine, OutRecord};
+use protocol::{Digest, Limits, ResourceType};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::entries::{EntryRow, change_patients, patients_then};
+use super::*;
+use crate::sqlite::records::body_text;
+
+/// Bytes of a line besides its records: about, and rather too many.
+const LINE_BYTES: usize = 512;
+/// Bytes of a record besides its body, and of a patient's name: likewise.
+const RECORD_BYTES: usize = 112;
+/// Versions that are looked at to see whether a record was in the cohort before: a record that
+/// moves between patients more often than this is moved by a fault.
+const MOVES: u32 = 16;
+
+/// A record in its latest state, as far as a line needs it.
+struct Latest {
+    key: i64,
+    reference: RecordRef,
+    sequence: u64,
+    digest: Digest,
+    /// Whether there is a version before it.
+    has_previous: bool,
+    /// Which child brought it.
+    via: Option<i64>,
+}
+
+const LATEST: &str =
+    "r.key, r.type, r.id, r.sequence, r.digest, l.previous IS NOT NULL, c.via_site,
+     l.body";
+const LATEST_FROM: &str = "CROSS JOIN version AS l ON l.record = r.key AND l.sequence = r.sequence
+     CROSS JOIN change AS c ON c.sequence = r.sequence";
+
+impl Latest {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Latest> {
+        Ok(Latest {
+            key: row.get(0)?,
+            reference: rows::record_ref(row, 1)?,
+            sequence: row.get(3)?,
+            digest: rows::digest(row, 4)?,
+            has_previous: row.get(5)?,
+            via: row.get(6)?,
+        })
+    }
+}
+
+pub(super) struct LineMaker<'a> {
+    conn: &'a Connection,
+    feed: &'a Feed,
+    /// The sequence up to which the reader knows the feed.
+    since: u64,
+    /// The reader, as an origin.
+    reader: Option<i64>,
+    limits: &'a Limits,
+    change_sql: String,
+}
+
+impl<'a> LineMaker<'a> {
+    pub(super) fn new(
+        conn: &'a Connection,
+        feed: &'a Feed,
+        since: u64,
+        reader: Option<i64>,
+        limits: &'a Limits,
+    ) -> LineMaker<'a> {
+        let change_sql = format!(
+            "SELECT {LATEST}, v.previous, {}
+             FROM version AS v CROSS JOIN record AS r ON r.key = v.record {LATEST_FROM}
+             WHERE v.sequence = ?1 ORDER BY v.key",
+            feed.entitled("r")
+        );
+        LineMaker { conn, feed, since, reader, limits, change_sql }
+    }
+
+    /// Appends what the live lane says of an entry; gives about how many bytes that is.
+    pub(super) fn live(&self, entry: EntryRow, lines: &mut Vec<OutLine>) -> Result<usize> {
+        if entry.kind != EntryKind::Change {
+            if !self.is_newest(&entry)? {
+                return Ok(0);
+            }
+            lines.push(line_of(entry));
+            return Ok(LINE_BYTES);
+        }
+        let patients = self.patients(entry.sequence)?;
+        if self.feed.kind == Kind::Cohort && patients.is_empty() {
+            return Ok(0);
+        }
+        let records = self.change_records(entry.sequence)?;
+        if records.iter().all(|(record, _)| matches!(record, OutRecord::Held(_))) {
+            return Ok(0);
+        }
+        let line = OutLine { patients, ..line_of(entry) };
+        Ok(self.push(line, records, lines))
+    }
+
+    /// Appends what the bulk lane says of a join; gives about how many bytes that is.
+    pub(super) fn bulk(&self, entry: EntryRow, lines: &mut Vec<OutLine>) -> Result<usize> {
+        if !self.is_newest(&entry)? {
+            return Ok(0);
+        }
+        let Some((patient, _)) = &entry.patient else { return Ok(0) };
+        let records = self.patient_records(*patient, entry.sequence)?;
+        if records.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.push(line_of(entry), records, lines))
+    }
+
+    /// Whether a join or leave is the newest of its patient in this feed.
+    fn is_newest(&self, entry: &EntryRow) -> Result<bool> {
+        let Some((patient, _)) = &entry.patient else { return Ok(false) };
+        let newest: Option<u64> = self
+            .conn
+            .prepare_cached(
+                "SELECT max(joined, coalesce(\"left\", 0)) FROM cohort_patient
+                 WHERE feed = ?1 AND patient = ?2",
+            )?
+            .query_row(params![self.feed.key, patient], |row| row.get(0))
+            .optional()?;
+        Ok(newest == Some(entry.position))
+    }
+
+    /// The patients of a change whom this feed's readers may know of.
+    fn patients(&self, sequence: u64) -> Result<Vec<RecordRef>> {
+        match self.feed.kind {
+            Kind::Reference => return Ok(Vec::new()),
+            Kind::Outgoing => {
+                let all = change_patients(self.conn, sequence)?;
+                return Ok(all.into_iter().map(|(_, patient)| patient).collect());
+            }
+            Kind::Cohort => {}
+        }
+        let mut statement = self.conn.prepare_cached(
+            "SELECT p.id FROM change_patient AS cp
+             CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = cp.patient
+             CROSS JOIN patient AS p ON p.key = cp.patient
+             WHERE cp.sequence = ?2 AND m.\"left\" IS NULL ORDER BY p.id",
+        )?;
+        let found = statement
+            .query_map(params![self.feed.key, sequence], |row| rows::patient_ref(row, 0))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What a line says of the records of a change; with each, about how many bytes it takes.
+    fn change_records(&self, sequence: u64) -> Result<Vec<(OutRecord, usize)>> {
+        let mut statement = self.conn.prepare_cached(&self.change_sql)?;
+        let mut rows = statement.query([sequence])?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            let latest = Latest::read(row)?;
+            if self.told_before(&latest, sequence, row.get(8)?)? {
+                continue;
+            }
+            if !row.get::<_, bool>(9)? {
+                if self.was_here(&latest)? {
+                    records.push((OutRecord::Left(latest.reference), RECORD_BYTES));
+                }
+            } else if latest.via.is_some() && latest.via == self.reader {
+                records.push((OutRecord::Held(latest.reference), RECORD_BYTES));
+            } else {
+                records.push(self.state(latest, row)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether an entry after the marker and before this one tells of the record: that one has
+    /// told its latest state.
+    fn told_before(&self, latest: &Latest, sequence: u64, previous: Option<u64>) -> Result<bool> {
+        if previous.is_none_or(|previous| previous <= self.since) {
+            return Ok(false);
+        }
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT 1 FROM version AS v
+                 CROSS JOIN feed_entry AS e
+                    ON e.feed = ?1 AND e.sequence = v.sequence AND e.kind = 0
+                 WHERE v.record = ?2 AND v.sequence > ?3 AND v.sequence < ?4
+                 ORDER BY v.sequence DESC LIMIT 1",
+            )?
+            .exists(params![self.feed.key, latest.key, self.since, sequence])?)
+    }
+
+    /// Whether a record that is not in this feed any more was in it under one of its present
+    /// patients: then the reader may hold it, and has to hear that it left. (Where the patient
+    /// left, the leave entry says so.)
+    fn was_here(&self, latest: &Latest) -> Result<bool> {
+        if self.feed.kind != Kind::Cohort || latest.reference.kind.is_reference() {
+            return Ok(false);
+        }
+        let then = patients_then(self.conn, latest.key, latest.sequence, MOVES, self.limits)?;
+        for patient in then {
+            let is_member = self
+                .conn
+                .prepare_cached(
+                    "SELECT 1 FROM patient AS p
+                     CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = p.key
+                     WHERE p.id = ?2 AND m.\"left\" IS NULL",
+                )?
+                .exists(params![self.feed.key, patient.id()])?;
+            if is_member {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The record's latest state, from a row that begins with [`LATEST`].
+    fn state(&self, latest: Latest, row: &Row<'_>) -> Result<(OutRecord, usize)> {
+        let base = self.base(&latest)?;
+        Ok(match body_text(row, 7)? {
+            Some(body) => {
+                let size = body.len() + RECORD_BYTES;
+                (OutRecord::Resource { body, digest: latest.digest, base }, size)
+            }
+            None => (OutRecord::Deleted { reference: latest.reference, base }, RECORD_BYTES),
+        })
+    }
+
+    /// The newest version that the reader itself brought, where that is not the latest: the
+    /// reader cannot know that we hold it.
+    fn base(&self, latest: &Latest) -> Result<Option<ShortDigest>> {
+        let Some(reader) = self.reader.filter(|_| latest.has_previous) else { return Ok(None) };
+        let found = self
+            .conn
+            .prepare_cached(
+                "SELECT v.digest FROM version AS v
+                 CROSS JOIN change AS c ON c.sequence = v.sequence
+                 WHERE v.record = ?1 AND v.sequence < ?2 AND c.via_site = ?3
+                 ORDER BY v.sequence DESC LIMIT 1",
+            )?
+            .query_row(params![latest.key, latest.sequence, reader], |row| rows::digest(row, 0))
+            .optional()?;
+        Ok(found.map(|digest| digest.short()))
+    }
+
+    /// All records of a patient who joined at `joined`, patient and encounters first. Left out is
+    /// what the reader brought since: of older ones it may have been rid when the patient left.
+    fn patient_records(&self, patient: i64, joined: u64) -> Result<Vec<(OutRecord, usize)>> {
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT {LATEST} FROM record_patient AS rp
+             CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
+             WHERE rp.patient = ?1"
+        ))?;
+        let mut rows = statement.query([patient])?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            let latest = Latest::read(row)?;
+            let brought = latest.via.is_some() && latest.via == self.reader;
+            if !(brought && latest.sequence >= joined) {
+                let order = order(&latest.reference);
+                records.push((order, self.state(latest, row)?));
+            }
+        }
+        records.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Appends a line with its records, in parts where it would be too long; gives its size.
+    fn push(
+        &self,
+        line: OutLine,
+        records: Vec<(OutRecord, usize)>,
+        lines: &mut Vec<OutLine>,
+    ) -> usize {
+        let envelope = LINE_BYTES + line.patients.len() * RECORD_BYTES;
+        let room = self.limits.line_bytes.saturating_sub(envelope);
+        let mut parts: Vec<Vec<OutRecord>> = vec![Vec::new()];
+        let (mut all, mut filled) = (0, 0);
+        for (record, size) in records {
+            if filled + size > room && filled > 0 {
+                parts.push(Vec::new());
+                filled = 0;
+            }
+            filled += size;
+            all += size;
+            if let Some(part) = parts.last_mut() {
+                part.push(record);
+            }
+        }
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        for (number, records) in (1..).zip(parts) {
+            let part = (count > 1).then_some((number, count));
+            lines.push(OutLine { part, records, ..line.clone() });
+        }
+        all + envelope * count as usize
+    }
+}
+
+/// Patients before encounters before the rest by type, so that what is referred to comes first.
+fn order(record: &RecordRef) -> (u8, RecordRef) {
+    let first = match record.kind {
+        ResourceType::PATIENT => 0,
+        ResourceType::ENCOUNTER => 1,
+        _ => 2,
+    };
+    (first, record.clone())
+}
+
+/// A line without records yet.
+fn line_of(entry: EntryRow) -> OutLine {
+    OutLine {
+        position: Some(entry.position),
+        kind: entry.kind,
+        id: entry.id,
+        covers: Vec::new(),
+        part: None,
+        author: entry.author,
+        at: entry.made.or(Some(entry.at)),
+        patients: entry.patient.into_iter().map(|(_, patient)| patient).collect(),
+        reason: entry.reason,
+        records: Vec::new(),
+    }
+}

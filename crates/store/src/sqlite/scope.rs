@@ -1,0 +1,73 @@
+//! Who may see what, as a condition inside the queries: no row that a reader may not have ever
+//! leaves the database.
+
+use std::fmt::Write as _;
+
+use protocol::{CohortName, ResourceType};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::{Result, Scope};
+
+/// A [`Scope`] with the keys of its cohorts' feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Everything.
+    Everything,
+    /// What is in one of these feeds now, and the reference records.
+    Feeds(Vec<i64>),
+}
+
+impl Sight {
+    /// Names that no cohort has are of no use to anybody, and no error.
+    pub(super) fn of(conn: &Connection, scope: &Scope) -> Result<Sight> {
+        let Scope::Cohorts { cohorts, .. } = scope else { return Ok(Sight::Everything) };
+        let mut keys = Vec::with_capacity(cohorts.len());
+        for cohort in cohorts {
+            keys.extend(cohort_key(conn, cohort)?);
+        }
+        keys.sort_unstable();
+        Ok(Sight::Feeds(keys))
+    }
+
+    /// The condition on a row of `record` that is named `alias`; only numbers and constants go
+    /// into the text.
+    pub(super) fn condition(&self, alias: &str) -> String {
+        match self {
+            Sight::Everything => "TRUE".to_owned(),
+            Sight::Feeds(feeds) => {
+                let member = member(alias, feeds);
+                format!("({member} OR {})", reference(alias))
+            }
+        }
+    }
+}
+
+/// One of the record's patients is in one of these feeds now.
+pub(super) fn member(alias: &str, feeds: &[i64]) -> String {
+    let feeds = feeds.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "EXISTS (SELECT 1 FROM record_patient AS rp
+            CROSS JOIN cohort_patient AS cp ON cp.patient = rp.patient
+            WHERE rp.record = {alias}.key AND cp.feed IN ({feeds}) AND cp.\"left\" IS NULL)"
+    )
+}
+
+/// The record is a reference record: of such a type, and no patient's.
+pub(super) fn reference(alias: &str) -> String {
+    let mut types = String::new();
+    for kind in ResourceType::all().filter(|kind| kind.is_reference()) {
+        let comma = if types.is_empty() { "" } else { ", " };
+        let _ = write!(types, "{comma}'{kind}'");
+    }
+    format!(
+        "({alias}.type IN ({types})
+            AND NOT EXISTS (SELECT 1 FROM record_patient AS np WHERE np.record = {alias}.key))"
+    )
+}
+
+fn cohort_key(conn: &Connection, name: &CohortName) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached("SELECT key FROM feed WHERE name = ?1 AND kind = 'cohort'")?
+        .query_row([name.as_str()], |row| row.get(0))
+        .optional()?)
+}
