@@ -1,6 +1,12 @@
 //! What a resource can be found by: the search parameters of `docs/protocol.md` §3.
 
+mod extract;
+#[cfg(test)]
+mod tests;
+
 use crate::id::RecordRef;
+
+pub use extract::keys;
 
 /// A search parameter that is kept in an index. `_id`, `_lastUpdated` and `patient`/`subject`
 /// are answered from the record itself.
@@ -28,7 +34,7 @@ pub enum Param {
 }
 
 /// One thing that a resource can be found by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchKey {
     /// Under which parameter.
     pub param: Param,
@@ -37,7 +43,7 @@ pub struct SearchKey {
 }
 
 /// A value in the form in which an index compares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SearchValue {
     /// A code or an identifier in its system (an empty one where there is none).
     Token {
@@ -58,4 +64,25 @@ pub enum SearchValue {
     },
     /// Another record.
     Reference(RecordRef),
+}
+
+/// Characters of a text and of a token that an index holds: what is longer is found by its
+/// beginning. The record itself keeps all of it.
+const VALUE_CHARS: usize = 200;
+
+impl SearchValue {
+    /// A text in the form in which it is compared: trimmed, lower case, at most 200 characters.
+    pub fn text(text: &str) -> SearchValue {
+        let lower = text.trim().chars().flat_map(char::to_lowercase);
+        SearchValue::Text(lower.take(VALUE_CHARS).collect())
+    }
+    /// A code or an identifier, its parts trimmed and at most 200 characters long.
+    pub fn token(system: &str, code: &str) -> SearchValue {
+        let part = |part: &str| part.trim().chars().take(VALUE_CHARS).collect();
+        SearchValue::Token { system: part(system), code: part(code) }
+    }
+    /// The time that a FHIR date covers; `None` for what is no date.
+    pub fn date(text: &str) -> Option<SearchValue> {
+        super::date::span(text.trim()).map(|(low, high)| SearchValue::Date { low, high })
+    }
 }
