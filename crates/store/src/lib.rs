@@ -5,6 +5,7 @@
 //! other backend has to pass too.
 
 pub mod conformance;
+pub mod dictionary;
 pub mod error;
 pub mod model;
 pub mod sqlite;
