@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -60,9 +61,12 @@ impl Digest {
 /// - without `meta.versionId` and `meta.lastUpdated` of the resource itself, and without a
 ///   `meta` that is empty then. A contained resource keeps its own.
 pub fn canonical(resource: &Json<'_>) -> String {
-    let mut out = String::with_capacity(1_024);
+    let mut out = String::new();
     match resource {
-        Json::Object(object) => write_object(object, true, &mut out),
+        Json::Object(object) => {
+            out.reserve(object.raw().map_or(256, str::len));
+            write_object(object, true, &mut out);
+        }
         other => write_value(other, &mut out),
     }
     out
@@ -72,7 +76,20 @@ pub fn canonical(resource: &Json<'_>) -> String {
 /// without what the canonical form leaves out of `meta`. It has the digest of `resource`.
 pub fn body(resource: &Object<'_>) -> String {
     let mut out = String::with_capacity(resource.raw().map_or(256, str::len));
-    write_members(resource.iter(), true, &mut out, &Text::write, &Json::write);
+    if resource.get("meta").is_none() {
+        resource.write(&mut out);
+        return out;
+    }
+    let mut separator = '{';
+    for (key, value) in resource.iter() {
+        let Some(value) = kept(key, value) else { continue };
+        out.push(separator);
+        separator = ',';
+        key.write(&mut out);
+        out.push(':');
+        value.write(&mut out);
+    }
+    out.push_str(if separator == '{' { "{}" } else { "}" });
     out
 }
 
@@ -103,36 +120,48 @@ fn write_value(value: &Json<'_>, out: &mut String) {
     }
 }
 
-fn write_object(object: &Object<'_>, is_resource: bool, out: &mut String) {
-    let sorted = object.sorted();
-    write_members(sorted, is_resource, out, &Text::write_canonical, &write_value);
-}
+/// Up to how many members an object is sorted without a list on the heap.
+const FEW_MEMBERS: usize = 16;
 
-/// Writes an object; of a resource itself, without what servers write into `meta`.
-fn write_members<'t, 'a: 't>(
-    members: impl IntoIterator<Item = (&'t Text<'a>, &'t Json<'a>)>,
-    is_resource: bool,
-    out: &mut String,
-    write_key: &dyn Fn(&Text<'a>, &mut String),
-    write_value: &dyn Fn(&Json<'a>, &mut String),
-) {
-    let mut separator = '{';
-    for (key, value) in members {
-        let trimmed = if is_resource && key == "meta" { trimmed_meta(value) } else { None };
-        let value = trimmed.as_ref().unwrap_or(value);
-        if is_resource && key == "meta" && value.as_object().is_some_and(Object::is_empty) {
-            continue;
+fn write_object(object: &Object<'_>, is_resource: bool, out: &mut String) {
+    let mut few = [None; FEW_MEMBERS];
+    let many;
+    let sorted: &mut dyn Iterator<Item = (&Text<'_>, &Json<'_>)> = if object.len() <= FEW_MEMBERS {
+        for (slot, member) in few.iter_mut().zip(object.iter()) {
+            *slot = Some(member);
         }
+        let few = &mut few[..object.len()];
+        few.sort_unstable_by(|a, b| match (a, b) {
+            (Some(a), Some(b)) => a.0.cmp_decoded(b.0),
+            _ => a.is_some().cmp(&b.is_some()),
+        });
+        &mut few.iter().copied().flatten()
+    } else {
+        many = object.sorted();
+        &mut many.into_iter()
+    };
+    let mut separator = '{';
+    for (key, value) in sorted {
+        let kept = if is_resource { kept(key, value) } else { Some(Cow::Borrowed(value)) };
+        let Some(value) = kept else { continue };
         out.push(separator);
         separator = ',';
-        write_key(key, out);
+        key.write_canonical(out);
         out.push(':');
-        write_value(value, out);
+        write_value(&value, out);
     }
-    if separator == '{' {
-        out.push('{');
+    out.push_str(if separator == '{' { "{}" } else { "}" });
+}
+
+/// A member of a resource without what servers write into `meta`; `None` for a `meta` that has
+/// nothing else.
+fn kept<'t, 'a>(key: &Text<'a>, value: &'t Json<'a>) -> Option<Cow<'t, Json<'a>>> {
+    if key != "meta" {
+        return Some(Cow::Borrowed(value));
     }
-    out.push('}');
+    let trimmed = trimmed_meta(value).map_or(Cow::Borrowed(value), Cow::Owned);
+    let is_empty = trimmed.as_object().is_some_and(Object::is_empty);
+    (!is_empty).then_some(trimmed)
 }
 
 /// A `meta` without what servers write into it; `None` where there is nothing to take out.

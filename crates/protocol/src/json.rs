@@ -40,6 +40,8 @@ pub struct Object<'a> {
     members: Vec<(Text<'a>, Json<'a>)>,
     /// The text from `{` to `}`, where it was parsed and not built.
     raw: Option<&'a str>,
+    /// Whether `raw` has no white space between its values: then it is what `write` makes.
+    compact: bool,
 }
 
 impl<'a> Json<'a> {
@@ -121,7 +123,7 @@ impl<'a> Json<'a> {
 impl<'a> Object<'a> {
     /// An object of these members. No key may stand twice: that is the caller's to see to.
     pub fn from_members(members: Vec<(Text<'a>, Json<'a>)>) -> Self {
-        let object = Object { members, raw: None };
+        let object = Object { members, raw: None, compact: false };
         debug_assert!(parse::repeated_key(&object.members).is_none(), "a key stands twice");
         object
     }
@@ -173,6 +175,9 @@ impl<'a> Object<'a> {
     }
     /// Appends compact JSON, as `Json::write` does.
     pub fn write(&self, out: &mut String) {
+        if let Some(raw) = self.raw.filter(|_| self.compact) {
+            return out.push_str(raw);
+        }
         out.push('{');
         for (index, (key, value)) in self.members.iter().enumerate() {
             if index > 0 {

@@ -86,7 +86,7 @@ fn elements_of_the_wrong_shape_say_nothing_and_do_no_harm() {
     for text in [
         r#"{"managingOrganization":"x","identifier":"x","address":7}"#,
         r#"{"managingOrganization":{"reference":7},"identifier":{"extension":{"url":1}}}"#,
-        r#"{"managingOrganization":{"reference":"Organization/"},"address":[null,[[]],{"city":1}]}"#,
+        r#"{"managingOrganization":{"reference":"Location/"},"address":[null,[[]],{"city":1}]}"#,
         r#"{"managingOrganization":{"reference":"urn:uuid:x"},"address":null}"#,
     ] {
         assert_eq!(said("Patient/1", text), [], "{text}");

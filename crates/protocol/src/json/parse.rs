@@ -27,7 +27,7 @@ pub fn parse(bytes: &[u8], depth: usize) -> Result<Json<'_>, Refusal> {
         }
     };
     let depth = depth.min(DEPTH_MAX);
-    let mut parser = Parser { text, bytes, at: 0, depth };
+    let mut parser = Parser { text, bytes, at: 0, depth, spaces: 0 };
     parser.document().map_err(|fault| fault.refusal(text))
 }
 
@@ -75,8 +75,8 @@ impl Fault {
         let steps: Vec<&str> = self.path.iter().rev().map(String::as_str).collect();
         let within = match steps.as_slice() {
             [] => String::new(),
-            [outer @ ..] if outer.len() <= 12 => format!(" ({})", outer.join(".")),
-            [outer @ ..] => format!(" ({}...)", outer[..12].join(".")),
+            outer if outer.len() <= 12 => format!(" ({})", outer.join(".")),
+            outer => format!(" ({}...)", outer[..12].join(".")),
         };
         let reason = &self.reason;
         Refusal::new(
@@ -93,6 +93,8 @@ struct Parser<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// How many characters of white space were skipped.
+    spaces: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -113,6 +115,7 @@ impl<'a> Parser<'a> {
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
+            self.spaces += 1;
         }
     }
 
@@ -172,7 +175,7 @@ impl<'a> Parser<'a> {
     }
 
     fn object(&mut self, room: usize) -> Parsed<Object<'a>> {
-        let start = self.at;
+        let (start, spaces) = (self.at, self.spaces);
         let room = room.checked_sub(1).ok_or_else(|| Fault::too_deep(start, self.depth))?;
         self.at += 1;
         let mut members = Vec::new();
@@ -181,7 +184,8 @@ impl<'a> Parser<'a> {
             self.members(room, &mut members)?;
         }
         self.at += 1;
-        Ok(Object { members, raw: Some(&self.text[start..self.at]) })
+        let compact = spaces == self.spaces;
+        Ok(Object { members, raw: Some(&self.text[start..self.at]), compact })
     }
 
     /// Reads members up to, and not including, the `}`.
@@ -232,6 +236,7 @@ impl<'a> Parser<'a> {
         self.at = start;
         let mut escaped = false;
         loop {
+            self.skip_plain();
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -246,6 +251,25 @@ impl<'a> Parser<'a> {
         let raw = &self.text[start..self.at];
         self.at += 1;
         Ok(Text::checked(raw, escaped))
+    }
+
+    /// Steps over characters of a string that need no look of their own, eight bytes at a time.
+    fn skip_plain(&mut self) {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const HIGHS: u64 = ONES << 7;
+        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        while let Some((chunk, _)) = self.bytes[self.at..].split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*chunk);
+            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+            let quote = is_zero(word ^ (ONES * u64::from(b'"')));
+            let found = control | quote | is_zero(word ^ (ONES * u64::from(b'\\')));
+            if found != 0 {
+                // The lowest mark is exact; carries can only make false ones above it.
+                self.at += (found.trailing_zeros() / 8) as usize;
+                return;
+            }
+            self.at += 8;
+        }
     }
 
     /// Checks one escape, or the two of a surrogate pair, and steps over it.

@@ -73,12 +73,19 @@ const VALUE_CHARS: usize = 200;
 impl SearchValue {
     /// A text in the form in which it is compared: trimmed, lower case, at most 200 characters.
     pub fn text(text: &str) -> SearchValue {
-        let lower = text.trim().chars().flat_map(char::to_lowercase);
+        let text = text.trim();
+        if text.is_ascii() {
+            return SearchValue::Text(text[..text.len().min(VALUE_CHARS)].to_ascii_lowercase());
+        }
+        let lower = text.chars().flat_map(char::to_lowercase);
         SearchValue::Text(lower.take(VALUE_CHARS).collect())
     }
     /// A code or an identifier, its parts trimmed and at most 200 characters long.
     pub fn token(system: &str, code: &str) -> SearchValue {
-        let part = |part: &str| part.trim().chars().take(VALUE_CHARS).collect();
+        let part = |part: &str| match part.trim() {
+            short if short.len() <= VALUE_CHARS => short.to_owned(),
+            long => long.chars().take(VALUE_CHARS).collect(),
+        };
         SearchValue::Token { system: part(system), code: part(code) }
     }
     /// The time that a FHIR date covers; `None` for what is no date.

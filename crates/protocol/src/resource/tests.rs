@@ -10,10 +10,15 @@ fn read(text: &str) -> Result<Record, Refusal> {
 fn a_record_has_everything_that_a_store_keeps_beside_its_body() {
     let text = r#"{ "resourceType": "Encounter", "id": "e1",
         "meta": { "versionId": "3", "lastUpdated": "2026-11-23T08:15:30Z" },
-        "subject": { "reference": "Patient/amina" }, "serviceProvider": {"reference":"Organization/7"},
+        "subject": { "reference": "Patient/amina" }, "partOf": null,
+        "serviceProvider": { "reference": "Organization/7" },
         "period": { "start": "1970-01-01", "end": "1970-01-01" }, "x": 1.00 }"#;
     let record = read(text).unwrap();
-    let body = r#"{"resourceType":"Encounter","id":"e1","subject":{"reference":"Patient/amina"},"serviceProvider":{"reference":"Organization/7"},"period":{"start":"1970-01-01","end":"1970-01-01"},"x":1.00}"#;
+    let body = concat!(
+        r#"{"resourceType":"Encounter","id":"e1","subject":{"reference":"Patient/amina"},"#,
+        r#""partOf":null,"serviceProvider":{"reference":"Organization/7"},"#,
+        r#""period":{"start":"1970-01-01","end":"1970-01-01"},"x":1.00}"#
+    );
     assert_eq!(record.body.as_deref(), Some(body));
     assert_eq!(record.reference.to_string(), "Encounter/e1");
     let amina: RecordRef = "Patient/amina".parse().unwrap();

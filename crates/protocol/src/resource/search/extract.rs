@@ -1,8 +1,6 @@
 //! What a resource can be found by. What cannot be understood is not indexed; nothing is refused
 //! for it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Param, SearchKey, SearchValue};
 use crate::id::{RecordRef, ResourceType};
 use crate::json::Json;
@@ -125,7 +123,9 @@ pub fn keys(kind: ResourceType, resource: &Json<'_>) -> Vec<SearchKey> {
     for path in elements(&CODES, kind, &["code"]) {
         each_at(resource, path, &mut |code| keys.code(Param::Code, code));
     }
-    keys.keys.into_iter().collect()
+    keys.keys.sort_unstable();
+    keys.keys.dedup();
+    keys.keys
 }
 
 fn elements(
@@ -139,16 +139,17 @@ fn elements(
 
 #[derive(Default)]
 struct Keys {
-    keys: BTreeSet<SearchKey>,
-    /// How many there are, by parameter.
-    counts: BTreeMap<Param, usize>,
+    keys: Vec<SearchKey>,
+    /// How many were added, by parameter.
+    counts: [usize; Param::Code as usize + 1],
 }
 
 impl Keys {
     fn add(&mut self, param: Param, value: SearchValue) {
-        let count = self.counts.entry(param).or_default();
-        if *count < KEYS_EACH && self.keys.insert(SearchKey { param, value }) {
+        let count = &mut self.counts[param as usize];
+        if *count < KEYS_EACH {
             *count += 1;
+            self.keys.push(SearchKey { param, value });
         }
     }
 
