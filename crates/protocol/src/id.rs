@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::error::Refusal;
 use crate::resource::types::RESOURCE_TYPES;
 
-/// A short name of a site or a cohort: a lower-case letter or digit, then up to 62 of those and `-`.
+/// A short name of a site or a cohort: a lower-case letter or digit, then up to 62 of those
+/// and `-`.
 fn slug(what: &str, text: &str) -> Result<String, Refusal> {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
@@ -20,7 +21,8 @@ fn slug(what: &str, text: &str) -> Result<String, Refusal> {
         return Ok(text.to_owned());
     }
     Err(Refusal::invalid(format!(
-        "{what} must be 1 to 63 lower-case letters, digits and '-', and begin with a letter or digit"
+        "{what} must be 1 to 63 lower-case letters, digits and '-', \
+         and begin with a letter or digit"
     )))
 }
 
@@ -140,6 +142,7 @@ impl ResourceType {
     pub const BINARY: ResourceType = ResourceType::named("Binary");
 
     /// For constants: fails to compile for a name that R4 does not have.
+    #[expect(clippy::panic, reason = "it is evaluated by the compiler only")]
     const fn named(name: &str) -> ResourceType {
         let mut index = 0;
         while index < RESOURCE_TYPES.len() {
