@@ -1,6 +1,7 @@
 //! All routes of a site, in one list.
 
 pub mod auth;
+pub mod body;
 pub mod error;
 pub mod fhir;
 

@@ -1,6 +1,8 @@
 //! What a site asks of the world around it, and what the simulator replaces: time, chance and
 //! the way to another site. (The record system beside a site will be the fourth port.)
 
+pub mod system;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
