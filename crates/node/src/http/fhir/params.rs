@@ -2,7 +2,8 @@
 //! table for searches, for conditional writes and for the CapabilityStatement.
 
 use axum::http::StatusCode;
-use protocol::resource::search::{Param, SearchValue};
+use protocol::resource::compartment::has_patient;
+use protocol::resource::search::{Param, SearchValue, has_param};
 use protocol::{RecordRef, ResourceType, Timestamp};
 use store::{DatePrefix, SearchFilter, SearchQuery, SearchTest};
 
@@ -67,8 +68,8 @@ impl SearchParam {
     pub(super) fn is_of(&self, kind: ResourceType) -> bool {
         match self.meaning {
             Meaning::Id | Meaning::Updated => true,
-            Meaning::Patient => kind.in_patient_compartment(),
-            Meaning::Index(param) => search::has_param(kind, param),
+            Meaning::Patient => has_patient(kind) && kind != ResourceType::PATIENT,
+            Meaning::Index(param) => has_param(kind, param),
         }
     }
 }
@@ -150,13 +151,10 @@ fn test(
             let (prefix, low, high) = date(param.name, value)?;
             SearchTest::Date { prefix, low, high }
         }
-        "string" => {
-            let text = search::folded(&unescape(value));
-            match modifier {
-                Some(_) => SearchTest::Exact(text),
-                None => SearchTest::Is(SearchValue::Text(text)),
-            }
-        }
+        "string" => match (modifier, SearchValue::text(&unescape(value))) {
+            (Some(_), SearchValue::Text(text)) => SearchTest::Exact(text),
+            (_, text) => SearchTest::Is(text),
+        },
         "reference" => {
             let record = reference(param.name, value, ResourceType::ENCOUNTER)?;
             SearchTest::Is(SearchValue::Reference(record))
@@ -171,12 +169,18 @@ fn token(name: &str, index: Param, value: &str) -> Result<SearchTest, Failure> {
             "`{name}` with a system and no code (`system|`) is not supported"
         ))),
         // Administrative gender is a code of one system, which resources do not write.
-        Some((_, code)) if index == Param::Gender => Ok(SearchTest::Code(unescape(code))),
-        Some((system, code)) => Ok(SearchTest::Is(SearchValue::Token {
-            system: unescape(system),
-            code: unescape(code),
-        })),
-        None => Ok(SearchTest::Code(unescape(value))),
+        Some((_, code)) if index == Param::Gender => Ok(code_in_any_system(code)),
+        Some((system, code)) => {
+            Ok(SearchTest::Is(SearchValue::token(&unescape(system), &unescape(code))))
+        }
+        None => Ok(code_in_any_system(value)),
+    }
+}
+
+fn code_in_any_system(value: &str) -> SearchTest {
+    match SearchValue::token("", &unescape(value)) {
+        SearchValue::Token { code, .. } => SearchTest::Code(code),
+        other => SearchTest::Is(other),
     }
 }
 
@@ -231,9 +235,10 @@ fn date(name: &str, value: &str) -> Result<(DatePrefix, i64, i64), Failure> {
         }
         _ => (DatePrefix::Eq, value),
     };
-    let (low, high) = search::date_range(rest)
-        .ok_or_else(|| bad_value(name, "is not a date of FHIR, for example 2026-11 or ge2026"))?;
-    Ok((prefix, low, high))
+    match SearchValue::date(rest) {
+        Some(SearchValue::Date { low, high }) => Ok((prefix, low, high)),
+        _ => Err(bad_value(name, "is not a date of FHIR, for example 2026-11 or ge2026")),
+    }
 }
 
 /// The parameter is not one of these; names it, as far as its name can be repeated safely.
@@ -259,25 +264,4 @@ fn bad_value(name: &str, what: &str) -> Failure {
 
 pub(super) fn not_supported(detail: impl Into<String>) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "not-supported", detail)
-}
-
-mod search {
-    use super::*;
-    pub(super) fn has_param(_: ResourceType, _: Param) -> bool {
-        true
-    }
-    pub(super) fn folded(text: &str) -> String {
-        text.trim().to_lowercase()
-    }
-    pub(super) fn date_range(_: &str) -> Option<(i64, i64)> {
-        None
-    }
-}
-trait Compartment {
-    fn in_patient_compartment(self) -> bool;
-}
-impl Compartment for ResourceType {
-    fn in_patient_compartment(self) -> bool {
-        true
-    }
 }

@@ -1,5 +1,6 @@
 //! Searches, and the paging that histories and `$everything` share with them.
 
+use axum::http::StatusCode;
 use protocol::ResourceType;
 use serde_json::json;
 use store::{SearchOrder, SearchQuery};
@@ -171,7 +172,7 @@ pub(super) fn conditional(
         + usize::from(query.patients.is_some());
     if criteria == 0 {
         return Err(Failure::new(
-            axum::http::StatusCode::PRECONDITION_FAILED,
+            StatusCode::PRECONDITION_FAILED,
             "required",
             "a conditional request needs at least one search parameter that says what to match",
         ));

@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use protocol::feed::Action;
 use protocol::json::{self, Json};
-use protocol::resource::Record;
+use protocol::resource::{Record, kind, with_id};
 use protocol::{Limits, RecordRef, ResourceType};
 use store::{Draft, Expect, Recorded, Scope, SearchQuery, StoreError, Write, Written};
 
@@ -63,7 +63,7 @@ pub(super) async fn write(call: &Call<'_>, asked: &Asked) -> Result<Answer, Fail
             Aim::Found(record) => return found_already(call, &record).await,
             Aim::Nothing => return Ok(gone(None)),
         };
-        let record = record_of(&reference, resource.clone(), limits)?;
+        let record = record_of(&reference, resource.as_ref(), limits)?;
         let body = record.body.clone();
         match record_change(call, vec![Write { record, expect }], searches).await {
             Err(StoreError::Raced) => {}
@@ -81,18 +81,18 @@ pub(super) async fn aim(
     leaving: &[RecordRef],
     searches: &mut Searches,
 ) -> Result<Aim, Failure> {
-    let kind = ask.asked.kind()?;
+    let of = ask.asked.kind()?;
     if let Some(resource) = ask.resource {
-        check_type(resource, kind)?;
+        check_type(resource, of)?;
     }
     match ask.asked.interaction {
         Interaction::Create => match &ask.conditions.if_none_exist {
-            None => Ok(Aim::Write(new_record(site, kind)?, Expect::Absent)),
+            None => Ok(Aim::Write(new_record(site, of)?, Expect::Absent)),
             Some(criteria) => {
-                let query = search::criteria(kind, criteria)?;
+                let query = search::criteria(of, criteria)?;
                 match only_match(site, query, leaving, searches, "If-None-Exist").await? {
                     Some(one) => Ok(Aim::Found(one)),
-                    None => Ok(Aim::Write(new_record(site, kind)?, Expect::Absent)),
+                    None => Ok(Aim::Write(new_record(site, of)?, Expect::Absent)),
                 }
             }
         },
@@ -102,7 +102,7 @@ pub(super) async fn aim(
             Ok(Aim::Write(record.clone(), expected(site, ask.conditions, record).await?))
         }
         Interaction::UpdateWhere => {
-            let query = search::conditional(kind, ask.query)?;
+            let query = search::conditional(of, ask.query)?;
             match only_match(site, query, leaving, searches, "the conditional update").await? {
                 Some(one) => {
                     if ask.resource.is_some_and(|resource| resource.get("id").is_some()) {
@@ -112,14 +112,14 @@ pub(super) async fn aim(
                     Ok(Aim::Write(one, expect))
                 }
                 None => match ask.resource.and_then(|resource| resource.str_at("id")) {
-                    Some(own) => Ok(Aim::Write(RecordRef::new(kind, &own)?, Expect::Absent)),
-                    None => Ok(Aim::Write(new_record(site, kind)?, Expect::Absent)),
+                    Some(own) => Ok(Aim::Write(RecordRef::new(of, &own)?, Expect::Absent)),
+                    None => Ok(Aim::Write(new_record(site, of)?, Expect::Absent)),
                 },
             }
         }
         Interaction::Delete => deletion(site, ask.conditions, ask.asked.record()?.clone()).await,
         Interaction::DeleteWhere => {
-            let query = search::conditional(kind, ask.query)?;
+            let query = search::conditional(of, ask.query)?;
             match only_match(site, query, leaving, searches, "the conditional delete").await? {
                 Some(one) => deletion(site, ask.conditions, one).await,
                 None => Ok(Aim::Nothing),
@@ -274,46 +274,26 @@ fn new_record(site: &Site, kind: ResourceType) -> Result<RecordRef, Failure> {
 /// A resource as the state of this record, under its id; `None` is its deletion.
 pub(super) fn record_of(
     reference: &RecordRef,
-    resource: Option<Json<'_>>,
+    resource: Option<&Json<'_>>,
     limits: &Limits,
 ) -> Result<Record, Failure> {
-    let Some(mut resource) = resource else { return Ok(Record::deleted(reference.clone())) };
-    if let Json::Object(object) = &mut resource {
-        set_id(object, reference.id());
+    match resource {
+        None => Ok(Record::deleted(reference.clone())),
+        Some(resource) if resource.str_at("id").as_deref() == Some(reference.id()) => {
+            Ok(Record::from_json(resource, limits)?)
+        }
+        Some(resource) => Ok(Record::from_json(&with_id(resource, reference.id())?, limits)?),
     }
-    Ok(Record::parse(resource.to_text().as_bytes(), limits)?)
-}
-
-/// Sets the id in its place, or after the `resourceType` where there was none.
-fn set_id(object: &mut json::Object<'_>, id: &str) {
-    if object.get("id").is_some() {
-        object.set("id", Json::string(id.to_owned()));
-        return;
-    }
-    let mut members = std::mem::take(object).into_members();
-    let after = members.iter().position(|(key, _)| key == "resourceType");
-    let member = (json::Text::plain("id"), Json::string(id.to_owned()));
-    members.insert(after.map_or(0, |index| index + 1), member);
-    *object = json::Object::from_members(members);
 }
 
 fn check_type(resource: &Json<'_>, wanted: ResourceType) -> Result<(), Failure> {
-    if resource.as_object().is_none() {
-        return Err(Failure::bad_request("the body is JSON, but no object: no FHIR resource"));
+    let sent = kind(resource)?;
+    if sent == wanted {
+        return Ok(());
     }
-    let Some(sent) = resource.get("resourceType") else {
-        return Err(Failure::bad_request("the resource has no resourceType"));
-    };
-    let sent = sent.as_str().and_then(|name| name.parse::<ResourceType>().ok());
-    match sent {
-        Some(sent) if sent == wanted => Ok(()),
-        Some(sent) => Err(Failure::bad_request(format!(
-            "the resource is of the type {sent} and the URL means the type {wanted}"
-        ))),
-        None => Err(Failure::bad_request(
-            "the resourceType is not one of FHIR R4 (4.0.1), or is no text",
-        )),
-    }
+    Err(Failure::bad_request(format!(
+        "the resource is of the type {sent} and the URL means the type {wanted}"
+    )))
 }
 
 /// The resource's id must be the one in the URL.

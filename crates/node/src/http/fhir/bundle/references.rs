@@ -1,10 +1,10 @@
 //! References within a transaction: what its entries call each other becomes the ids that their
 //! records get.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use protocol::json::{Json, Object, Text};
+use protocol::json::Json;
+use protocol::resource::references::{references, rewrite_references};
 use protocol::{RecordRef, ResourceType};
 
 use crate::http::error::Failure;
@@ -20,64 +20,40 @@ pub(super) fn resolved<'a>(resource: &Json<'a>, links: &Links) -> Result<Json<'a
     if resource.str_at("resourceType").as_deref() == Some("Bundle") {
         return Ok(resource.clone());
     }
-    value_resolved("", resource, links)
-}
-
-fn value_resolved<'a>(key: &str, value: &Json<'a>, links: &Links) -> Result<Json<'a>, Failure> {
-    Ok(match value {
-        Json::Object(object) => {
-            let mut members = Vec::with_capacity(object.len());
-            for (key, value) in object.iter() {
-                members.push((key.clone(), value_resolved(&key.decode(), value, links)?));
-            }
-            Json::Object(Object::from_members(members))
-        }
-        Json::Array(items) => Json::Array(
-            items.iter().map(|item| value_resolved(key, item, links)).collect::<Result<_, _>>()?,
-        ),
-        Json::String(text) => Json::String(text_resolved(key, text, links)?),
-        other => other.clone(),
-    })
-}
-
-fn text_resolved<'a>(key: &str, text: &Text<'a>, links: &Links) -> Result<Text<'a>, Failure> {
-    let plain = text.decode();
-    if key == "div" {
-        return Ok(narrative_resolved(&plain, links).map_or_else(|| text.clone(), Text::plain));
-    }
-    // An identifier's value may be a urn of its own, and is no link.
-    if key != "value" {
-        if let Some(record) = links.get(&*plain) {
-            return Ok(Text::plain(record.to_string()));
+    let mut resolved =
+        rewrite_references(resource, &mut |link| links.get(link).map(RecordRef::to_string));
+    for (path, link) in references(&resolved) {
+        let link = link.decode();
+        if is_urn(&link) {
+            return Err(Failure::bad_request(format!(
+                "{path} refers to {}, which is the fullUrl of no entry of this Bundle",
+                named(&link)
+            )));
         }
     }
-    if key == "reference" && is_urn(&plain) {
-        return Err(Failure::bad_request(format!(
-            "the reference {} leads to no entry of this Bundle",
-            named(&plain)
-        )));
-    }
-    Ok(text.clone())
+    resolve_narrative(&mut resolved, links);
+    Ok(resolved)
 }
 
-/// Links in a narrative stand in quotes.
-fn narrative_resolved(html: &str, links: &Links) -> Option<String> {
+/// Links in the narrative stand in quotes.
+fn resolve_narrative(resource: &mut Json<'_>, links: &Links) {
+    let Json::Object(resource) = resource else { return };
+    let Some(Json::Object(text)) = resource.get("text") else { return };
+    let Some(html) = text.get("div").and_then(Json::as_str) else { return };
     if !html.contains("urn:") {
-        return None;
+        return;
     }
-    let mut out = Cow::Borrowed(html);
+    let (mut text, mut html) = (text.clone(), html.into_owned());
     for (link, record) in links.iter().filter(|(link, _)| is_urn(link)) {
         for quote in ['"', '\''] {
-            let quoted = format!("{quote}{link}{quote}");
-            if out.contains(&quoted) {
-                out = Cow::Owned(out.replace(&quoted, &format!("{quote}{record}{quote}")));
+            let (from, to) = (format!("{quote}{link}{quote}"), format!("{quote}{record}{quote}"));
+            if html.contains(&from) {
+                html = html.replace(&from, &to);
             }
         }
     }
-    match out {
-        Cow::Owned(changed) => Some(changed),
-        Cow::Borrowed(_) => None,
-    }
+    text.set("div", Json::string(html));
+    resource.set("text", Json::Object(text));
 }
 
 /// Whether a link is a name that only the Bundle itself can explain.
@@ -91,25 +67,14 @@ fn named(link: &str) -> String {
     link.chars().take(64).filter(good).collect()
 }
 
-/// The conditional references (`Patient?identifier=...`) in a resource: the type, and the
-/// reference as it stands.
+/// Notes the conditional references (`Patient?identifier=...`) in a resource, with the type that
+/// each names.
 pub(super) fn conditional(resource: &Json<'_>, found: &mut BTreeMap<String, ResourceType>) {
-    match resource {
-        Json::Object(object) => {
-            for (key, value) in object.iter() {
-                match value.as_str().filter(|_| key == "reference") {
-                    Some(text) => {
-                        let kind = text.split_once('?').and_then(|(kind, _)| kind.parse().ok());
-                        if let Some(kind) = kind {
-                            found.insert(text.into_owned(), kind);
-                        }
-                    }
-                    None => conditional(value, found),
-                }
-            }
+    for (_, link) in references(resource) {
+        let link = link.decode();
+        if let Some(kind) = link.split_once('?').and_then(|(kind, _)| kind.parse().ok()) {
+            found.insert(link.into_owned(), kind);
         }
-        Json::Array(items) => items.iter().for_each(|item| conditional(item, found)),
-        _ => {}
     }
 }
 

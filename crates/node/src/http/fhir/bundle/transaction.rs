@@ -162,7 +162,7 @@ fn one_write(
     links: &Links,
 ) -> Result<protocol::resource::Record, Failure> {
     let resource = entry.resource.map(|resource| references::resolved(resource, links));
-    record_of(record, resource.transpose()?, limits(call.site))
+    record_of(record, resource.transpose()?.as_ref(), limits(call.site))
 }
 
 /// Refuses a record that two entries write: FHIR gives no order between them.
