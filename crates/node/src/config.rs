@@ -48,13 +48,6 @@ pub struct Parent {
     /// What becomes of patients who leave this site's cohorts.
     #[serde(default)]
     pub leave: LeavePolicy,
-    /// Seconds between rounds while the parent cannot hold a request open.
-    #[serde(default = "default_every")]
-    pub every_seconds: u64,
-}
-
-fn default_every() -> u64 {
-    60
 }
 
 impl Config {

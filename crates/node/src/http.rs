@@ -3,7 +3,9 @@
 pub mod auth;
 pub mod body;
 pub mod error;
+pub mod feeds;
 pub mod fhir;
+pub mod sync;
 
 use axum::Router;
 use axum::routing::get;
@@ -12,7 +14,12 @@ use crate::site::Site;
 
 /// The routes of a site.
 pub fn router(site: Site) -> Router {
-    Router::new().route("/health", get(health)).nest("/fhir", fhir::router()).with_state(site)
+    Router::new()
+        .route("/health", get(health))
+        .nest("/feeds", feeds::router())
+        .nest("/fhir", fhir::router())
+        .nest("/sync", sync::router())
+        .with_state(site)
 }
 
 async fn health() -> &'static str {

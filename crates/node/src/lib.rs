@@ -1,8 +1,16 @@
 //! The program `tributary`: runs beside a record system and keeps its patients in step with the
 //! other sites'.
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod http;
+pub mod import;
+pub mod jobs;
 pub mod ports;
+pub mod progress;
+pub mod server;
 pub mod site;
+pub mod telemetry;
+pub mod transport;
+pub mod wire;

@@ -1,5 +1,6 @@
 //! The composition root: one running site, made of its settings, its store and its ports.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::{SiteId, Timestamp};
@@ -22,6 +23,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     transport: Arc<dyn Transport>,
     credential: Option<String>,
+    run_lock: Option<PathBuf>,
     inline: bool,
     wake: watch::Sender<u64>,
 }
@@ -40,6 +42,9 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The credential for the parent, where there is one.
     pub credential: Option<String>,
+    /// A file that whoever runs a round with the parent holds locked, so that two never run at
+    /// once; `None` where nobody else can.
+    pub run_lock: Option<PathBuf>,
     /// Run store calls on the calling thread: for the simulator, where there is only one.
     pub inline: bool,
 }
@@ -47,9 +52,11 @@ pub struct Parts {
 impl Site {
     /// Puts a site together. Nothing runs yet.
     pub fn new(parts: Parts) -> Site {
-        let Parts { config, store, clock, entropy, transport, credential, inline } = parts;
+        let Parts { config, store, clock, entropy, transport, credential, run_lock, inline } =
+            parts;
         let (wake, _) = watch::channel(0);
-        let inner = Inner { config, store, clock, entropy, transport, credential, inline, wake };
+        let inner =
+            Inner { config, store, clock, entropy, transport, credential, run_lock, inline, wake };
         Site { inner: Arc::new(inner) }
     }
     /// The settings.
@@ -79,6 +86,10 @@ impl Site {
     /// The credential for the parent.
     pub fn credential(&self) -> Option<&str> {
         self.inner.credential.as_deref()
+    }
+    /// The file that a round with the parent locks.
+    pub fn run_lock(&self) -> Option<&Path> {
+        self.inner.run_lock.as_deref()
     }
     /// The store itself, for callers that block anyway (CLI verbs).
     pub fn store(&self) -> &dyn Store {

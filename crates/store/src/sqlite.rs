@@ -29,8 +29,6 @@ mod scope;
 mod search;
 mod sites;
 mod status;
-#[cfg(test)]
-mod testing;
 mod writer;
 
 use std::path::{Path, PathBuf};

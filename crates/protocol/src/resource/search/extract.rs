@@ -11,11 +11,11 @@ use crate::resource::references::record_at;
 const KEYS_EACH: usize = 100;
 
 /// Types whose `name` is of a person.
-pub(super) const PERSONS: [&str; 4] = ["Patient", "Person", "Practitioner", "RelatedPerson"];
+const PERSONS: [&str; 4] = ["Patient", "Person", "Practitioner", "RelatedPerson"];
 
 /// By type, the elements that hold the clinical date, where it is not `date`; sorted by type.
 #[rustfmt::skip]
-pub(super) const DATES: [(&str, &[&str]); 60] = [
+const DATES: [(&str, &[&str]); 60] = [
     ("Account", &["servicePeriod"]),
     ("AllergyIntolerance", &["recordedDate"]),
     ("Appointment", &["start"]),
@@ -83,7 +83,7 @@ pub(super) const DATES: [(&str, &[&str]); 60] = [
 /// By type, the elements that the parameter `code` looks at, where it is not `code` alone;
 /// sorted by type.
 #[rustfmt::skip]
-pub(super) const CODES: [(&str, &[&str]); 10] = [
+const CODES: [(&str, &[&str]); 10] = [
     ("AllergyIntolerance", &["code", "reaction.substance"]),
     ("DeviceRequest", &["codeCodeableConcept"]),
     ("FamilyMemberHistory", &["condition.code"]),

@@ -1,0 +1,115 @@
+//! The command line: one verb, one file.
+
+mod backup;
+mod child;
+mod cohort;
+mod completion;
+mod demo;
+mod doctor;
+mod export;
+mod import;
+mod init;
+mod join;
+mod open;
+mod queue;
+mod restore;
+mod serve;
+pub(crate) mod status;
+mod sync;
+mod token;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Writes a line to standard output; a reader that went away (`| head`) is no error of ours.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+pub(crate) use say;
+
+/// Keeps patient records in step between clinics and a centre, over links that fail.
+///
+/// Each place runs one `tributary` beside its record system. Its data live in one folder, which
+/// every command names with --dir.
+#[derive(Debug, Parser)]
+#[command(name = "tributary", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a new site: its folder, its settings and its empty store
+    Init(init::Args),
+    /// Run the site: answer requests and keep in step with the parent
+    Serve(serve::Args),
+    /// Show what this site holds and how it stands with its parent and its children
+    Status(status::Args),
+    /// Look for what is wrong with this site and say what to do about it
+    Doctor(doctor::Args),
+    /// At the parent: let children in, list them, shut one out
+    Child(child::Args),
+    /// At the child: join a parent with the code that its `child add` printed
+    Join(join::Args),
+    /// Say which patients belong together for a child to hold
+    Cohort(cohort::Args),
+    /// Give programs that use the FHIR API a credential of their own
+    Token(token::Args),
+    /// Read FHIR files into this site
+    Import(import::Args),
+    /// Write this site's records to a file
+    Export(export::Args),
+    /// Exchange everything with the parent once, now
+    Sync(sync::Args),
+    /// Show what waits for the parent and what is stuck, and act on it
+    Queue(queue::Args),
+    /// Prove that this site holds the same as its parent, or name what differs
+    Verify(verify::Args),
+    /// Copy the store of a running site to a file
+    Backup(backup::Args),
+    /// Make a site's store from a backup
+    Restore(restore::Args),
+    /// Watch a centre and its clinics live through cut links and power failures
+    Demo(demo::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+}
+
+/// Runs the verb that was asked for and says how it went.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::start(matches!(cli.verb, Verb::Serve(_)));
+    let result = match cli.verb {
+        Verb::Init(args) => init::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Status(args) => status::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Child(args) => child::run(&args),
+        Verb::Join(args) => join::run(&args),
+        Verb::Cohort(args) => cohort::run(&args),
+        Verb::Token(args) => token::run(&args),
+        Verb::Import(args) => import::run(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Sync(args) => sync::run(&args),
+        Verb::Queue(args) => queue::run(&args),
+        Verb::Verify(args) => verify::run(&args),
+        Verb::Backup(args) => backup::run(&args),
+        Verb::Restore(args) => restore::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Completion(args) => completion::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "tributary: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `tributary child`: who may read from this site.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Subcommand;
+use protocol::{CohortName, SiteId};
+
+use crate::cli::open::Dir;
+use crate::cli::say;
+use crate::jobs::enrol;
+use crate::site::Site;
+
+/// What `child` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Let a child in: prints a code that works once
+    Add {
+        /// The child's site id
+        #[arg(value_name = "SITE")]
+        site: SiteId,
+        /// A cohort that the child may hold; may be given several times
+        #[arg(long = "cohort", value_name = "NAME", required = true)]
+        cohorts: Vec<CohortName>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// List the children
+    List {
+        #[command(flatten)]
+        dir: Dir,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a child's access at once
+    Revoke {
+        /// The child's site id
+        #[arg(value_name = "SITE")]
+        site: SiteId,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+/// Runs the action.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        Action::Add { site, cohorts, dir } => add(&dir.open()?, site, cohorts),
+        Action::List { dir, json } => list(&dir.open()?, *json),
+        Action::Revoke { site, dir } => {
+            let here = dir.open()?;
+            if !here.store().child_revoke(site, here.now())? {
+                bail!("failed to revoke {site}: there is no such child");
+            }
+            say!("{site} has no access any more.");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn add(here: &Site, site: &SiteId, cohorts: &[CohortName]) -> anyhow::Result<ExitCode> {
+    if site == here.id() {
+        bail!("failed to add {site}: that is this site itself");
+    }
+    let (code, expires) = enrol::invite(here, site, cohorts)?;
+    say!("Code for {site}, good once until {expires}:");
+    say!("  {code}");
+    say!("At the child: tributary join {} --code {code} --dir DIR", here.config().public_url);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(here: &Site, json: bool) -> anyhow::Result<ExitCode> {
+    let children = here.store().child_list()?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&children)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if children.is_empty() {
+        say!("No children yet: `tributary child add SITE --cohort NAME` lets one in.");
+    }
+    for child in children {
+        let cohorts: Vec<&str> = child.cohorts.iter().map(|name| name.as_str()).collect();
+        let seen = child.last_seen.map_or("never".to_owned(), |at| at.to_string());
+        say!(
+            "{:<24} {:<8} last seen {seen}  cohorts {}",
+            child.site,
+            child.state,
+            cohorts.join(", ")
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

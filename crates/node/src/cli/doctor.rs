@@ -1,0 +1,112 @@
+//! `tributary doctor`: what is wrong with this site, and what to do about it.
+
+use std::process::ExitCode;
+
+use protocol::Timestamp;
+use store::SiteStatus;
+
+use crate::cli::open::{CREDENTIAL, Dir, block_on};
+use crate::cli::say;
+use crate::jobs::link::Link;
+use crate::jobs::round::report;
+use crate::progress;
+use crate::site::Site;
+
+/// What `doctor` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: Dir,
+    /// Do not call the parent
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Looks at everything; succeeds where nothing is wrong.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let site = args.dir.open()?;
+    say!("ok    settings and store of {} can be read", site.id());
+    let mut findings = Vec::new();
+    let bar = progress::spinner("reading the whole store");
+    findings.extend(site.store().site_check(&mut |what| bar.set_message(what.to_owned()))?);
+    bar.finish_and_clear();
+    if findings.is_empty() {
+        say!("ok    the store is whole");
+    }
+    let status = site.store().site_status(site.now())?;
+    findings.extend(queue_findings(&status));
+    findings.extend(credential_findings(&args.dir));
+    if !args.offline {
+        findings.extend(parent_findings(&site));
+    }
+    for finding in &findings {
+        say!("WRONG {finding}");
+    }
+    if findings.is_empty() {
+        say!("Nothing is wrong.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn queue_findings(status: &SiteStatus) -> Vec<String> {
+    let mut findings = Vec::new();
+    let parked = status.deliveries.get("parked").copied().unwrap_or(0);
+    if parked > 0 {
+        findings.push(format!(
+            "{parked} changes were refused by the parent and are parked: `tributary queue` says why"
+        ));
+    }
+    if status.parked_lines > 0 {
+        findings.push(format!(
+            "{} lines from the parent are stuck here: `tributary queue` says why",
+            status.parked_lines
+        ));
+    }
+    findings
+}
+
+fn credential_findings(dir: &Dir) -> Vec<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = dir.dir.join(CREDENTIAL);
+        let open =
+            std::fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+        if open {
+            let path = path.display();
+            return vec![format!("others on this machine can read {path}: chmod 600 {path}")];
+        }
+    }
+    Vec::new()
+}
+
+fn parent_findings(site: &Site) -> Vec<String> {
+    let Some(parent) = &site.config().parent else { return Vec::new() };
+    let Some(link) = Link::of(site) else {
+        return vec![format!(
+            "there is no credential for the parent {}: `tributary join` gets one",
+            parent.site
+        )];
+    };
+    let heard = block_on(async { link.status(site, &report(site).await?).await });
+    match heard {
+        Ok(Ok(view)) => {
+            say!("ok    the parent {} answers and knows this site", view.site);
+            clock_findings(site, site.now(), view.at)
+        }
+        Ok(Err(error)) => vec![format!("the parent does not answer as it should: {error}")],
+        Err(error) => vec![format!("the parent could not be called: {error}")],
+    }
+}
+
+fn clock_findings(site: &Site, here: Timestamp, there: Timestamp) -> Vec<String> {
+    let offset = here.since(there).unsigned_abs() / 1_000;
+    if offset > site.config().limits.clock_offset_seconds {
+        return vec![format!(
+            "this machine's clock and the parent's are {offset} s apart: set the clock, or let NTP \
+             do it"
+        )];
+    }
+    Vec::new()
+}

@@ -1,0 +1,86 @@
+//! `tributary init`: a new site.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use protocol::{Epoch, FeedId, Limits, SiteId};
+use store::NewSite;
+use store::sqlite::SqliteStore;
+
+use crate::cli::open::{Dir, options};
+use crate::cli::say;
+use crate::config::{Config, FILE_NAME};
+use crate::ports::system::{OsEntropy, SystemClock};
+use crate::ports::{Clock as _, Entropy as _};
+
+/// What `init` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: Dir,
+    /// The site's id: lower-case letters, digits and '-', for example kisumu-east
+    #[arg(long, value_name = "ID")]
+    site: SiteId,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
+    listen: SocketAddr,
+    /// The URL under which other sites reach this one [default: http://ADDR]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Listen beyond this machine without TLS: only on a network that is private itself
+    #[arg(long)]
+    insecure_http: bool,
+    /// Let programs on this machine use /fhir without a credential
+    #[arg(long)]
+    open_on_loopback: bool,
+}
+
+/// Makes the folder, the settings and the store.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = Config {
+        site: args.site.clone(),
+        listen: args.listen,
+        public_url: args
+            .public_url
+            .clone()
+            .map(|url| url.trim_end_matches('/').to_owned())
+            .unwrap_or_else(|| format!("http://{}", args.listen)),
+        insecure_http: args.insecure_http,
+        open_on_loopback: args.open_on_loopback,
+        parent: None,
+        limits: Limits::default(),
+    };
+    config.check()?;
+    let folder = &args.dir.dir;
+    make_folder(folder)?;
+    if folder.join(FILE_NAME).exists() || args.dir.store().exists() {
+        bail!("failed to make a site in {}: there is one already", folder.display());
+    }
+    let new = NewSite {
+        site: args.site.clone(),
+        epoch: Epoch::from_random(OsEntropy.uuid_bytes()),
+        reference: FeedId::from_random(OsEntropy.uuid_bytes()),
+    };
+    SqliteStore::create(&args.dir.store(), &new, options(&config), SystemClock.now())
+        .with_context(|| format!("failed to make {}", args.dir.store().display()))?;
+    config.save(folder)?;
+    say!("Made the site {} in {}.", args.site, folder.display());
+    say!("Next:");
+    say!("  tributary serve --dir {}", folder.display());
+    say!("  as a parent: tributary cohort set ... and tributary child add ...");
+    say!("  as a child:  tributary join URL --code CODE --dir {}", folder.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_folder(folder: &std::path::Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        // Patients' records live here: nobody else on this machine needs to look in.
+        builder.mode(0o700);
+    }
+    builder.create(folder).with_context(|| format!("failed to make {}", folder.display()))
+}

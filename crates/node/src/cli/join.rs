@@ -1,0 +1,77 @@
+//! `tributary join`: a code from the parent becomes this site's credential.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use protocol::FeedId;
+use store::LeavePolicy;
+
+use crate::cli::open::{CREDENTIAL, Dir, block_on, write_secret};
+use crate::cli::say;
+use crate::config::{Config, Parent, check_url};
+use crate::jobs::enrol;
+
+/// What `join` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The parent's URL, for example https://centre.example
+    #[arg(value_name = "URL")]
+    url: String,
+    /// The code that `tributary child add` printed at the parent
+    #[arg(long, value_name = "CODE")]
+    code: String,
+    /// What becomes of patients who leave this site's cohorts: keep, freeze (read only) or purge
+    #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = leave_policy)]
+    leave: LeavePolicy,
+    /// Send the code and all records without TLS: only on a network that is private itself
+    #[arg(long)]
+    insecure_http: bool,
+    #[command(flatten)]
+    dir: Dir,
+}
+
+fn leave_policy(text: &str) -> Result<LeavePolicy, String> {
+    match text {
+        "keep" => Ok(LeavePolicy::Keep),
+        "freeze" => Ok(LeavePolicy::Freeze),
+        "purge" => Ok(LeavePolicy::Purge),
+        _ => Err("it must be keep, freeze or purge".to_owned()),
+    }
+}
+
+/// Joins.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let url = args.url.trim_end_matches('/').to_owned();
+    check_url("URL", &url)?;
+    if url.starts_with("http://") && !args.insecure_http && !is_loopback(&url) {
+        bail!(
+            "failed to join {url}: it is not encrypted. Use https://, or say --insecure-http if \
+             the network itself is private"
+        );
+    }
+    let site = args.dir.open()?;
+    let mut config = site.config().clone();
+    if let Some(parent) = config.parent.as_ref().filter(|parent| parent.url != url) {
+        say!("This site's parent was {} so far.", parent.url);
+    }
+    let answer = block_on(enrol::redeem(&site, &url, &args.code))??;
+    write_secret(&args.dir.dir.join(CREDENTIAL), &answer.credential)?;
+    config.parent = Some(Parent { url: url.clone(), site: answer.site.clone(), leave: args.leave });
+    Config::save(&config, &args.dir.dir)?;
+    site.store().parent_set(site.now(), &FeedId::from_random(site.entropy().uuid_bytes()))?;
+    let cohorts: Vec<&str> = answer.cohorts.iter().map(|name| name.as_str()).collect();
+    say!("{} has joined {} ({url}).", site.id(), answer.site);
+    say!("Cohorts: {}", cohorts.join(", "));
+    say!(
+        "Next: restart `tributary serve --dir {0}`, or `tributary sync --dir {0}`.",
+        args.dir.dir.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.trim_start_matches("http://");
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
+        host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
+}

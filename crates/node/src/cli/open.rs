@@ -1,0 +1,100 @@
+//! Opening the site in a folder, for every verb.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use store::OpenOptions;
+use store::sqlite::SqliteStore;
+
+use crate::config::Config;
+use crate::ports::system::{OsEntropy, SystemClock};
+use crate::site::{Parts, Site};
+use crate::transport::http::HttpTransport;
+
+/// The store's name in a site's folder.
+pub const STORE: &str = "tributary.db";
+/// The name of the file with the credential for the parent, readable by its owner only.
+pub const CREDENTIAL: &str = "parent.credential";
+
+/// The folder of a site.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Dir {
+    /// The site's folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+impl Dir {
+    /// Where the store is.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join(STORE)
+    }
+
+    /// The site with its settings and its store.
+    pub fn open(&self) -> anyhow::Result<Site> {
+        let config = Config::load(&self.dir)?;
+        let store = SqliteStore::open(&self.store(), options(&config))
+            .with_context(|| format!("failed to open {}", self.store().display()))?;
+        let held = store::Store::site(&store)?;
+        if held.site != config.site {
+            bail!(
+                "failed to open the site: {} is the store of {}, and tributary.toml says {}",
+                self.store().display(),
+                held.site,
+                config.site
+            );
+        }
+        Ok(Site::new(Parts {
+            credential: read_credential(&self.dir)?,
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            transport: Arc::new(HttpTransport::new().map_err(anyhow::Error::msg)?),
+            run_lock: Some(self.dir.join("sync.lock")),
+            inline: false,
+            config,
+        }))
+    }
+}
+
+/// How the store is opened.
+pub fn options(config: &Config) -> OpenOptions {
+    OpenOptions { limits: config.limits.clone(), cache_bytes: 8 << 20, readers: 4 }
+}
+
+fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = dir.join(CREDENTIAL);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    }
+}
+
+/// Writes a secret so that only its owner can ever read it.
+pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let aside = path.with_extension("new");
+    let mut options = std::fs::File::options();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+        .open(&aside)
+        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&aside, path))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Runs async work of a verb.
+pub fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    Ok(runtime.block_on(work))
+}

@@ -1,0 +1,187 @@
+//! `tributary queue`: what waits for the parent, what is stuck and why, and acting on it.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Subcommand;
+use protocol::RecordRef;
+use protocol::delivery::DeliveryState;
+use serde_json::json;
+use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo};
+
+use crate::cli::open::Dir;
+use crate::cli::say;
+use crate::cli::status::ago;
+use crate::site::Site;
+
+/// Rows that are shown unless asked for more.
+const ROWS: usize = 100;
+
+/// What `queue` takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    list: Option<List>,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    dir: Dir,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Only what concerns this patient
+    #[arg(long, value_name = "Patient/ID")]
+    patient: Option<RecordRef>,
+    /// At most so many rows
+    #[arg(long, value_name = "N", default_value_t = ROWS)]
+    limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show one change on its way, with every attempt
+    Show {
+        /// Its number in the queue
+        #[arg(value_name = "NUMBER")]
+        sequence: u64,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Try parked or waiting changes again now, and lines from the parent that are stuck here
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Set changes aside; later changes of the same patients wait behind them
+    Park {
+        #[command(flatten)]
+        which: Which,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Numbers in the queue
+    #[arg(value_name = "NUMBER")]
+    sequences: Vec<u64>,
+    /// All changes of this patient
+    #[arg(long, value_name = "Patient/ID")]
+    patient: Option<RecordRef>,
+    /// All that are parked
+    #[arg(long)]
+    parked: bool,
+}
+
+impl Which {
+    fn choice(&self) -> DeliveryChoice {
+        match &self.patient {
+            Some(patient) => DeliveryChoice::Patient(patient.clone()),
+            None if self.parked => DeliveryChoice::State(DeliveryState::Parked),
+            None => DeliveryChoice::Sequences(self.sequences.clone()),
+        }
+    }
+}
+
+/// Lists or acts.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match (&args.action, &args.list) {
+        (Some(Action::Show { sequence, dir }), _) => show(&dir.open()?, *sequence),
+        (Some(Action::Retry { which, dir }), _) => retry(&dir.open()?, which),
+        (Some(Action::Park { which, reason, dir }), _) => {
+            let site = dir.open()?;
+            let action = DeliveryAction::Park(reason.clone());
+            let count = site.store().delivery_act(&which.choice(), &action, site.now())?;
+            say!("Parked {count}.");
+            Ok(ExitCode::SUCCESS)
+        }
+        (None, Some(list)) => show_all(&list.dir.open()?, list),
+        (None, None) => bail!("name the site's folder with --dir"),
+    }
+}
+
+fn retry(site: &Site, which: &Which) -> anyhow::Result<ExitCode> {
+    let count = site.store().delivery_act(&which.choice(), &DeliveryAction::Retry, site.now())?;
+    let lines = site.store().parked_retry(site.now(), site.entropy().number(), true)?;
+    say!("{count} will be sent again now; {lines} lines that were stuck here went in.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
+    let filter = DeliveryFilter {
+        patient: list.patient.clone(),
+        limit: list.limit,
+        ..DeliveryFilter::default()
+    };
+    let deliveries = site.store().delivery_list(&filter)?;
+    let lines = site.store().parked_list(list.limit)?;
+    let conflicts = site.store().conflict_list(list.limit)?;
+    if list.json {
+        let told = json!({"deliveries": deliveries, "parked_lines": lines, "conflicts": conflicts});
+        say!("{}", serde_json::to_string_pretty(&told)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = site.now();
+    if deliveries.is_empty() && lines.is_empty() {
+        say!("Nothing waits and nothing is stuck.");
+    }
+    for delivery in &deliveries {
+        say!("{}", row(delivery, &ago(now, delivery.recorded)));
+    }
+    for line in &lines {
+        say!(
+            "stuck here: {} position {} ({}), {} attempts: {}",
+            line.feed,
+            line.position,
+            names(&line.patients),
+            line.attempts,
+            line.reason
+        );
+    }
+    for conflict in &conflicts {
+        say!("conflict: {} on {}", conflict.record, conflict.elements.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(delivery: &DeliveryInfo, age: &str) -> String {
+    let state = serde_json::to_value(delivery.state).unwrap_or_default();
+    let reason = delivery.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    format!(
+        "{:>8} {:<7} {age:<12} {} records, {}, {} attempts{reason}",
+        delivery.sequence,
+        state.as_str().unwrap_or(""),
+        delivery.records.len(),
+        names(&delivery.patients),
+        delivery.attempts
+    )
+}
+
+fn names(patients: &[RecordRef]) -> String {
+    match patients {
+        [] => "no patient".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+fn show(site: &Site, sequence: u64) -> anyhow::Result<ExitCode> {
+    let filter = DeliveryFilter { sequence: Some(sequence), limit: 1, ..DeliveryFilter::default() };
+    let Some(delivery) = site.store().delivery_list(&filter)?.into_iter().next() else {
+        bail!("failed to show {sequence}: there is no such change on its way");
+    };
+    say!("{}", serde_json::to_string_pretty(&delivery)?);
+    Ok(ExitCode::SUCCESS)
+}

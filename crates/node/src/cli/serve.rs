@@ -1,0 +1,71 @@
+//! `tributary serve`: the running site.
+
+use std::fs::File;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::open::{Dir, block_on};
+use crate::cli::say;
+use crate::{http, jobs, server};
+
+/// What `serve` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: Dir,
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let site = args.dir.open()?;
+    let _alone = alone(&args.dir)?;
+    block_on(async {
+        let listener = server::bind(site.config().listen).await?;
+        let address = listener.local_addr().context("failed to learn the address")?;
+        say!("{} listens on http://{address}", site.id());
+        if site.config().insecure_http {
+            say!("WARNING: plain HTTP beyond this machine: anyone on the network can read it");
+        }
+        let stop = CancellationToken::new();
+        let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));
+        let serving = tokio::spawn(server::run(listener, http::router(site), stop.clone()));
+        stop_signal().await?;
+        say!("stopping: letting open requests finish");
+        stop.cancel();
+        serving.await.context("failed to stop answering")?;
+        jobs.await.context("failed to stop the jobs")?;
+        Ok(ExitCode::SUCCESS)
+    })?
+}
+
+/// Only one `serve` a folder.
+fn alone(dir: &Dir) -> anyhow::Result<File> {
+    let path = dir.dir.join("serve.lock");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("failed to open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!("failed to serve {}: another `tributary serve` runs on it", dir.dir.display());
+    }
+    Ok(file)
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate =
+            signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done.context("failed to listen for SIGINT")?,
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.context("failed to listen for Ctrl-C")
+}

@@ -1,0 +1,155 @@
+//! `tributary status`: what this site holds, and how it stands with the others.
+
+use std::process::ExitCode;
+
+use protocol::Timestamp;
+use store::SiteStatus;
+
+use crate::cli::open::Dir;
+use crate::cli::say;
+use crate::http::sync::status::ChildReport;
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: Dir,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the status.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let site = args.dir.open()?;
+    let now = site.now();
+    let status = site.store().site_status(now)?;
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{} (epoch {})", status.site, status.epoch);
+    say!(
+        "  records    {} of {} patients, {} changes",
+        status.records,
+        status.patients,
+        status.changes
+    );
+    say!("  conflicts  {} open", status.conflicts_open);
+    say!("  disk       {}", bytes(status.disk_bytes));
+    if let Some(parent) = &site.config().parent {
+        say!("  parent     {} at {}", parent.site, parent.url);
+        show_link(&status, now);
+    }
+    if status.cohorts > 0 || !status.children.is_empty() {
+        say!("  cohorts    {}", status.cohorts);
+    }
+    for child in &status.children {
+        let seen = child.last_seen.map_or("never seen".to_owned(), |at| ago(now, at));
+        let report = child.report.as_deref().and_then(|t| serde_json::from_str(t).ok());
+        say!("  child      {:<20} {:<8} {seen}{}", child.site, child.state, told(report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_link(status: &SiteStatus, now: Timestamp) {
+    let link = &status.link;
+    match link.last_contact {
+        Some(at) => say!("  contact    {}", ago(now, at)),
+        None => say!("  contact    never yet"),
+    }
+    if let Some(error) = &link.last_error {
+        let next =
+            link.next_attempt.map_or(String::new(), |at| format!(", next try {}", ahead(now, at)));
+        say!("  trouble    {} failures in a row{next}: {error}", link.failures);
+    }
+    let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
+    let oldest =
+        status.oldest_undelivered.map_or(String::new(), |at| format!(", oldest {}", ago(now, at)));
+    say!(
+        "  to send    {} waiting, {} to be retried, {} parked{oldest}",
+        count("ready"),
+        count("retry"),
+        count("parked")
+    );
+    if status.parked_lines > 0 {
+        say!(
+            "  stuck here {} lines from the parent: `tributary queue` says why",
+            status.parked_lines
+        );
+    }
+    if status.patients_left > 0 {
+        say!("  left       {} patients are no longer of this site's cohorts", status.patients_left);
+    }
+    for marker in &status.markers {
+        say!("  feed       {} {} up to {}", marker.name, marker.lane.as_str(), marker.position);
+    }
+    say!(
+        "  moved      {} sent, {} received ({} and {} before compression)",
+        bytes(link.wire_sent),
+        bytes(link.wire_received),
+        bytes(link.raw_sent),
+        bytes(link.raw_received)
+    );
+}
+
+fn told(report: Option<ChildReport>) -> String {
+    report.map_or(String::new(), |report| {
+        format!(
+            "  {} records, {} to send, {} parked, {} conflicts, version {}",
+            report.records, report.undelivered, report.parked, report.conflicts, report.version
+        )
+    })
+}
+
+/// How long ago, in the largest fitting unit.
+pub fn ago(now: Timestamp, at: Timestamp) -> String {
+    format!("{} ago", span(now.since(at)))
+}
+
+fn ahead(now: Timestamp, at: Timestamp) -> String {
+    format!("in {}", span(at.since(now)))
+}
+
+/// Milliseconds in words.
+fn span(millis: i64) -> String {
+    let seconds = millis.max(0) / 1_000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A number of bytes in words.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{} kB", count / 1_000),
+        10_000_000..10_000_000_000 => format!("{} MB", count / 1_000_000),
+        _ => format!("{} GB", count / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_said_in_words() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        for (millis, words) in [
+            (-5_000, "0 s ago"),
+            (119_000, "119 s ago"),
+            (120_000, "2 min ago"),
+            (7_200_000, "2 h ago"),
+            (172_800_000, "2 days ago"),
+        ] {
+            assert_eq!(ago(now, now.plus_millis(-millis)), words);
+        }
+        assert_eq!(bytes(9_999), "9999 B");
+        assert_eq!(bytes(10_000), "10 kB");
+        assert_eq!(bytes(12_345_678), "12 MB");
+    }
+}

@@ -1,0 +1,128 @@
+//! `tributary token`: credentials for programs that use the FHIR API.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Subcommand, ValueEnum};
+use store::{TokenDraft, TokenScope};
+
+use crate::cli::open::Dir;
+use crate::cli::say;
+use crate::http::auth::credential_hash;
+use crate::http::sync::join::new_secret;
+use crate::site::Site;
+
+/// What `token` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a credential: it is shown once
+    Add {
+        /// A name for the program
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        scope: Scope,
+        /// After how many days it ends
+        #[arg(long, value_name = "N")]
+        days: Option<u32>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// List the credentials, without their secrets
+    List {
+        #[command(flatten)]
+        dir: Dir,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a credential at once
+    Revoke {
+        /// The program's name
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+/// What a program may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Scope {
+    /// Read all records and feeds
+    FhirRead,
+    /// Read and write all records
+    FhirWrite,
+}
+
+/// Runs the action.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        Action::Add { name, scope, days, dir } => add(&dir.open()?, name, *scope, *days),
+        Action::List { dir, json } => list(&dir.open()?, *json),
+        Action::Revoke { name, dir } => {
+            let site = dir.open()?;
+            if !site.store().token_revoke(name, site.now())? {
+                bail!("failed to revoke {name}: there is no such credential");
+            }
+            say!("{name} has no access any more.");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn add(site: &Site, name: &str, scope: Scope, days: Option<u32>) -> anyhow::Result<ExitCode> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
+        bail!("failed to add it: a name has 1 to 63 letters, digits, '-', '_' and '.'");
+    }
+    let secret = new_secret(site);
+    let now = site.now();
+    let draft = TokenDraft {
+        name: name.to_owned(),
+        scope: match scope {
+            Scope::FhirRead => TokenScope::FhirRead,
+            Scope::FhirWrite => TokenScope::FhirWrite,
+        },
+        hash: credential_hash(&secret),
+        expires: days.map(|days| now.plus_millis(i64::from(days) * 86_400_000)),
+    };
+    site.store().token_add(&draft, now)?;
+    say!("Credential of {name}, shown only now:");
+    say!("  {secret}");
+    say!("Use it as the header  Authorization: Bearer {secret}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
+    let tokens = site.store().token_list()?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&tokens)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if tokens.is_empty() {
+        say!("No credentials yet: `tributary token add NAME --scope fhir-read` makes one.");
+    }
+    for token in tokens {
+        let scope = serde_json::to_value(token.scope)?;
+        let ends = match (token.revoked, token.expires) {
+            (Some(at), _) => format!("revoked {at}"),
+            (None, Some(at)) => format!("until {at}"),
+            (None, None) => "no end".to_owned(),
+        };
+        say!(
+            "{:<24} {:<10} made {}  {ends}",
+            token.name,
+            scope.as_str().unwrap_or(""),
+            token.created
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,57 @@
+//! `tributary verify`: proof that this site and its parent hold the same.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use crate::cli::open::{Dir, block_on};
+use crate::cli::say;
+use crate::jobs::link::Link;
+use crate::jobs::verify;
+use crate::progress;
+
+/// Differences that are named in words; all of them stand in the JSON.
+const NAMED: usize = 100;
+
+/// What `verify` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: Dir,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares; succeeds only where all is equal.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let site = args.dir.open()?;
+    let Some(link) = Link::of(&site) else {
+        bail!(
+            "failed to verify: this site has no parent; `tributary join URL --code CODE` joins one"
+        );
+    };
+    let bar = progress::spinner("comparing");
+    let told = |feed: &str, records: u64| bar.set_message(format!("{feed}: {records} records"));
+    let comparison = block_on(verify::run(&site, &link, told))?.context("failed to verify")?;
+    bar.finish_and_clear();
+    let equal = comparison.differences.is_empty();
+    if args.json {
+        say!("{}", serde_json::to_string(&comparison)?);
+    } else {
+        for difference in comparison.differences.iter().take(NAMED) {
+            let how = match difference.how {
+                verify::How::Differs => "differs",
+                verify::How::MissingHere => "is missing here",
+                verify::How::MissingAtParent => "is missing at the parent",
+            };
+            say!("{} {how} ({})", difference.record, difference.feed);
+        }
+        let more = comparison.differences.len().saturating_sub(NAMED);
+        if more > 0 {
+            say!("and {more} more: --json names all");
+        }
+        say!("{} records are equal, {} differ", comparison.equal, comparison.differences.len());
+    }
+    Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,73 @@
+//! What sites say to each other. Implements `docs/protocol.md` §2 and §5.
+
+pub mod changes;
+pub mod digests;
+pub mod join;
+pub mod push;
+pub mod status;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use protocol::stream::PROTOCOL_VERSION;
+use store::Scope;
+
+use crate::http::auth::{Caller, PROTOCOL_HEADER};
+use crate::http::error::Failure;
+use crate::site::Site;
+
+/// The most that a body which is not a push may come to, in bytes.
+const SMALL_BODY: usize = 64 << 10;
+
+/// The routes below `/sync`.
+pub fn router() -> Router<Site> {
+    Router::new()
+        .route("/feeds/{feed}/changes", get(changes::stream))
+        .route("/feeds/{feed}/digests", get(digests::list))
+        .route("/feeds/{feed}/fetch", post(digests::fetch))
+        .route("/changes", post(push::receive))
+        .route("/status", post(status::exchange))
+        .route("/poll", get(status::poll))
+        .route("/join", post(join::redeem))
+}
+
+/// Checks the protocol version and says who asks.
+async fn caller_of(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
+    check_version(&parts.headers)?;
+    Caller::of(parts, site).await
+}
+
+/// The child that asks, with its scope; programs have no business on these routes.
+async fn child_of(parts: &Parts, site: &Site) -> Result<(Caller, Scope), Failure> {
+    let caller = caller_of(parts, site).await?;
+    match &caller {
+        Caller::Child { epoch: Some(_), .. } => {
+            let scope = caller.scope();
+            Ok((caller, scope))
+        }
+        Caller::Child { .. } => Err(Failure::bad_request("the header Tributary-Epoch is missing")),
+        Caller::Program { .. } => Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "this is for sites that have joined; a program uses /fhir and /feeds",
+        )),
+    }
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
+    let said = headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok());
+    match said.map(str::parse::<u32>) {
+        None | Some(Ok(PROTOCOL_VERSION)) => Ok(()),
+        Some(_) => Err(Failure::new(
+            StatusCode::BAD_REQUEST,
+            "not-supported",
+            format!("this site speaks Tributary-Protocol {PROTOCOL_VERSION} only"),
+        )),
+    }
+}
+
+/// The text of a header.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

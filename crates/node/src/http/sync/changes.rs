@@ -1,0 +1,232 @@
+//! `GET /sync/feeds/{feed}/changes`: a feed made for bad links. One snapshot of the store a
+//! portion, compressed as it goes, flushed so that what has arrived can be used.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use protocol::stream::{self, Header, Lane};
+use serde::Deserialize;
+use serde_json::json;
+use store::{FeedQuery, FeedSlice, Scope, StoreError};
+
+use crate::http::error::{Failure, Problem};
+use crate::http::sync::{child_of, header as header_text};
+use crate::site::Site;
+use crate::wire::{AVAILABLE_DICTIONARY, Coding, Encoder};
+
+/// Bytes of bodies that are read from the store at a time.
+const SLICE_BYTES: usize = 256 << 10;
+
+/// The query of a stream.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamQuery {
+    /// `live` (default) or `bulk`.
+    lane: Option<String>,
+    /// The reader's marker.
+    after: u64,
+    /// The epoch that the marker belongs to; left out at the first contact.
+    epoch: Option<String>,
+    /// Bytes of text that the answer may have.
+    limit: Option<usize>,
+    /// Seconds that an empty answer may be held open.
+    wait: Option<u64>,
+}
+
+/// Streams what comes after the marker.
+pub async fn stream(
+    State(site): State<Site>,
+    Path(feed): Path<String>,
+    Query(query): Query<StreamQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let (_, scope) = child_of(&parts, &site).await?;
+    let lane = match query.lane.as_deref() {
+        None => Lane::Live,
+        Some(name) => Lane::named(name)
+            .ok_or_else(|| Failure::bad_request("lane must be `live` or `bulk`"))?,
+    };
+    let epoch = query.epoch.as_deref().map(str::parse).transpose().map_err(Failure::from)?;
+    let limits = &site.config().limits;
+    let wanted = FeedQuery {
+        feed,
+        lane,
+        marker: query.after,
+        after: query.after,
+        epoch,
+        to: None,
+        bytes: SLICE_BYTES,
+    };
+    let left = query.limit.unwrap_or(limits.stream_bytes).min(limits.stream_bytes);
+    let wait = query.wait.unwrap_or(0).min(limits.poll_seconds);
+    let first = match first_slice(&site, &wanted, &scope, wait).await {
+        Err(StoreError::Gone { epoch, head }) => return Ok(gone(&wanted, &epoch, head)),
+        other => other?,
+    };
+    let Some(first) = first else {
+        return Err(Failure::not_found("there is no such feed").into());
+    };
+    Ok(answer(site.clone(), wanted, scope, first, left, &parts.headers)?)
+}
+
+/// Waits for the first news where there is none yet.
+async fn first_slice(
+    site: &Site,
+    query: &FeedQuery,
+    scope: &Scope,
+    wait: u64,
+) -> Result<Option<FeedSlice>, StoreError> {
+    let mut news = site.news();
+    let end = site.now().plus_millis((wait * 1_000).cast_signed());
+    loop {
+        news.borrow_and_update();
+        let (asked, by) = (query.clone(), scope.clone());
+        let slice = site.read(move |store| store.feed_changes(&asked, &by)).await?;
+        let left = end.since(site.now());
+        if left <= 0 || slice.as_ref().is_none_or(|slice| slice.head > query.after) {
+            return Ok(slice);
+        }
+        // Signals wake; polling guarantees (another process may have written).
+        let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
+        tokio::select! { _ = news.changed() => {}, () = pause => {} }
+    }
+}
+
+fn gone(query: &FeedQuery, epoch: &protocol::Epoch, head: u64) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "code": "conflict",
+        "detail": "the marker is not one of this feed's present epoch: compare digests, fetch \
+                   what differs, then set the marker to the head",
+        "asked": {"epoch": query.epoch.map(|epoch| epoch.to_string()), "after": query.marker},
+        "epoch": epoch.to_string(),
+        "head": head,
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (StatusCode::CONFLICT, kind, body.to_string()).into_response()
+}
+
+fn answer(
+    site: Site,
+    query: FeedQuery,
+    scope: Scope,
+    first: FeedSlice,
+    left: usize,
+    asked: &HeaderMap,
+) -> Result<Response, Failure> {
+    let coding = Coding::negotiate(
+        header_text(asked, "accept-encoding"),
+        header_text(asked, AVAILABLE_DICTIONARY),
+    );
+    let mut text = String::new();
+    write_head(&mut text, &query, &first);
+    let whole = (!first.more).then(|| slice_bytes(&first));
+    let encoder = Encoder::new(coding, whole).map_err(|error| broken(&error))?;
+    let query = FeedQuery { to: Some(first.head), ..query };
+    let state = Streaming { site, query, scope, encoder, text, next: Some(first), left };
+    let mut response = Response::new(Body::from_stream(portions(state)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    if let Some(name) = coding.name() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    Ok(response)
+}
+
+fn write_head(text: &mut String, query: &FeedQuery, slice: &FeedSlice) {
+    let head = Header {
+        feed: slice.feed.id,
+        epoch: slice.feed.epoch,
+        sequence: slice.sequence,
+        after: query.after,
+        head: slice.head,
+        behind: slice.behind,
+        oldest: slice.oldest,
+    };
+    stream::write_header(text, &head);
+}
+
+struct Streaming {
+    site: Site,
+    query: FeedQuery,
+    scope: Scope,
+    encoder: Encoder,
+    text: String,
+    next: Option<FeedSlice>,
+    left: usize,
+}
+
+type Portion = Result<Bytes, std::io::Error>;
+
+fn portions(state: Streaming) -> impl futures::Stream<Item = Portion> + Send {
+    futures::stream::unfold(Some(state), |state| async move {
+        let mut state = state?;
+        match state.portion().await {
+            Ok((bytes, true)) => Some((Ok(bytes), Some(state))),
+            Ok((bytes, false)) => Some((Ok(bytes), None)),
+            // The status is sent already: the cut tells the reader, the log tells why.
+            Err(error) => {
+                tracing::warn!(feed = state.query.feed, %error, "a change stream broke off");
+                Some((Err(error), None))
+            }
+        }
+    })
+}
+
+impl Streaming {
+    /// One slice, compressed; `false` where it was the last.
+    async fn portion(&mut self) -> Result<(Bytes, bool), std::io::Error> {
+        let Some(slice) = self.next.take() else {
+            return Ok((Bytes::new(), false));
+        };
+        let mut said = 0;
+        let last = !slice.more || self.left <= self.text.len() + slice_bytes(&slice);
+        // The next slice is read while this one is compressed.
+        let ahead = (!last).then(|| self.read_from(slice.end));
+        for line in &slice.lines {
+            stream::write_line(&mut self.text, line);
+            said += self.text.len();
+            self.encoder.write(self.text.as_bytes())?;
+            self.text.clear();
+        }
+        self.left = self.left.saturating_sub(said);
+        let Some(ahead) = ahead else {
+            stream::write_end(&mut self.text, slice.end, slice.more);
+            self.encoder.write(self.text.as_bytes())?;
+            let fresh = Encoder::new(Coding::Identity, None)?;
+            let encoder = std::mem::replace(&mut self.encoder, fresh);
+            return Ok((encoder.finish()?, false));
+        };
+        self.next = ahead.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+        Ok((self.encoder.take(), true))
+    }
+
+    fn read_from(
+        &self,
+        after: u64,
+    ) -> tokio::task::JoinHandle<Result<Option<FeedSlice>, StoreError>> {
+        let (site, scope) = (self.site.clone(), self.scope.clone());
+        let query = FeedQuery { after, ..self.query.clone() };
+        tokio::spawn(
+            async move { site.read(move |store| store.feed_changes(&query, &scope)).await },
+        )
+    }
+}
+
+fn slice_bytes(slice: &FeedSlice) -> usize {
+    let body = |record: &stream::OutRecord| match record {
+        stream::OutRecord::Resource { body, .. } => body.len(),
+        _ => 100,
+    };
+    slice.lines.iter().flat_map(|line| &line.records).map(body).sum()
+}
+
+fn broken(error: &std::io::Error) -> Failure {
+    let detail = format!("failed to compress the answer: {error}");
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", detail)
+}

@@ -1,0 +1,176 @@
+//! Digests of a feed's records, page by page, and records by name: how a reader that cannot go on
+//! from its marker finds what differs, and how two sites prove that they hold the same.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::RecordRef;
+use protocol::feed::{EntryKind, FeedInfo};
+use protocol::stream::{self, Header, OutLine, OutRecord};
+use serde::{Deserialize, Serialize};
+use store::{DigestScope, Scope, StoredVersion};
+
+use crate::http::body;
+use crate::http::error::{Failure, Problem};
+use crate::http::sync::{SMALL_BODY, child_of, header as header_text};
+use crate::site::Site;
+use crate::wire::{self, AVAILABLE_DICTIONARY, Coding};
+
+/// Digests in one answer.
+pub const PAGE: usize = 10_000;
+/// Records that may be asked for in one request.
+pub const FETCH: usize = 500;
+
+/// From where a page of digests starts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigestQuery {
+    /// After this record, in the order of references.
+    after: Option<RecordRef>,
+}
+
+/// The first line of a page of digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestHeader {
+    /// The version of this form.
+    pub digests: u32,
+    /// The feed.
+    pub feed: protocol::FeedId,
+    /// The publishing site's epoch.
+    pub epoch: protocol::Epoch,
+    /// Its sequence when the page was read.
+    pub sequence: u64,
+    /// The feed's newest position, read before the digests.
+    pub head: u64,
+}
+
+/// The last line of a page of digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestEnd {
+    /// How many digests the page has.
+    pub end: usize,
+    /// Whether there are more after the last one.
+    pub more: bool,
+}
+
+/// `GET /sync/feeds/{feed}/digests?after=REF`: a header line, `["Type/id","short digest"]` lines
+/// in the order of references, an end line.
+pub async fn list(
+    State(site): State<Site>,
+    Path(feed): Path<String>,
+    Query(query): Query<DigestQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let (_, scope) = child_of(&parts, &site).await?;
+    let (info, sequence) = feed_info(&site, &feed, &scope).await?;
+    let asked = DigestScope::Published { feed, scope };
+    let digests =
+        site.read(move |store| store.record_digests(&asked, query.after.as_ref(), PAGE)).await?;
+    let head =
+        DigestHeader { digests: 1, feed: info.id, epoch: info.epoch, sequence, head: info.head };
+    let mut text = line_of(&head)?;
+    for (record, digest) in &digests {
+        text.push_str(&line_of(&(record, digest.short().to_string()))?);
+    }
+    text.push_str(&line_of(&DigestEnd { end: digests.len(), more: digests.len() == PAGE })?);
+    Ok(compressed(&parts.headers, &text)?)
+}
+
+fn line_of(value: &impl Serialize) -> Result<String, Failure> {
+    let mut line = serde_json::to_string(value).map_err(|error| broken(&error.to_string()))?;
+    line.push('\n');
+    Ok(line)
+}
+
+async fn feed_info(site: &Site, feed: &str, scope: &Scope) -> Result<(FeedInfo, u64), Failure> {
+    let scope = scope.clone();
+    let (feeds, info) =
+        site.read(move |store| Ok((store.feed_list(&scope)?, store.site()?))).await?;
+    let found = feeds.into_iter().find(|known| known.name == feed);
+    let found = found.ok_or_else(|| Failure::not_found("there is no such feed"))?;
+    Ok((found, info.sequence))
+}
+
+/// What `POST /sync/feeds/{feed}/fetch` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchBody {
+    /// At most `FETCH` records.
+    pub records: Vec<RecordRef>,
+}
+
+/// Gives whole records as lines without positions, each record a line of its own.
+pub async fn fetch(
+    State(site): State<Site>,
+    Path(feed): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, payload) = request.into_parts();
+    let (_, scope) = child_of(&parts, &site).await?;
+    let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
+    let asked: FetchBody = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))?;
+    if asked.records.len() > FETCH {
+        return Err(Failure::bad_request(format!("at most {FETCH} records at a time")).into());
+    }
+    let (info, sequence) = feed_info(&site, &feed, &scope).await?;
+    let found = site.read(move |store| store.feed_fetch(&feed, &asked.records, &scope)).await?;
+    let head = Header {
+        feed: info.id,
+        epoch: info.epoch,
+        sequence,
+        after: info.head,
+        head: info.head,
+        behind: 0,
+        oldest: None,
+    };
+    let mut text = String::new();
+    stream::write_header(&mut text, &head);
+    for version in found.unwrap_or_default() {
+        stream::write_line(&mut text, &line_for(version));
+    }
+    stream::write_end(&mut text, info.head, false);
+    Ok(compressed(&parts.headers, &text)?)
+}
+
+fn line_for(version: StoredVersion) -> OutLine {
+    let record = match version.body {
+        Some(body) => OutRecord::Resource { body, digest: version.digest, base: None },
+        None => OutRecord::Deleted { reference: version.reference, base: None },
+    };
+    OutLine {
+        position: None,
+        kind: EntryKind::Change,
+        id: None,
+        covers: Vec::new(),
+        part: None,
+        author: None,
+        at: Some(version.recorded),
+        patients: Vec::new(),
+        reason: None,
+        records: vec![record],
+    }
+}
+
+fn compressed(asked: &HeaderMap, text: &str) -> Result<Response, Failure> {
+    let coding = Coding::negotiate(
+        header_text(asked, "accept-encoding"),
+        header_text(asked, AVAILABLE_DICTIONARY),
+    );
+    let bytes =
+        wire::encode(coding, text.as_bytes()).map_err(|error| broken(&error.to_string()))?;
+    let mut response = Body::from(bytes).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    if let Some(name) = coding.name() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    Ok(response)
+}
+
+fn broken(error: &str) -> Failure {
+    let detail = format!("failed to write the answer: {error}");
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", detail)
+}

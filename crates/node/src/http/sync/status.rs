@@ -1,0 +1,181 @@
+//! `POST /sync/status` and `GET /sync/poll`: what two sites tell each other about themselves, and
+//! waiting for news in one small request.
+
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use protocol::{Epoch, FeedId, SiteId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use store::Scope;
+
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::error::{Failure, Problem};
+use crate::http::sync::{SMALL_BODY, child_of};
+use crate::site::Site;
+use crate::wire;
+
+/// What a child says of itself. Unknown fields are kept as they come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildReport {
+    /// Version of its program.
+    pub version: String,
+    /// Its clock.
+    pub at: Timestamp,
+    /// Changes that the parent does not hold yet, and the oldest of them.
+    pub undelivered: u64,
+    /// When the oldest of them was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_undelivered: Option<Timestamp>,
+    /// Deliveries and lines that are parked.
+    pub parked: u64,
+    /// Open conflicts.
+    pub conflicts: u64,
+    /// Records that it holds.
+    pub records: u64,
+    /// Bytes of its store.
+    pub disk_bytes: u64,
+    /// Its positions on the live lane, by feed name.
+    pub markers: BTreeMap<String, u64>,
+}
+
+/// What a parent says of itself to one child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentView {
+    /// The parent.
+    pub site: SiteId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Version of its program.
+    pub version: String,
+    /// Its clock.
+    pub at: Timestamp,
+    /// The dictionary that it has, as `Available-Dictionary` names it.
+    pub dictionary: String,
+    /// The feeds that the child may read, `reference` first.
+    pub feeds: Vec<FeedHead>,
+}
+
+/// A feed and how far it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedHead {
+    /// Its id.
+    pub id: FeedId,
+    /// Its name.
+    pub name: String,
+    /// Newest position.
+    pub head: u64,
+    /// Newest join.
+    pub head_join: u64,
+}
+
+/// Takes the child's report and answers with the parent's view.
+pub async fn exchange(
+    State(site): State<Site>,
+    request: Request,
+) -> Result<Json<ParentView>, Problem> {
+    let (parts, payload) = request.into_parts();
+    let (caller, scope) = child_of(&parts, &site).await?;
+    let Caller::Child { site: child, epoch: Some(epoch), .. } = caller else {
+        return Err(Failure::bad_request("the header Tributary-Epoch is missing").into());
+    };
+    let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
+    let report = String::from_utf8(bytes.to_vec())
+        .ok()
+        .filter(|text| serde_json::from_str::<ChildReport>(text).is_ok())
+        .ok_or_else(|| Failure::bad_request("the status is not understood"))?;
+    let now = site.now();
+    let noted = site.read(move |store| store.child_seen(&child, &epoch, Some(&report), now));
+    noted.await?;
+    Ok(Json(view(&site, &scope).await?))
+}
+
+async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
+    let scope = scope.clone();
+    let (feeds, info) =
+        site.read(move |store| Ok((store.feed_list(&scope)?, store.site()?))).await?;
+    let mut feeds: Vec<FeedHead> = feeds
+        .into_iter()
+        .map(|feed| FeedHead {
+            id: feed.id,
+            name: feed.name,
+            head: feed.head,
+            head_join: feed.head_join,
+        })
+        .collect();
+    feeds.sort_by_key(|feed| feed.name != "reference");
+    Ok(ParentView {
+        site: info.site,
+        epoch: info.epoch,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: site.now(),
+        dictionary: wire::dictionary_name(),
+        feeds,
+    })
+}
+
+/// The query of a poll.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollQuery {
+    /// The epoch in which the child has its markers.
+    epoch: Epoch,
+    /// Where the child is: `name:live:bulk`, separated by commas.
+    at: String,
+    /// Seconds that the answer may be held back.
+    wait: u64,
+}
+
+/// 204 where there is nothing new for the child until the time is over, else the parent's view.
+pub async fn poll(
+    State(site): State<Site>,
+    Query(query): Query<PollQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let (_, scope) = child_of(&parts, &site).await?;
+    let known = markers_of(&query.at)?;
+    let wait = query.wait.min(site.config().limits.poll_seconds);
+    let end = site.now().plus_millis((wait * 1_000).cast_signed());
+    let mut news = site.news();
+    loop {
+        news.borrow_and_update();
+        let view = view(&site, &scope).await?;
+        if view.epoch != query.epoch || is_news(&view, &known) {
+            return Ok(Json(view).into_response());
+        }
+        let left = end.since(site.now());
+        if left <= 0 {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
+        tokio::select! { _ = news.changed() => {}, () = pause => {} }
+    }
+}
+
+fn is_news(view: &ParentView, known: &BTreeMap<&str, (u64, u64)>) -> bool {
+    view.feeds.iter().any(|feed| {
+        known
+            .get(feed.name.as_str())
+            .is_none_or(|(live, bulk)| feed.head > *live || feed.head_join > *bulk)
+    })
+}
+
+fn markers_of(text: &str) -> Result<BTreeMap<&str, (u64, u64)>, Failure> {
+    let wrong = || Failure::bad_request("`at` is a list of name:live:bulk, separated by commas");
+    text.split(',')
+        .filter(|item| !item.is_empty())
+        .map(|item| {
+            let mut parts = item.split(':');
+            let (Some(name), Some(live), Some(bulk), None) =
+                (parts.next(), parts.next(), parts.next(), parts.next())
+            else {
+                return Err(wrong());
+            };
+            let number = |text: &str| text.parse().map_err(|_| wrong());
+            Ok((name, (number(live)?, number(bulk)?)))
+        })
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! The jobs of a site and the one driver that runs them.
+//!
+//! A job exposes one step. The driver loops: a round with the parent, then waiting for news from
+//! either side in one small request. Signals wake; polling guarantees.
+
+pub mod compare;
+pub mod enrol;
+pub mod link;
+pub mod pull;
+pub mod push;
+pub mod round;
+pub mod verify;
+
+use protocol::delivery::backoff_millis;
+use store::LinkEvent;
+use tokio_util::sync::CancellationToken;
+
+use crate::jobs::link::Link;
+use crate::jobs::round::Round;
+use crate::ports::LinkError;
+use crate::site::Site;
+
+/// Runs all jobs of a site until it is told to stop.
+pub async fn run(site: Site, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = keep_in_step(&site) => {}
+    }
+}
+
+/// Keeps a child in step with its parent, for ever; returns at once where there is no parent.
+async fn keep_in_step(site: &Site) {
+    let Some(link) = Link::of(site) else { return };
+    let mut failures = 0u32;
+    loop {
+        match once(site, &link).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                pause_after(site, failures, &error).await;
+            }
+        }
+    }
+}
+
+/// One round and, where all is said, waiting for news.
+async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
+    let round = round::run(site, link).await?;
+    retry_parked(site).await;
+    wait_for_news(site, link, &round).await
+}
+
+/// What a failed step leaves to the next round; the reason is in the store for people to see.
+async fn retry_parked(site: &Site) {
+    let (now, jitter) = (site.now(), site.entropy().number());
+    let done = site.write(move |store| {
+        store.parked_retry(now, jitter, false)?;
+        store.patient_purge(now)
+    });
+    if let Err(error) = done.await {
+        tracing::warn!(%error, "failed to retry parked lines");
+    }
+}
+
+/// Returns when the parent has news, when something here waits for the parent, or after a while.
+async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<(), LinkError> {
+    let mut news = site.news();
+    news.mark_unchanged();
+    if round::has_due_deliveries(site).await {
+        return Ok(());
+    }
+    let poll = link.poll(site, &round.view, &round.markers);
+    tokio::pin!(poll);
+    loop {
+        tokio::select! {
+            answer = &mut poll => return answer,
+            _ = news.changed() => {
+                if round::has_due_deliveries(site).await {
+                    return Ok(());
+                }
+            }
+            // Another process may have written, or a retry may have come due.
+            () = site.clock().sleep(2_000) => {
+                if round::has_due_deliveries(site).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Waits with backoff and jitter, visibly; local work does not cut the pause short, since the
+/// link is what failed.
+async fn pause_after(site: &Site, failures: u32, error: &LinkError) {
+    let millis = backoff_millis(failures, &site.config().limits, site.entropy().number());
+    let next = site.now().plus_millis(millis.cast_signed());
+    tracing::warn!(failures, pause_ms = millis, %error, "the parent is out of reach");
+    let event = LinkEvent::Failure { error: error.0.clone(), next };
+    let now = site.now();
+    if let Err(error) = site.write(move |store| store.link_note(&event, now)).await {
+        tracing::warn!(%error, "failed to note the state of the link");
+    }
+    site.clock().sleep(millis).await;
+}

@@ -1,0 +1,262 @@
+//! Requests to the parent: who we are, how bodies are coded, what an answer means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use protocol::{Epoch, FeedId};
+use serde::de::DeserializeOwned;
+use store::{LinkEvent, StoreError};
+
+use crate::config::Parent;
+use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
+use crate::http::sync::status::{ChildReport, ParentView};
+use crate::ports::{LinkError, Request, Response};
+use crate::site::Site;
+use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Decoder};
+
+/// The most that an answer which is not a stream may come to.
+const ANSWER_BYTES: u64 = 8 << 20;
+
+/// Live and bulk positions by feed name, as `poll` tells them.
+pub type Positions = BTreeMap<String, (FeedId, u64, u64)>;
+
+/// The way to the parent, with our credential.
+#[derive(Clone)]
+pub struct Link {
+    parent: Parent,
+    credential: String,
+    epoch: Epoch,
+    traffic: Arc<Traffic>,
+}
+
+/// Bytes moved since they were last noted.
+#[derive(Default)]
+struct Traffic {
+    wire_sent: AtomicU64,
+    wire_received: AtomicU64,
+    raw_sent: AtomicU64,
+    raw_received: AtomicU64,
+}
+
+/// What kind of body an answer may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accept {
+    /// A stream of lines, with the dictionary.
+    Lines,
+    /// Something small.
+    Small,
+}
+
+impl Link {
+    /// The link of a site that has a parent and a credential.
+    pub fn of(site: &Site) -> Option<Link> {
+        let parent = site.config().parent.clone()?;
+        let credential = site.credential()?.to_owned();
+        let epoch = site.store().site().ok()?.epoch;
+        Some(Link { parent, credential, epoch, traffic: Arc::default() })
+    }
+
+    /// The settings of the parent.
+    pub fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
+    /// Tells the parent how we are and hears how it is.
+    pub async fn status(&self, site: &Site, report: &ChildReport) -> Result<ParentView, LinkError> {
+        let body = serde_json::to_vec(report).map_err(|error| LinkError(error.to_string()))?;
+        let response = self.post(site, "/sync/status", Bytes::from(body), Coding::Identity).await?;
+        self.json(site, response).await
+    }
+
+    /// Waits until the parent has news for us, or for the longest time that it holds a request.
+    pub async fn poll(
+        &self,
+        site: &Site,
+        view: &ParentView,
+        at: &Positions,
+    ) -> Result<(), LinkError> {
+        let wait = site.config().limits.poll_seconds;
+        let at: Vec<String> =
+            at.iter().map(|(name, (_, live, bulk))| format!("{name}:{live}:{bulk}")).collect();
+        let path = format!("/sync/poll?epoch={}&at={}&wait={wait}", view.epoch, at.join(","));
+        let idle = site.config().limits.request_seconds.max(wait + 30);
+        let response =
+            self.send(site, Method::GET, &path, Bytes::new(), Accept::Small, idle).await?;
+        if response.status == StatusCode::NO_CONTENT {
+            return self.note(site).await;
+        }
+        self.json::<ParentView>(site, response).await.map(|_| ())
+    }
+
+    /// `GET` of a stream of lines; any status.
+    pub async fn get_lines(&self, site: &Site, path: &str) -> Result<Response, LinkError> {
+        let idle = site.config().limits.request_seconds;
+        self.send(site, Method::GET, path, Bytes::new(), Accept::Lines, idle).await
+    }
+
+    /// `POST` of text that is compressed here; any status.
+    pub async fn post(
+        &self,
+        site: &Site,
+        path: &str,
+        text: Bytes,
+        coding: Coding,
+    ) -> Result<Response, LinkError> {
+        self.traffic.raw_sent.fetch_add(text.len() as u64, Ordering::Relaxed);
+        let body = wire::encode(coding, &text)
+            .map_err(|error| LinkError(format!("failed to compress a request: {error}")))?;
+        let idle = site.config().limits.request_seconds;
+        self.send_coded(site, Method::POST, path, body, Accept::Lines, idle, coding).await
+    }
+
+    async fn send(
+        &self,
+        site: &Site,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: Accept,
+        idle: u64,
+    ) -> Result<Response, LinkError> {
+        self.send_coded(site, method, path, body, accept, idle, Coding::Identity).await
+    }
+
+    #[allow(clippy::too_many_arguments)] // The parts of one request, used in two places above.
+    async fn send_coded(
+        &self,
+        site: &Site,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: Accept,
+        idle_seconds: u64,
+        coding: Coding,
+    ) -> Result<Response, LinkError> {
+        let url = format!("{}{path}", self.parent.url);
+        let headers = self.headers(site, accept, coding)?;
+        let head: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+        let sent = url.len() + head + body.len() + 20;
+        self.traffic.wire_sent.fetch_add(sent as u64, Ordering::Relaxed);
+        let request = Request { method, url, headers, body, idle_seconds };
+        let response = site.transport().send(request).await?;
+        let head: usize =
+            response.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+        self.traffic.wire_received.fetch_add(head as u64 + 19, Ordering::Relaxed);
+        if response.status == StatusCode::UNAUTHORIZED {
+            return Err(LinkError(
+                "the parent does not know our credential, or has revoked it: ask for a new code \
+                 and run `tributary join`"
+                    .to_owned(),
+            ));
+        }
+        Ok(response)
+    }
+
+    fn headers(&self, site: &Site, accept: Accept, coding: Coding) -> Result<HeaderMap, LinkError> {
+        let text = |value: String| {
+            HeaderValue::try_from(value)
+                .map_err(|_| LinkError("the credential has characters that cannot be sent".into()))
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, text(format!("Bearer {}", self.credential))?);
+        headers.insert(HeaderName::from_static(PROTOCOL_HEADER), HeaderValue::from_static("1"));
+        headers.insert(HeaderName::from_static(SITE_HEADER), text(site.id().to_string())?);
+        headers.insert(HeaderName::from_static(EPOCH_HEADER), text(self.epoch.to_string())?);
+        if accept == Accept::Lines {
+            let codings = HeaderValue::from_static("dcz,zstd,gzip");
+            headers.insert(header::ACCEPT_ENCODING, codings);
+            let name = HeaderName::from_static(AVAILABLE_DICTIONARY);
+            headers.insert(name, text(wire::dictionary_name())?);
+        }
+        if let Some(name) = coding.name() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        Ok(headers)
+    }
+
+    /// A decoder for an answer's body.
+    pub fn decoder(&self, response: &Response, limit: u64) -> Result<Decoder, LinkError> {
+        let coding = response.headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+        let coding = Coding::of_header(coding)
+            .ok_or_else(|| LinkError("the parent's answer has an unknown coding".to_owned()))?;
+        Decoder::new(coding, limit, "stream_bytes").map_err(|refusal| LinkError(refusal.reason))
+    }
+
+    /// Counts what came: bytes on the wire and after inflation.
+    pub fn count_received(&self, wire: usize, raw: usize) {
+        self.traffic.wire_received.fetch_add(wire as u64, Ordering::Relaxed);
+        self.traffic.raw_received.fetch_add(raw as u64, Ordering::Relaxed);
+    }
+
+    /// The whole body of an answer.
+    pub async fn text(&self, mut response: Response) -> Result<Vec<u8>, LinkError> {
+        let mut decoder = self.decoder(&response, ANSWER_BYTES)?;
+        let mut text = Vec::new();
+        while let Some(bytes) = response.body.next().await {
+            let bytes = bytes?;
+            let part = decoder.push(&bytes).map_err(|refusal| LinkError(refusal.reason))?;
+            self.count_received(bytes.len(), part.len());
+            text.extend(part);
+        }
+        text.extend(decoder.finish().map_err(|refusal| LinkError(refusal.reason))?);
+        Ok(text)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        site: &Site,
+        response: Response,
+    ) -> Result<T, LinkError> {
+        let status = response.status;
+        let text = self.text(response).await?;
+        if status != StatusCode::OK {
+            return Err(refused(status, &text));
+        }
+        self.note(site).await?;
+        serde_json::from_slice(&text)
+            .map_err(|_| LinkError("the parent's answer is not that of a Tributary site".into()))
+    }
+
+    /// Notes that the parent answered, and what moved.
+    pub async fn note(&self, site: &Site) -> Result<(), LinkError> {
+        self.note_traffic(site).await?;
+        let now = site.now();
+        site.read(move |store| store.link_note(&LinkEvent::Contact { peer: None }, now))
+            .await
+            .map_err(|error| ours(&error))
+    }
+
+    /// Writes the counts of bytes to the store.
+    pub async fn note_traffic(&self, site: &Site) -> Result<(), LinkError> {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        let traffic = LinkEvent::Traffic {
+            wire_sent: take(&self.traffic.wire_sent),
+            wire_received: take(&self.traffic.wire_received),
+            raw_sent: take(&self.traffic.raw_sent),
+            raw_received: take(&self.traffic.raw_received),
+        };
+        let now = site.now();
+        site.read(move |store| store.link_note(&traffic, now)).await.map_err(|error| ours(&error))
+    }
+}
+
+/// What to make of a status that is not the expected one: the parent is there and cannot, or the
+/// way to it goes through something else. Never says anything about a record.
+pub fn refused(status: StatusCode, text: &[u8]) -> LinkError {
+    let detail = serde_json::from_slice::<serde_json::Value>(text)
+        .ok()
+        .and_then(|problem| problem.get("detail").and_then(|d| d.as_str().map(str::to_owned)));
+    match detail {
+        Some(detail) => LinkError(format!("the parent answered {status}: {detail}")),
+        None => LinkError(format!("the parent answered {status}")),
+    }
+}
+
+/// Our own store failed: no fault of the link, and the round ends all the same.
+pub fn ours(error: &StoreError) -> LinkError {
+    LinkError(format!("this site's own store failed: {error}"))
+}

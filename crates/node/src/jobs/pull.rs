@@ -1,0 +1,332 @@
+//! Fetching one answer of a feed and applying it as it comes: read, parse and write go on side by
+//! side; a link that breaks costs only the line in flight.
+
+use axum::http::StatusCode;
+use futures::StreamExt as _;
+use protocol::delivery::Outcome;
+use protocol::stream::{self, Header, Lane, Lines, StreamLine};
+use protocol::{Limits, Refusal};
+use store::{Applied, Incoming, Source};
+use tokio::sync::mpsc;
+
+use crate::http::sync::status::{FeedHead, ParentView};
+use crate::jobs::link::{Link, ours, refused};
+use crate::ports::{LinkError, Response};
+use crate::site::Site;
+use crate::wire::Decoder;
+
+/// Bytes of lines that are applied in one commit.
+const BATCH_BYTES: usize = 256 << 10;
+/// Milliseconds that whole lines wait for more before they are applied.
+const LINGER: u64 = 50;
+
+/// What came of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// Lines were applied, some perhaps parked.
+    Lines {
+        /// Applied.
+        applied: u64,
+        /// Parked.
+        parked: u64,
+    },
+    /// The marker is not of the feed's present epoch, or beyond its head.
+    Gone,
+    /// The feed is not (or no longer) ours to read.
+    Absent,
+}
+
+/// One request for what comes after `after`.
+pub async fn step(
+    site: &Site,
+    link: &Link,
+    view: &ParentView,
+    feed: &FeedHead,
+    lane: Lane,
+    after: u64,
+) -> Result<Pulled, LinkError> {
+    let lane_part = if lane == Lane::Bulk { "&lane=bulk" } else { "" };
+    let path =
+        format!("/sync/feeds/{}/changes?after={after}&epoch={}{lane_part}", feed.name, view.epoch);
+    let response = link.get_lines(site, &path).await?;
+    match response.status {
+        StatusCode::OK => {}
+        StatusCode::CONFLICT => return Ok(Pulled::Gone),
+        StatusCode::NOT_FOUND => return Ok(Pulled::Absent),
+        status => {
+            let text = link.text(response).await.unwrap_or_default();
+            return Err(refused(status, &text));
+        }
+    }
+    let target = Target { feed: feed.clone(), epoch: view.epoch, lane };
+    let read = apply(site, link, target, response).await?;
+    if read.end.is_none_or(|end| end <= after) {
+        return Err(LinkError("the parent's answer does not get on; will ask again".to_owned()));
+    }
+    Ok(Pulled::Lines { applied: read.applied, parked: read.parked })
+}
+
+/// What an answer is applied to.
+#[derive(Clone)]
+pub struct Target {
+    /// The feed.
+    pub feed: FeedHead,
+    /// Its epoch.
+    pub epoch: protocol::Epoch,
+    /// The lane.
+    pub lane: Lane,
+}
+
+/// What was read and applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Read {
+    /// Lines applied.
+    pub applied: u64,
+    /// Lines parked.
+    pub parked: u64,
+    /// What the end line said.
+    pub end: Option<u64>,
+}
+
+/// Lines on their way from the parser to the store.
+struct Batch {
+    sequence: u64,
+    lines: Vec<Incoming>,
+}
+
+/// Reads an answer to its end, applying as it comes.
+pub async fn apply(
+    site: &Site,
+    link: &Link,
+    target: Target,
+    response: Response,
+) -> Result<Read, LinkError> {
+    let limits = site.config().limits.clone();
+    // A first answer may have one change more than fits: the bound is on what inflates.
+    let decoder = link.decoder(&response, 2 * (limits.stream_bytes + limits.line_bytes) as u64)?;
+    let lines = Lines::new(limits.line_bytes + (64 << 10));
+    let (batches, receiver) = mpsc::channel(2);
+    let reader = Reader {
+        site: site.clone(),
+        link: link.clone(),
+        decoder: Some(decoder),
+        lines,
+        header: None,
+        expected: target.clone(),
+        end: None,
+        batches,
+    };
+    let (read, written) = tokio::join!(reader.run(response), write(site, link, target, receiver));
+    let written = written?;
+    let end = read?;
+    Ok(Read { end, ..written })
+}
+
+async fn write(
+    site: &Site,
+    link: &Link,
+    target: Target,
+    mut batches: mpsc::Receiver<Batch>,
+) -> Result<Read, LinkError> {
+    let mut read = Read::default();
+    while let Some(batch) = batches.recv().await {
+        let source = Source::Parent {
+            site: link.parent().site.clone(),
+            feed: target.feed.id,
+            name: target.feed.name.clone(),
+            epoch: target.epoch,
+            lane: target.lane,
+            sequence: batch.sequence,
+            leave: link.parent().leave,
+        };
+        let now = site.now();
+        let applied = site
+            .write(move |store| store.change_apply(&source, &batch.lines, now))
+            .await
+            .map_err(|error| ours(&error))?;
+        count(&mut read, &applied);
+    }
+    Ok(read)
+}
+
+fn count(read: &mut Read, applied: &[Applied]) {
+    for line in applied {
+        if line.parked {
+            read.parked += 1;
+        } else if line.outcome != Outcome::Already {
+            read.applied += 1;
+        }
+    }
+}
+
+struct Reader {
+    site: Site,
+    link: Link,
+    decoder: Option<Decoder>,
+    lines: Lines,
+    header: Option<Header>,
+    expected: Target,
+    end: Option<u64>,
+    batches: mpsc::Sender<Batch>,
+}
+
+/// Whole lines that have come and are not parsed yet.
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// What the link gave next.
+enum Portion {
+    Text(Vec<u8>),
+    /// Nothing for a moment.
+    Quiet,
+    Ended(Result<(), LinkError>),
+}
+
+impl Reader {
+    /// Gives what the end line said. Whole lines that came before a failure are still applied.
+    async fn run(mut self, mut response: Response) -> Result<Option<u64>, LinkError> {
+        let mut waiting = Waiting::default();
+        loop {
+            let ended = match self.portion(&mut response, !waiting.lines.is_empty()).await {
+                Portion::Text(text) => {
+                    self.lines.push(&text);
+                    None
+                }
+                Portion::Quiet => {
+                    self.send(&mut waiting).await?;
+                    None
+                }
+                Portion::Ended(result) => Some(result),
+            };
+            let collected = self.collect(&mut waiting).await;
+            if collected.is_err() || ended.is_some() {
+                self.send(&mut waiting).await?;
+            }
+            collected?;
+            if let Some(result) = ended {
+                result?;
+                let cut = || LinkError("the parent's answer was cut short".to_owned());
+                return self.end.map(Some).ok_or_else(cut);
+            }
+        }
+    }
+
+    async fn portion(&mut self, response: &mut Response, linger: bool) -> Portion {
+        let next = if linger {
+            tokio::select! {
+                next = response.body.next() => next,
+                () = self.site.clock().sleep(LINGER) => return Portion::Quiet,
+            }
+        } else {
+            response.body.next().await
+        };
+        match (next, &mut self.decoder) {
+            (Some(Ok(bytes)), Some(decoder)) => match decoder.push(&bytes) {
+                Ok(text) => {
+                    self.link.count_received(bytes.len(), text.len());
+                    Portion::Text(text)
+                }
+                Err(refusal) => Portion::Ended(Err(unreadable(&refusal))),
+            },
+            (Some(Err(error)), _) => Portion::Ended(Err(error)),
+            (None, decoder) => Portion::Ended(match decoder.take().map(Decoder::finish) {
+                Some(Ok(rest)) => {
+                    self.lines.push(&rest);
+                    Ok(())
+                }
+                Some(Err(refusal)) => Err(unreadable(&refusal)),
+                None => Ok(()),
+            }),
+            (Some(Ok(_)), None) => Portion::Ended(Ok(())),
+        }
+    }
+
+    /// Moves whole lines to `waiting`, and on wherever there are enough for a commit.
+    async fn collect(&mut self, waiting: &mut Waiting) -> Result<(), LinkError> {
+        while let Some(line) = self.lines.next_line().map_err(|refusal| unreadable(&refusal))? {
+            waiting.bytes += line.len();
+            waiting.lines.push(line);
+            if waiting.bytes >= BATCH_BYTES {
+                self.send(waiting).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Parses what waits and hands it to the writer.
+    async fn send(&mut self, waiting: &mut Waiting) -> Result<(), LinkError> {
+        let raw = std::mem::take(waiting).lines;
+        if raw.is_empty() {
+            return Ok(());
+        }
+        let limits = self.site.config().limits.clone();
+        let parsed = self.site.read(move |_| Ok(parse(raw, &limits)));
+        let parsed = parsed.await.map_err(|error| ours(&error))?;
+        let mut lines = Vec::with_capacity(parsed.len());
+        let mut failure = None;
+        for line in parsed {
+            match line.and_then(|line| self.accept(line)) {
+                Ok(Some(line)) => lines.push(line),
+                Ok(None) => {}
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let (Some(header), false) = (&self.header, lines.is_empty()) {
+            let batch = Batch { sequence: header.sequence, lines };
+            let gone = |_| LinkError("the store stopped taking lines".to_owned());
+            self.batches.send(batch).await.map_err(gone)?;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn accept(&mut self, line: Parsed) -> Result<Option<Incoming>, LinkError> {
+        match line {
+            Parsed::Header(header) => {
+                let fits = header.feed == self.expected.feed.id
+                    && header.epoch == self.expected.epoch
+                    && self.header.is_none();
+                if !fits {
+                    return Err(LinkError("the parent's answer is of another feed".to_owned()));
+                }
+                self.header = Some(header);
+                Ok(None)
+            }
+            _ if self.header.is_none() => {
+                Err(LinkError("the parent's answer does not begin with a header".to_owned()))
+            }
+            Parsed::Line(line) => Ok(Some(line)),
+            Parsed::End(end) => {
+                self.end = Some(end);
+                Ok(Some(Incoming::End(end)))
+            }
+        }
+    }
+}
+
+/// A line after parsing.
+enum Parsed {
+    Header(Header),
+    Line(Incoming),
+    End(u64),
+}
+
+fn parse(raw: Vec<Vec<u8>>, limits: &Limits) -> Vec<Result<Parsed, LinkError>> {
+    let one = |raw: Vec<u8>| match stream::read_line(&raw, limits) {
+        Ok(StreamLine::Header(header)) => Ok(Parsed::Header(header)),
+        Ok(StreamLine::Line(line)) => Ok(Parsed::Line(Incoming::Line { line, raw })),
+        Ok(StreamLine::Refused(line)) => Ok(Parsed::Line(Incoming::Refused { line, raw })),
+        Ok(StreamLine::End { end, .. }) => Ok(Parsed::End(end)),
+        Err(refusal) => Err(unreadable(&refusal)),
+    };
+    raw.into_iter().map(one).collect()
+}
+
+fn unreadable(refusal: &Refusal) -> LinkError {
+    LinkError(format!("the parent's answer cannot be read: {refusal}"))
+}

@@ -1,0 +1,187 @@
+//! One round with the parent: hear how it is, then send and fetch in turns until both sides have
+//! said all. What goes wrong in one direction does not stop the other.
+
+use std::fs::File;
+
+use protocol::stream::Lane;
+use store::Marker;
+
+use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
+use crate::jobs::link::{Link, Positions, ours};
+use crate::jobs::{compare, pull, push};
+use crate::ports::LinkError;
+use crate::site::Site;
+
+/// What a round did.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// The parent, as it was last heard.
+    pub view: ParentView,
+    /// Where we are in its feeds now.
+    pub markers: Positions,
+    /// Changes that the parent took.
+    pub sent: u64,
+    /// Changes that it refused or put off.
+    pub not_taken: u64,
+    /// Lines that were applied here.
+    pub received: u64,
+    /// Lines that were parked here.
+    pub parked: u64,
+}
+
+/// Runs a round. An error means that the link or the parent failed and that the round ended
+/// early; everything that was moved until then is safe.
+pub async fn run(site: &Site, link: &Link) -> Result<Round, LinkError> {
+    let lock = lock(site).await?;
+    let result = run_alone(site, link).await;
+    drop(lock);
+    let noted = link.note_traffic(site).await;
+    result.and_then(|round| noted.map(|()| round))
+}
+
+/// Only one round at a time, over all processes that have this site open.
+async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
+    let Some(path) = site.run_lock() else { return Ok(None) };
+    let failed = |error: std::io::Error| LinkError(format!("failed to lock this site: {error}"));
+    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => site.clock().sleep(100).await,
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
+    let view = link.status(site, &report(site).await?).await?;
+    if view.site != link.parent().site {
+        return Err(LinkError(format!(
+            "the site at the parent's address is {}, not {}: check parent.url",
+            view.site,
+            link.parent().site
+        )));
+    }
+    let mut round =
+        Round { view, markers: Positions::new(), sent: 0, not_taken: 0, received: 0, parked: 0 };
+    for feed in round.view.feeds.clone() {
+        compare::meet(site, link, &round.view, &feed).await?;
+    }
+    let mut pushing = Side::default();
+    let mut pulling = Side::default();
+    while !(pushing.over && pulling.over) {
+        if !pushing.over {
+            pushing.take(push_turn(site, link, &mut round).await);
+        }
+        if !pulling.over {
+            pulling.take(pull_turn(site, link, &mut round).await);
+        }
+    }
+    match pushing.error.or(pulling.error) {
+        Some(error) => Err(error),
+        None => Ok(round),
+    }
+}
+
+/// One direction of a round.
+#[derive(Default)]
+struct Side {
+    over: bool,
+    error: Option<LinkError>,
+}
+
+impl Side {
+    fn take(&mut self, turn: Result<bool, LinkError>) {
+        match turn {
+            Ok(moved) => self.over = !moved,
+            Err(error) => {
+                self.over = true;
+                self.error = Some(error);
+            }
+        }
+    }
+}
+
+/// Sends one batch; whether there was one.
+async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
+    let Some(pushed) = push::step(site, link, &round.view).await? else { return Ok(false) };
+    round.sent += pushed.taken;
+    round.not_taken += pushed.not_taken;
+    Ok(true)
+}
+
+/// Fetches one answer of the first feed that is behind: live lanes before bulk lanes, `reference`
+/// before all others. Whether there was one.
+async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
+    round.markers = positions(site, &round.view).await?;
+    let Some((feed, lane, after)) = next_of(&round.view, &round.markers) else { return Ok(false) };
+    match pull::step(site, link, &round.view, &feed, lane, after).await? {
+        pull::Pulled::Lines { applied, parked } => {
+            round.received += applied;
+            round.parked += parked;
+        }
+        pull::Pulled::Gone => compare::feed(site, link, &round.view, &feed).await?,
+        pull::Pulled::Absent => round.view.feeds.retain(|known| known.id != feed.id),
+    }
+    if lane == Lane::Bulk {
+        // A first load may take hours: today's changes go before its next portion.
+        round.view = link.status(site, &report(site).await?).await?;
+        for feed in round.view.feeds.clone() {
+            compare::meet(site, link, &round.view, &feed).await?;
+        }
+    }
+    Ok(true)
+}
+
+fn next_of(view: &ParentView, at: &Positions) -> Option<(FeedHead, Lane, u64)> {
+    let position =
+        |feed: &FeedHead| at.get(&feed.name).map_or((0, 0), |(_, live, bulk)| (*live, *bulk));
+    let live = view.feeds.iter().find(|feed| position(feed).0 < feed.head);
+    if let Some(feed) = live {
+        return Some((feed.clone(), Lane::Live, position(feed).0));
+    }
+    let bulk = view.feeds.iter().find(|feed| position(feed).1 < feed.head_join)?;
+    Some((bulk.clone(), Lane::Bulk, position(bulk).1))
+}
+
+/// Where we are in the feeds of `view`, in its epoch.
+pub async fn positions(site: &Site, view: &ParentView) -> Result<Positions, LinkError> {
+    let markers = site.read(|store| store.marker_list()).await.map_err(|error| ours(&error))?;
+    let mut positions = Positions::new();
+    for feed in &view.feeds {
+        let position = |lane| {
+            let fits = |marker: &&Marker| {
+                marker.feed == feed.id && marker.epoch == view.epoch && marker.lane == lane
+            };
+            markers.iter().find(fits).map_or(0, |marker| marker.position)
+        };
+        let at = (feed.id, position(Lane::Live), position(Lane::Bulk));
+        positions.insert(feed.name.clone(), at);
+    }
+    Ok(positions)
+}
+
+/// Whether something waits to be sent now.
+pub async fn has_due_deliveries(site: &Site) -> bool {
+    let now = site.now();
+    site.read(move |store| store.delivery_next(now, 1)).await.is_ok_and(|lines| !lines.is_empty())
+}
+
+/// What we say of ourselves.
+pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
+    let now = site.now();
+    let status = site.read(move |store| store.site_status(now)).await.map_err(|e| ours(&e))?;
+    let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
+    let live = status.markers.iter().filter(|marker| marker.lane == Lane::Live);
+    Ok(ChildReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: now,
+        undelivered: count("ready") + count("retry") + count("parked"),
+        oldest_undelivered: status.oldest_undelivered,
+        parked: count("parked") + status.parked_lines,
+        conflicts: status.conflicts_open,
+        records: status.records,
+        disk_bytes: status.disk_bytes,
+        markers: live.map(|marker| (marker.name.clone(), marker.position)).collect(),
+    })
+}

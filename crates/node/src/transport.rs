@@ -1,0 +1,3 @@
+//! The ways to another site.
+
+pub mod http;
