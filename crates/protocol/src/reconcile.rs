@@ -96,6 +96,7 @@ pub fn reconcile(
     let (Some(local), Some(incoming)) = (local.body, incoming.body) else {
         return edit_over_deletion(local.body.or(incoming.body));
     };
+    let longest = local.len() + incoming.len();
     let (local, incoming) = (parse(local)?, parse(incoming)?);
     let base = base.and_then(|base| base.body).map(parse).transpose()?;
     let (parent, child) = match incoming_side {
@@ -103,18 +104,17 @@ pub fn reconcile(
         Side::Child => (&local, &incoming),
     };
     let mut merge = Merge::new(policy);
-    let mut body = String::new();
-    merge.resource(base.as_ref(), parent, child).write(&mut body);
+    let merged = merge.resource(base.as_ref(), parent, child);
     let elements = merge.into_elements();
-    if !elements.is_empty() {
-        return Ok(Plan::Conflict { body, elements });
+    if elements.is_empty() && merged.says_object(&incoming) {
+        return Ok(Plan::TakeIncoming);
     }
-    let merged = parse(&body)?;
-    Ok(match () {
-        () if merged == incoming => Plan::TakeIncoming,
-        () if merged == local => Plan::KeepLocal,
-        () => Plan::Merged { body },
-    })
+    if elements.is_empty() && merged.says_object(&local) {
+        return Ok(Plan::KeepLocal);
+    }
+    let mut body = String::with_capacity(longest);
+    merged.write(&mut body);
+    Ok(if elements.is_empty() { Plan::Merged { body } } else { Plan::Conflict { body, elements } })
 }
 
 /// One side deleted what the other edited: nothing clinical disappears by accident.

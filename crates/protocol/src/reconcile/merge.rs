@@ -70,6 +70,26 @@ pub(super) enum Node<'t> {
 }
 
 impl Node<'_> {
+    /// Whether this says the same as `value`, and so has its digest.
+    fn says(&self, value: &Json<'_>) -> bool {
+        match (self, value) {
+            (Node::Same(same), value) => *same == value,
+            (Node::Object(_), Json::Object(object)) => self.says_object(object),
+            (Node::Array(items), Json::Array(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(i, o)| i.says(o))
+            }
+            _ => false,
+        }
+    }
+    /// Whether this is an object that says the same as `object`.
+    pub(super) fn says_object(&self, object: &Object<'_>) -> bool {
+        let Node::Object(members) = self else { return false };
+        // A key stands once on either side, so as many members, each equal, are all of them.
+        members.len() == object.len()
+            && members
+                .iter()
+                .all(|(key, node)| object.get(&key.decode()).is_some_and(|value| node.says(value)))
+    }
     /// Appends compact JSON.
     pub(super) fn write(&self, out: &mut String) {
         match self {
@@ -162,40 +182,37 @@ impl Merge {
             let winner = self.winner(states).or(states.parent).or(states.child);
             return winner.map(Node::Same);
         }
-        let (Some(parent), Some(child)) = (states.parent, states.child) else {
-            // One side took away what the other edited: the edit stays.
-            self.conflict();
-            return states.parent.or(states.child).map(Node::Same);
-        };
         if self.depth < DEPTH {
             self.depth += 1;
-            let parts = match (parent, child) {
-                (Json::Object(_), Json::Object(_)) => self.parts(name, states),
-                (Json::Array(parent), Json::Array(child)) => {
-                    let base = states.base.and_then(Json::as_array).unwrap_or(&[]);
-                    self.list(name, Three { base, parent, child })
-                }
-                _ => None,
-            };
+            let merged = self.parts(name, states).or_else(|| self.items(name, states));
             self.depth -= 1;
-            if let Some(parts) = parts {
-                return Some(parts).filter(|node| !node.is_empty());
+            if let Some(merged) = merged {
+                // A list whose items are all gone is gone: FHIR knows no empty lists.
+                return Some(merged).filter(|node| !matches!(node, Node::Array(i) if i.is_empty()));
             }
         }
         self.conflict();
-        self.winner(states).map(Node::Same)
+        match (states.parent, states.child) {
+            (Some(_), Some(_)) => self.winner(states).map(Node::Same),
+            // One side took away what the other edited: the edit stays.
+            (parent, child) => parent.or(child).map(Node::Same),
+        }
     }
 
-    /// Merges two objects key by key, unless they are a whole.
+    /// Merges two objects key by key, unless they are a whole, or nothing would be left of them.
     fn parts<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
         let states = states.map(|state| state.and_then(Json::as_object));
         let all = [states.base, states.parent, states.child];
+        if states.parent.is_none() || states.child.is_none() {
+            return None;
+        }
         let is_concept = all.iter().flatten().any(|object| whole::is_concept(object));
         let by_key = match is_concept {
             true => whole::is_one_concept(all),
             false => !whole::object(name, all),
         };
-        by_key.then(|| self.object(name, states))
+        let merged = by_key.then(|| self.object(name, states));
+        merged.filter(|node| !matches!(node, Node::Object(members) if members.is_empty()))
     }
 
     fn object<'t>(&mut self, name: &str, states: Three<Option<&'t Object<'t>>>) -> Node<'t> {
@@ -205,10 +222,14 @@ impl Merge {
         });
         let within = [name, kind.as_deref().unwrap_or_default()];
         let mut merged = Vec::with_capacity(members.len());
-        for unit in units::units(&within, &members) {
-            match unit.members[..] {
-                [place] => self.member(&members[place], &mut merged),
-                _ => self.together(&unit, &members, &mut merged),
+        let units = units::units(&within, &members);
+        for (place, member) in members.iter().enumerate() {
+            match units.iter().find(|unit| unit.members.contains(&place)) {
+                None => self.member(member, &mut merged),
+                Some(unit) if unit.members[0] == place => {
+                    self.together(unit, &members, &mut merged);
+                }
+                Some(_) => {}
             }
         }
         Node::Object(merged)
@@ -261,11 +282,17 @@ impl Merge {
         }
     }
 
-    /// Merges two lists of objects item by item, unless they are a whole.
-    fn list<'t>(&mut self, name: &str, lists: Three<&'t [Json<'t>]>) -> Option<Node<'t>> {
-        if whole::list(name, [lists.parent, lists.child]) {
-            return None;
-        }
+    /// Merges two lists of objects item by item, unless they are a whole. To take a list away is
+    /// to take away each of its items.
+    fn items<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
+        let lists = states.map(|state| state.map_or(Some(&[][..]), Json::as_array));
+        let (Some(parent), Some(child)) = (lists.parent, lists.child) else { return None };
+        let lists = Three { base: lists.base.unwrap_or(&[]), parent, child };
+        let is_whole = whole::list(name, [lists.base, lists.parent, lists.child]);
+        (!is_whole).then(|| self.list(name, lists))
+    }
+
+    fn list<'t>(&mut self, name: &str, lists: Three<&'t [Json<'t>]>) -> Node<'t> {
         let groups = identity::groups(name, lists);
         if replaced_by_both(&groups) {
             // Both replaced an item, each by another: both stay, and somebody should look.
@@ -285,18 +312,7 @@ impl Merge {
             };
             merged.extend(node);
         }
-        Some(Node::Array(merged))
-    }
-}
-
-impl Node<'_> {
-    /// Nothing is left of it; FHIR knows no empty objects and lists.
-    fn is_empty(&self) -> bool {
-        match self {
-            Node::Same(_) => false,
-            Node::Object(members) => members.is_empty(),
-            Node::Array(items) => items.is_empty(),
-        }
+        Node::Array(merged)
     }
 }
 
@@ -308,13 +324,16 @@ fn replaced_by_both(groups: &[Group]) -> bool {
 }
 
 /// What programs make from the rest of the record: no conflict is worth a person's time. The
-/// narrative where it is `generated`, and `meta.source`, which servers set at each write.
+/// narrative where it is `generated` and nothing else, and `meta.source`, which servers set at
+/// each write.
 fn is_derived(name: &str, path: &str, states: &Three<Value<'_>>) -> bool {
-    let generated = |state: Value<'_>| match state {
-        Some(text) => {
-            text.get("div").is_some() && text.str_at("status").as_deref() == Some("generated")
-        }
-        None => true,
+    let generated = |state: Value<'_>| {
+        let Some(text) = state else { return true };
+        let status = text.str_at("status");
+        status.as_deref() == Some("generated")
+            && text.as_object().is_some_and(|text| {
+                text.iter().all(|(key, _)| key == "status" || key == "div" || key == "id")
+            })
     };
     path == "meta.source" || name == "text" && generated(states.parent) && generated(states.child)
 }

@@ -3,6 +3,7 @@
 mod cases;
 mod defects;
 mod laws;
+mod real;
 mod records;
 
 use super::{Plan, Policy, Side, State, reconcile};

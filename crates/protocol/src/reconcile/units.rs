@@ -116,26 +116,25 @@ pub(super) fn members<'t>(states: Three<Option<&'t Object<'t>>>) -> Vec<Member<'
     members
 }
 
-/// Groups members into elements. Only members that differ between the states are grouped: the
-/// others are nobody's change.
+/// The elements of more than one member. Only members that differ between the states are grouped:
+/// the others are nobody's change.
 pub(super) fn units(within: &[&str], members: &[Member<'_>]) -> Vec<Unit> {
     let differing: Vec<usize> =
         (0..members.len()).filter(|&place| members[place].states.differ()).collect();
-    let choices = choices(members, &differing);
     let mut units: Vec<Unit> = Vec::new();
-    for (place, member) in members.iter().enumerate() {
-        let name = match differing.binary_search(&place) {
-            Ok(_) => element_name(within, member, choices.get(&place).copied()),
-            Err(_) => None,
-        };
-        match name.as_ref().and_then(|name| units.iter_mut().find(|unit| unit.name == *name)) {
+    if differing.len() < 2 {
+        return units;
+    }
+    let choices = choices(members, &differing);
+    for place in differing {
+        let stem = choices.get(&place).copied();
+        let Some(name) = element_name(within, &members[place], stem) else { continue };
+        match units.iter_mut().find(|unit| unit.name == name) {
             Some(unit) => unit.members.push(place),
-            None => {
-                let name = name.unwrap_or_else(|| member.name.to_string());
-                units.push(Unit { name, members: vec![place] });
-            }
+            None => units.push(Unit { name, members: vec![place] }),
         }
     }
+    units.retain(|unit| unit.members.len() > 1);
     units
 }
 

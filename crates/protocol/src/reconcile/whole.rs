@@ -107,7 +107,7 @@ pub(super) fn object(name: &str, states: [Option<&Object<'_>>; 3]) -> bool {
 }
 
 /// Whether a list at the element `name` is merged as a whole: lists of scalars are.
-pub(super) fn list(name: &str, states: [&[Json<'_>]; 2]) -> bool {
+pub(super) fn list(name: &str, states: [&[Json<'_>]; 3]) -> bool {
     (ELEMENTS.contains(&name) && !LISTS_BY_ITEM.contains(&name))
         || states.iter().any(|items| items.iter().any(|item| item.as_object().is_none()))
 }

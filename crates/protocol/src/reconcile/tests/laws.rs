@@ -20,7 +20,7 @@ impl Edited {
         Edited::made(seed, parent_edits, child_edits, |dice| dice)
     }
     fn made(seed: u64, parent_edits: usize, child_edits: usize, with: fn(Dice) -> Dice) -> Self {
-        let base = records::record(&mut Dice::new(seed, "b"));
+        let base = records::record(&mut with(Dice::new(seed, "b")));
         let [parent, child] = [("p", parent_edits), ("c", child_edits)].map(|(mark, edits)| {
             let mut dice = with(Dice::new(seed, mark));
             let mut edited = base.clone();
@@ -102,7 +102,7 @@ proptest! {
     fn reconciling_the_result_again_changes_nothing(
         seed: u64, p in 0usize..9, c in 0usize..9, policy in policies(),
     ) {
-        let edited = Edited::made(seed, p, c, Dice::without_doubles);
+        let edited = Edited::made(seed, p, c, Dice::plain);
         let [base, parent, child] = [&edited.base, &edited.parent, &edited.child].map(Tree::text);
         let merged = edited.outcome(policy).body.unwrap();
         let known = canonical(Some(&merged));
@@ -143,7 +143,9 @@ proptest! {
     ) {
         let edited = Edited::new(seed, p, c);
         let outcome = edited.outcome(policy);
-        prop_assume!(outcome.elements.is_empty());
+        if !outcome.elements.is_empty() {
+            return Ok(());
+        }
         let merged = leaves_of(&tree(&outcome.body.unwrap()));
         let [base, parent, child] = [&edited.base, &edited.parent, &edited.child].map(leaves_of);
         for leaf in parent.union(&child).filter(|leaf| !base.contains(*leaf)) {

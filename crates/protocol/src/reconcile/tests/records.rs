@@ -68,8 +68,8 @@ pub(super) struct Dice {
     /// What fresh values begin with, so that no two sources make the same one.
     mark: &'static str,
     count: u32,
-    /// Whether edits may put an item into its list a second time.
-    doubles: bool,
+    /// See `Dice::plain`.
+    plain: bool,
 }
 
 impl Dice {
@@ -78,12 +78,13 @@ impl Dice {
             state: seed ^ mark.bytes().map(u64::from).sum::<u64>() << 32,
             mark,
             count: 0,
-            doubles: true,
+            plain: false,
         }
     }
-    /// The same dice, whose edits never put an item into its list a second time.
-    pub(super) fn without_doubles(self) -> Self {
-        Dice { doubles: false, ..self }
+    /// The same dice, which leave no doubt which item is which: none stands in its list twice,
+    /// none has an id beside its identity.
+    pub(super) fn plain(self) -> Self {
+        Dice { plain: true, ..self }
     }
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -226,7 +227,7 @@ fn item(list: &str, dice: &mut Dice) -> Tree {
         "performer" => vec![("reference", dice.fresh()), ("display", dice.fresh())],
         _ => vec![("text", dice.fresh()), ("severity", dice.fresh())],
     };
-    if dice.chance(15) {
+    if !dice.plain && dice.chance(15) {
         let id = dice.pick(&["1", "2", "3"]);
         members.insert(0, ("id", code(id)));
     }
@@ -268,6 +269,10 @@ fn add_element(members: &mut Vec<(String, Tree)>, element: &str, dice: &mut Dice
 /// Edits the member at `place`, or something in it.
 pub(super) fn edit_member(members: &mut [(String, Tree)], place: usize, dice: &mut Dice) {
     let key = members[place].0.clone();
+    if key == "id" {
+        // What an id is for is to stay.
+        return;
+    }
     for choice in ["value", "onset"] {
         if key.starts_with(choice) && key != "value" && dice.chance(30) {
             members[place] = fill(choice, dice);
@@ -306,7 +311,7 @@ fn edit_list(key: &str, items: &mut Vec<Tree>, dice: &mut Dice) {
             items.insert(dice.below(items.len() + 1), added);
         }
         2 if items.len() > 1 => items.swap(0, place),
-        3 if dice.doubles && !items.is_empty() => items.push(items[place].clone()),
+        3 if !dice.plain && !items.is_empty() => items.push(items[place].clone()),
         _ if !items.is_empty() => edit_value(key, &mut items[place], dice),
         _ => {}
     }
