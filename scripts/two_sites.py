@@ -7,6 +7,8 @@ Nothing acknowledged may be lost, nothing may come twice, nobody has to do anyth
 
 import argparse
 import contextlib
+import json
+import pathlib
 import random
 import threading
 import time
@@ -29,10 +31,11 @@ def main():
         try:
             enrol(parent, child, link)
             check_both_ways(parent, child)
+            away = write_while_away(parent, child, path, options.away)
             writers = [Writer(parent, options.seed + 1), Writer(child, options.seed + 2)]
             trouble(chance, parent, child, link, writers, options)
             settle(parent, child)
-            check_equal(parent, child, writers)
+            check_equal(parent, child, writers, away)
         finally:
             link.close()
             for site in (child, parent):
@@ -44,6 +47,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="how long the trouble lasts")
     parser.add_argument("--records", type=int, default=1000, help="write at least so many")
+    parser.add_argument("--away", type=int, default=10_000, help="changes while nobody listens")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     return parser.parse_args()
 
@@ -72,6 +76,21 @@ def check_both_ways(parent, child):
             f"Patient/{identity}",
         )
         print(f"{here.name} to {there.name}: {time.monotonic() - begun:.2f} s")
+
+
+def write_while_away(parent, child, path, count):
+    """Changes made at the child while its parent is gone; all have to go up by themselves."""
+    parent.kill()
+    resources = [patient(f"away-{number}") for number in range(count)]
+    lines = pathlib.Path(path) / "away.ndjson"
+    lines.write_text("".join(json.dumps(resource) + "\n" for resource in resources))
+    child.verb("import", lines, timeout=300)
+    parent.start()
+    begun = time.monotonic()
+    last = f"/fhir/Patient/away-{count - 1}"
+    parent.wait_until(lambda: parent.request("GET", last).status == 200, 120, last)
+    print(f"{count} changes went up within {time.monotonic() - begun:.1f} s of the parent's return")
+    return {f"Patient/{resource['id']}": resource for resource in resources}
 
 
 def put(site, resource):
@@ -181,10 +200,10 @@ def settle(parent, child):
     print(f"in step {time.monotonic() - begun:.1f} s after the trouble")
 
 
-def check_equal(parent, child, writers):
+def check_equal(parent, child, writers, away):
     """Every acknowledged record is at both sides as it was last written, and nothing else."""
     for site in (parent, child):
-        expected = {"Patient/down": None, "Patient/up": None}
+        expected = {"Patient/down": None, "Patient/up": None, **away}
         for writer in writers:
             expected.update(writer.acknowledged)
         held = everything(site)

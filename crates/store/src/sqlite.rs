@@ -29,6 +29,8 @@ mod scope;
 mod search;
 mod sites;
 mod status;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::StoreError;
 
 /// An error on its way to a caller.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// The HTTP status.
     pub status: StatusCode,

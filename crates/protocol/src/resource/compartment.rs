@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::RecordRef;
+use crate::id::{RecordRef, ResourceType};
 use crate::json::Json;
 use crate::resource::references::record_at;
 
@@ -99,6 +99,11 @@ pub fn patients(reference: &RecordRef, resource: &Json<'_>) -> BTreeSet<RecordRe
         });
     }
     found
+}
+
+/// Whether records of a type can be in a patient's compartment by what they refer to.
+pub fn has_patient(kind: ResourceType) -> bool {
+    ELEMENTS.binary_search_by_key(&kind.name(), |(name, _)| name).is_ok()
 }
 
 /// Visits each value at a path of keys such as `participant.actor`, through arrays.

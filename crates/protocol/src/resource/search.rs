@@ -1,12 +1,14 @@
 //! What a resource can be found by: the search parameters of `docs/protocol.md` §3.
 
 mod extract;
+mod known;
 #[cfg(test)]
 mod tests;
 
 use crate::id::RecordRef;
 
 pub use extract::keys;
+pub use known::has_param;
 
 /// A search parameter that is kept in an index. `_id`, `_lastUpdated` and `patient`/`subject`
 /// are answered from the record itself.

@@ -12,7 +12,7 @@ use crate::digest::{self, Digest, ShortDigest};
 use crate::error::Refusal;
 use crate::feed::EntryKind;
 use crate::id::RecordRef;
-use crate::json::{self, Json, Object};
+use crate::json::{self, Json};
 use crate::limits::Limits;
 use crate::resource::Record;
 
@@ -200,11 +200,7 @@ fn record(json: &Json<'_>, limits: &Limits) -> Result<InRecord, Refusal> {
     let base = optional(json, "base", parsed)?;
     let reference = || parsed::<RecordRef>(value).map_err(|refusal| within(form, refusal));
     Ok(match form {
-        "resource" => {
-            let text = value.as_object().and_then(Object::raw);
-            let text = text.ok_or_else(|| member("resource", "is not an object"))?;
-            InRecord::State { record: Record::parse(text.as_bytes(), limits)?, base }
-        }
+        "resource" => InRecord::State { record: Record::from_json(value, limits)?, base },
         "deleted" => InRecord::State { record: Record::deleted(reference()?), base },
         "held" => InRecord::Held(reference()?),
         _ => InRecord::Left(reference()?),

@@ -1,18 +1,112 @@
-//! Children, programs and their credentials.
-#![allow(unused_variables, clippy::todo)]
+//! Children, programs and their credentials. Of secrets only their SHA-256 is kept, and they are
+//! found by it: what a comparison's time could tell is of a hash, which gives nobody access.
+
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
+use super::{audit, rows};
+use crate::StoreError;
 
 pub(super) fn child_add(store: &SqliteStore, child: &ChildDraft, now: Timestamp) -> Result<()> {
-    todo!()
+    store.write("invite a child", |step| {
+        if rows::own_site(step)? == child.site {
+            let site = &child.site;
+            return Err(StoreError::Name(format!("the site id {site} is this site's own")));
+        }
+        step.prepare_cached(
+            "INSERT INTO child (site, state, code_hash, code_expires, added)
+             VALUES (?1, 'invited', ?2, ?3, ?4)
+             ON CONFLICT (site) DO UPDATE SET code_hash = ?2, code_expires = ?3,
+                state = CASE state WHEN 'joined' THEN 'joined' ELSE 'invited' END",
+        )?
+        .execute(params![
+            child.site.as_str(),
+            child.code_hash,
+            child.code_expires.millis(),
+            now.millis()
+        ])?;
+        step.prepare_cached("DELETE FROM child_cohort WHERE site = ?1")?
+            .execute([child.site.as_str()])?;
+        for cohort in &child.cohorts {
+            cohort_exists(step, cohort)?;
+            step.prepare_cached(
+                "INSERT OR IGNORE INTO child_cohort (site, feed)
+                 SELECT ?1, key FROM feed WHERE name = ?2",
+            )?
+            .execute([child.site.as_str(), cohort.as_str()])?;
+        }
+        let names: Vec<&str> = child.cohorts.iter().map(CohortName::as_str).collect();
+        note(step, "child-add", child.site.as_str(), &names.join(" "), now)
+    })
+}
+
+fn cohort_exists(conn: &Connection, cohort: &CohortName) -> Result<()> {
+    let exists = conn
+        .prepare_cached("SELECT 1 FROM feed WHERE name = ?1 AND kind = 'cohort'")?
+        .exists([cohort.as_str()])?;
+    if exists { Ok(()) } else { Err(StoreError::Name(format!("there is no cohort {cohort}"))) }
+}
+
+/// What a person at this site did is in the audit with it.
+fn note(
+    step: &Connection,
+    action: &'static str,
+    subject: &str,
+    detail: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let (subject, detail) = (subject.to_owned(), detail.to_owned());
+    audit::append(step, &AuditRow { actor: "operator".to_owned(), action, subject, detail }, now)
 }
 
 pub(super) fn child_list(store: &SqliteStore) -> Result<Vec<ChildInfo>> {
-    todo!()
+    store.read("list its children", list_children)
+}
+
+/// By their names.
+pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
+    let mut statement =
+        conn.prepare_cached("SELECT site, state, last_seen, report FROM child ORDER BY site")?;
+    let found = statement.query_map([], |row| {
+        Ok(ChildInfo {
+            site: rows::site_id(row, 0)?,
+            state: row.get(1)?,
+            cohorts: Vec::new(),
+            last_seen: rows::time_option(row, 2)?,
+            report: row.get(3)?,
+        })
+    })?;
+    let mut children = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    for child in &mut children {
+        child.cohorts = child_cohorts(conn, &child.site)?;
+    }
+    Ok(children)
+}
+
+fn child_cohorts(conn: &Connection, site: &SiteId) -> Result<Vec<CohortName>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT f.name FROM child_cohort AS c CROSS JOIN feed AS f ON f.key = c.feed
+         WHERE c.site = ?1 ORDER BY f.name",
+    )?;
+    let found = statement.query_map([site.as_str()], |row| {
+        row.get_ref(0)?.as_str()?.parse().map_err(|_| rows::odd(0, "not a cohort's name"))
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn child_revoke(store: &SqliteStore, site: &SiteId, now: Timestamp) -> Result<bool> {
-    todo!()
+    store.write("revoke a child", |step| {
+        let changed = step
+            .prepare_cached(
+                "UPDATE child SET state = 'revoked', code_hash = NULL, code_expires = NULL,
+                    token_hash = NULL WHERE site = ?1",
+            )?
+            .execute([site.as_str()])?;
+        if changed > 0 {
+            note(step, "child-revoke", site.as_str(), "", now)?;
+        }
+        Ok(changed > 0)
+    })
 }
 
 pub(super) fn child_redeem(
@@ -23,7 +117,33 @@ pub(super) fn child_redeem(
     token_hash: &[u8; 32],
     now: Timestamp,
 ) -> Result<Option<Vec<CohortName>>> {
-    todo!()
+    store.write("take in a child", |step| {
+        let changed = step
+            .prepare_cached(
+                "UPDATE child SET state = 'joined', code_hash = NULL, code_expires = NULL,
+                    token_hash = ?4, epoch = ?3, last_seen = ?5
+                 WHERE site = ?2 AND code_hash = ?1 AND code_expires > ?5
+                    AND state <> 'revoked'",
+            )?
+            .execute(params![
+                code_hash,
+                site.as_str(),
+                epoch.as_bytes(),
+                token_hash,
+                now.millis()
+            ])?;
+        if changed == 0 {
+            return Ok(None);
+        }
+        let row = AuditRow {
+            actor: format!("child:{site}"),
+            action: "child-join",
+            subject: site.to_string(),
+            detail: format!("epoch {epoch}"),
+        };
+        audit::append(step, &row, now)?;
+        child_cohorts(step, site).map(Some)
+    })
 }
 
 pub(super) fn child_seen(
@@ -33,19 +153,82 @@ pub(super) fn child_seen(
     report: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
-    todo!()
+    store.write("note that a child was here", |step| {
+        step.prepare_cached(
+            "UPDATE child SET epoch = ?2, last_seen = ?4, report = coalesce(?3, report)
+             WHERE site = ?1 AND state = 'joined'",
+        )?
+        .execute(params![site.as_str(), epoch.as_bytes(), report, now.millis()])?;
+        Ok(())
+    })
 }
 
 pub(super) fn token_add(store: &SqliteStore, token: &TokenDraft, now: Timestamp) -> Result<()> {
-    todo!()
+    store.write("add a credential", |step| {
+        let added = step
+            .prepare_cached(
+                "INSERT INTO token (name, scope, hash, created, expires)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO NOTHING",
+            )?
+            .execute(params![
+                token.name,
+                scope_name(token.scope),
+                token.hash,
+                now.millis(),
+                token.expires.map(Timestamp::millis)
+            ])?;
+        if added == 0 {
+            let name = &token.name;
+            return Err(StoreError::Name(format!("there is a credential named {name} already")));
+        }
+        note(step, "token-add", &token.name, scope_name(token.scope), now)
+    })
+}
+
+fn scope_name(scope: TokenScope) -> &'static str {
+    match scope {
+        TokenScope::FhirRead => "fhir-read",
+        TokenScope::FhirWrite => "fhir-write",
+    }
+}
+
+fn read_scope(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenScope> {
+    match row.get_ref(column)?.as_str()? {
+        "fhir-read" => Ok(TokenScope::FhirRead),
+        "fhir-write" => Ok(TokenScope::FhirWrite),
+        _ => Err(rows::odd(column, "not a scope")),
+    }
 }
 
 pub(super) fn token_list(store: &SqliteStore) -> Result<Vec<TokenInfo>> {
-    todo!()
+    store.read("list its credentials", |conn| {
+        let mut statement = conn.prepare_cached(
+            "SELECT name, scope, created, expires, revoked FROM token ORDER BY name",
+        )?;
+        let found = statement.query_map([], |row| {
+            Ok(TokenInfo {
+                name: row.get(0)?,
+                scope: read_scope(row, 1)?,
+                created: rows::time(row, 2)?,
+                expires: rows::time_option(row, 3)?,
+                revoked: rows::time_option(row, 4)?,
+            })
+        })?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    })
 }
 
 pub(super) fn token_revoke(store: &SqliteStore, name: &str, now: Timestamp) -> Result<bool> {
-    todo!()
+    store.write("revoke a credential", |step| {
+        let known = step.prepare_cached("SELECT 1 FROM token WHERE name = ?1")?.exists([name])?;
+        let revoked = step
+            .prepare_cached("UPDATE token SET revoked = ?2 WHERE name = ?1 AND revoked IS NULL")?
+            .execute(params![name, now.millis()])?;
+        if revoked > 0 {
+            note(step, "token-revoke", name, "", now)?;
+        }
+        Ok(known)
+    })
 }
 
 pub(super) fn credential_holder(
@@ -53,5 +236,23 @@ pub(super) fn credential_holder(
     hash: &[u8; 32],
     now: Timestamp,
 ) -> Result<Option<Holder>> {
-    todo!()
+    store.read("look up a credential", |conn| {
+        let child = conn
+            .prepare_cached("SELECT site FROM child WHERE token_hash = ?1 AND state = 'joined'")?
+            .query_row([hash], |row| rows::site_id(row, 0))
+            .optional()?;
+        if let Some(site) = child {
+            let cohorts = child_cohorts(conn, &site)?;
+            return Ok(Some(Holder::Child { site, cohorts }));
+        }
+        Ok(conn
+            .prepare_cached(
+                "SELECT name, scope FROM token WHERE hash = ?1 AND revoked IS NULL
+                    AND (expires IS NULL OR expires > ?2)",
+            )?
+            .query_row(params![hash, now.millis()], |row| {
+                Ok(Holder::Program { name: row.get(0)?, scope: read_scope(row, 1)? })
+            })
+            .optional()?)
+    })
 }

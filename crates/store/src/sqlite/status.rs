@@ -1,26 +1,229 @@
-//! Counts and lists for people.
-#![allow(unused_variables, clippy::todo)]
+//! Counts and lists for people. Counts come from indexes, so that a page of status costs little
+//! however much is stored.
+
+mod deliveries;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use protocol::stream::Lane;
+use rusqlite::types::FromSql;
+use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
+use super::{rows, sites};
+use crate::StoreError;
+
+pub(super) use deliveries::delivery_list;
 
 pub(super) fn site(store: &SqliteStore) -> Result<SiteInfo> {
-    todo!()
+    store.read("look at itself", site_info)
 }
 
-pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteStatus> {
-    todo!()
+fn site_info(conn: &Connection) -> Result<SiteInfo> {
+    Ok(conn.prepare_cached("SELECT site, epoch, sequence, has_parent FROM site")?.query_row(
+        [],
+        |row| {
+            Ok(SiteInfo {
+                site: rows::site_id(row, 0)?,
+                epoch: rows::epoch(row, 1)?,
+                sequence: row.get(2)?,
+                has_parent: row.get(3)?,
+            })
+        },
+    )?)
 }
 
-pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<ParkedLine>> {
-    todo!()
+/// One value.
+fn one<T: FromSql>(conn: &Connection, sql: &str, values: impl Params) -> Result<T> {
+    Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+}
+
+pub(super) fn site_status(store: &SqliteStore, _now: Timestamp) -> Result<SiteStatus> {
+    store.read("count what it holds", |conn| {
+        let site = site_info(conn)?;
+        let count = |sql: &str| one::<u64>(conn, sql, []);
+        let deleted = count("SELECT count(*) FROM record WHERE deleted = 1")?;
+        let deleted_patients =
+            count("SELECT count(*) FROM record WHERE deleted = 1 AND type = 'Patient'")?;
+        Ok(SiteStatus {
+            site: site.site,
+            epoch: site.epoch.to_string(),
+            sequence: site.sequence,
+            records: count("SELECT count(*) FROM record")?.saturating_sub(deleted),
+            patients: count("SELECT count(*) FROM record WHERE type = 'Patient'")?
+                .saturating_sub(deleted_patients),
+            changes: count("SELECT count(*) FROM change")?,
+            conflicts_open: count("SELECT count(*) FROM conflict WHERE state = 'open'")?,
+            deliveries: delivery_counts(conn)?,
+            oldest_undelivered: oldest_undelivered(conn)?,
+            parked_lines: count("SELECT count(*) FROM parked_line")?,
+            patients_left: count("SELECT count(*) FROM patient WHERE state <> 'here'")?,
+            cohorts: count("SELECT count(*) FROM cohort")?,
+            children: sites::list_children(conn)?,
+            markers: list_markers(conn)?,
+            link: link_info(conn)?,
+            disk_bytes: disk_bytes(&store.path),
+            merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,
+        })
+    })
+}
+
+/// Open ones by their index; the rest of all is done.
+fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    let mut open = 0;
+    let mut statement = conn.prepare_cached(
+        "SELECT state, count(*) FROM delivery INDEXED BY delivery_open
+         WHERE target = 'parent' AND state <> 'done' GROUP BY state",
+    )?;
+    for found in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))? {
+        let (state, count) = found?;
+        open += count;
+        counts.insert(state, count);
+    }
+    let all: u64 = one(conn, "SELECT count(*) FROM delivery", [])?;
+    if all > open {
+        counts.insert("done".to_owned(), all - open);
+    }
+    Ok(counts)
+}
+
+fn oldest_undelivered(conn: &Connection) -> Result<Option<Timestamp>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT c.recorded FROM delivery AS d INDEXED BY delivery_open
+             CROSS JOIN change AS c ON c.sequence = d.sequence
+             WHERE d.target = 'parent' AND d.state <> 'done' ORDER BY d.sequence LIMIT 1",
+        )?
+        .query_row([], |row| rows::time(row, 0))
+        .optional()?)
+}
+
+/// The file and its log; what cannot be looked at counts as nothing.
+fn disk_bytes(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    size(path) + size(Path::new(&log))
 }
 
 pub(super) fn marker_list(store: &SqliteStore) -> Result<Vec<Marker>> {
-    todo!()
+    store.read("list its markers", list_markers)
+}
+
+fn list_markers(conn: &Connection) -> Result<Vec<Marker>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT feed, name, epoch, lane, position FROM marker ORDER BY name, feed, epoch, lane DESC",
+    )?;
+    let found = statement.query_map([], |row| {
+        Ok(Marker {
+            feed: rows::feed_id(row, 0)?,
+            name: row.get(1)?,
+            epoch: rows::epoch(row, 2)?,
+            lane: Lane::named(row.get_ref(3)?.as_str()?)
+                .ok_or_else(|| rows::odd(3, "not a lane"))?,
+            position: row.get(4)?,
+        })
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn link_get(store: &SqliteStore) -> Result<LinkInfo> {
+    store.read("look at its link", link_info)
+}
+
+fn link_info(conn: &Connection) -> Result<LinkInfo> {
+    let found = conn
+        .prepare_cached(
+            "SELECT failures, last_error, last_attempt, last_contact, next_attempt, wire_sent,
+                wire_received, raw_sent, raw_received, peer FROM link WHERE target = 'parent'",
+        )?
+        .query_row([], |row| {
+            Ok(LinkInfo {
+                failures: row.get(0)?,
+                last_error: row.get(1)?,
+                last_attempt: rows::time_option(row, 2)?,
+                last_contact: rows::time_option(row, 3)?,
+                next_attempt: rows::time_option(row, 4)?,
+                wire_sent: row.get(5)?,
+                wire_received: row.get(6)?,
+                raw_sent: row.get(7)?,
+                raw_received: row.get(8)?,
+                peer: row.get(9)?,
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<ParkedLine>> {
+    store.read("list parked lines", |conn| {
+        let mut statement = conn.prepare_cached(
+            "SELECT l.key, l.feed, l.position, l.reason, l.attempts, l.next_at, l.parked,
+                (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1)
+             FROM parked_line AS l ORDER BY l.key LIMIT ?1",
+        )?;
+        let found = statement.query_map([bound(limit)], |row| {
+            let name: Option<String> = row.get(7)?;
+            Ok(ParkedLine {
+                key: row.get(0)?,
+                feed: match name {
+                    Some(name) => name,
+                    None => rows::feed_id(row, 1)?.to_string(),
+                },
+                position: row.get(2)?,
+                patients: Vec::new(),
+                reason: row.get(3)?,
+                attempts: row.get(4)?,
+                next_at: rows::time(row, 5)?,
+                parked: rows::time(row, 6)?,
+            })
+        })?;
+        let mut lines = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        for line in &mut lines {
+            let sql = "SELECT p.id FROM parked_line_patient AS lp
+                 CROSS JOIN patient AS p ON p.key = lp.patient WHERE lp.line = ?1 ORDER BY p.id";
+            line.patients = list(conn, sql, [line.key], |row| rows::patient_ref(row, 0))?;
+        }
+        Ok(lines)
+    })
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// All rows of a query.
+fn list<T>(
+    conn: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    Ok(statement.query_map(values, read)?.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn cohort_list(store: &SqliteStore) -> Result<Vec<CohortInfo>> {
-    todo!()
+    store.read("list its cohorts", |conn| {
+        let sql = "SELECT f.name, f.title, c.definition, f.head,
+                (SELECT count(*) FROM cohort_patient AS m
+                    WHERE m.feed = f.key AND m.\"left\" IS NULL)
+             FROM cohort AS c CROSS JOIN feed AS f ON f.key = c.feed ORDER BY f.name";
+        list(conn, sql, [], |row| {
+            let name = row.get_ref(0)?.as_str()?;
+            Ok(CohortInfo {
+                name: name.parse().map_err(|_| rows::odd(0, "not a cohort's name"))?,
+                title: row.get(1)?,
+                definition: serde_json::from_str(row.get_ref(2)?.as_str()?)
+                    .map_err(|_| rows::odd(2, "not a cohort's definition"))?,
+                head: row.get(3)?,
+                patients: row.get(4)?,
+            })
+        })
+    })
 }
 
 pub(super) fn cohort_patients(
@@ -29,20 +232,40 @@ pub(super) fn cohort_patients(
     after: Option<&RecordRef>,
     limit: usize,
 ) -> Result<Vec<RecordRef>> {
-    todo!()
-}
-
-pub(super) fn delivery_list(
-    store: &SqliteStore,
-    filter: &DeliveryFilter,
-) -> Result<Vec<DeliveryInfo>> {
-    todo!()
+    store.read("list the patients of a cohort", |conn| {
+        let feed: Option<i64> = conn
+            .prepare_cached("SELECT key FROM feed WHERE name = ?1 AND kind = 'cohort'")?
+            .query_row([name.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(feed) = feed else {
+            return Err(StoreError::Name(format!("there is no cohort {name}")));
+        };
+        let sql = "SELECT p.id FROM patient AS p
+             CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = p.key
+             WHERE p.id > ?2 AND m.\"left\" IS NULL ORDER BY p.id LIMIT ?3";
+        let after = after.map_or("", |after| after.id());
+        list(conn, sql, params![feed, after, bound(limit)], |row| rows::patient_ref(row, 0))
+    })
 }
 
 pub(super) fn conflict_list(store: &SqliteStore, limit: usize) -> Result<Vec<ConflictInfo>> {
-    todo!()
-}
-
-pub(super) fn link_get(store: &SqliteStore) -> Result<LinkInfo> {
-    todo!()
+    store.read("list its conflicts", |conn| {
+        let sql =
+            "SELECT c.key, r.type, r.id, c.elements, c.at, c.base, c.parent, c.child, c.result
+             FROM conflict AS c CROSS JOIN record AS r ON r.key = c.record
+             WHERE c.state = 'open' ORDER BY c.key DESC LIMIT ?1";
+        list(conn, sql, [bound(limit)], |row| {
+            Ok(ConflictInfo {
+                key: row.get(0)?,
+                record: rows::record_ref(row, 1)?,
+                elements: serde_json::from_str(row.get_ref(3)?.as_str()?)
+                    .map_err(|_| rows::odd(3, "not a list of elements"))?,
+                at: rows::time(row, 4)?,
+                base: row.get(5)?,
+                parent: row.get(6)?,
+                child: row.get(7)?,
+                result: row.get(8)?,
+            })
+        })
+    })
 }

@@ -11,11 +11,11 @@ use crate::resource::references::record_at;
 const KEYS_EACH: usize = 100;
 
 /// Types whose `name` is of a person.
-const PERSONS: [&str; 4] = ["Patient", "Person", "Practitioner", "RelatedPerson"];
+pub(super) const PERSONS: [&str; 4] = ["Patient", "Person", "Practitioner", "RelatedPerson"];
 
 /// By type, the elements that hold the clinical date, where it is not `date`; sorted by type.
 #[rustfmt::skip]
-const DATES: [(&str, &[&str]); 60] = [
+pub(super) const DATES: [(&str, &[&str]); 60] = [
     ("Account", &["servicePeriod"]),
     ("AllergyIntolerance", &["recordedDate"]),
     ("Appointment", &["start"]),
@@ -83,7 +83,7 @@ const DATES: [(&str, &[&str]); 60] = [
 /// By type, the elements that the parameter `code` looks at, where it is not `code` alone;
 /// sorted by type.
 #[rustfmt::skip]
-const CODES: [(&str, &[&str]); 10] = [
+pub(super) const CODES: [(&str, &[&str]); 10] = [
     ("AllergyIntolerance", &["code", "reaction.substance"]),
     ("DeviceRequest", &["codeCodeableConcept"]),
     ("FamilyMemberHistory", &["condition.code"]),

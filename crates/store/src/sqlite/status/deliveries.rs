@@ -1,0 +1,108 @@
+//! The deliveries, for people.
+
+use protocol::delivery::DeliveryState;
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
+
+use super::*;
+
+/// Oldest first; those that are not done, where neither a state nor one delivery is asked for.
+pub(in crate::sqlite) fn delivery_list(
+    store: &SqliteStore,
+    filter: &DeliveryFilter,
+) -> Result<Vec<DeliveryInfo>> {
+    store.read("list its deliveries", |conn| {
+        let (sql, values) = sql_of(conn, filter)?;
+        let mut statement = conn.prepare_cached(&sql)?;
+        let found = statement.query_map(params_from_iter(values), read)?;
+        let mut deliveries = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        for delivery in &mut deliveries {
+            complete(conn, delivery)?;
+            if filter.sequence.is_some() {
+                delivery.history = history(conn, delivery.sequence)?;
+            }
+        }
+        Ok(deliveries)
+    })
+}
+
+fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Value>)> {
+    let mut conditions = vec!["d.target = 'parent'".to_owned()];
+    let mut values = Vec::new();
+    match (filter.sequence, filter.state) {
+        (Some(sequence), _) => {
+            conditions.push("d.sequence = ?".to_owned());
+            values.push(Value::Integer(sequence.cast_signed()));
+        }
+        (None, Some(state)) => {
+            // Said twice: the index holds only what is not done.
+            let open = if state == DeliveryState::Done { "" } else { " AND d.state <> 'done'" };
+            conditions.push(format!("d.state = '{}'{open}", state_name(state)));
+        }
+        (None, None) => conditions.push("d.state <> 'done'".to_owned()),
+    }
+    if let Some(patient) = &filter.patient {
+        let key = rows::patient_known(conn, patient)?.unwrap_or(-1);
+        conditions.push(
+            "EXISTS (SELECT 1 FROM change_patient AS cp
+                WHERE cp.sequence = d.sequence AND cp.patient = ?)"
+                .to_owned(),
+        );
+        values.push(Value::Integer(key));
+    }
+    values.push(Value::Integer(bound(filter.limit)));
+    let sql = format!(
+        "SELECT d.sequence, d.state, d.attempts, d.next_at, d.reason, c.recorded
+         FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
+         WHERE {} ORDER BY d.sequence LIMIT ?",
+        conditions.join(" AND ")
+    );
+    Ok((sql, values))
+}
+
+fn state_name(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Ready => "ready",
+        DeliveryState::Retry => "retry",
+        DeliveryState::Parked => "parked",
+        DeliveryState::Done => "done",
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryInfo> {
+    let state = match row.get_ref(1)?.as_str()? {
+        "ready" => DeliveryState::Ready,
+        "retry" => DeliveryState::Retry,
+        "parked" => DeliveryState::Parked,
+        "done" => DeliveryState::Done,
+        _ => return Err(rows::odd(1, "not a state of a delivery")),
+    };
+    let next_at = rows::time(row, 3)?;
+    Ok(DeliveryInfo {
+        sequence: row.get(0)?,
+        state,
+        patients: Vec::new(),
+        records: Vec::new(),
+        recorded: rows::time(row, 5)?,
+        attempts: row.get(2)?,
+        next_at: (state == DeliveryState::Retry).then_some(next_at),
+        reason: row.get(4)?,
+        history: Vec::new(),
+    })
+}
+
+fn complete(conn: &Connection, delivery: &mut DeliveryInfo) -> Result<()> {
+    let sql = "SELECT p.id FROM change_patient AS cp CROSS JOIN patient AS p ON p.key = cp.patient
+         WHERE cp.sequence = ?1 ORDER BY p.id";
+    delivery.patients = list(conn, sql, [delivery.sequence], |row| rows::patient_ref(row, 0))?;
+    let sql = "SELECT r.type, r.id FROM version AS v CROSS JOIN record AS r ON r.key = v.record
+         WHERE v.sequence = ?1 ORDER BY v.key";
+    delivery.records = list(conn, sql, [delivery.sequence], |row| rows::record_ref(row, 0))?;
+    Ok(())
+}
+
+fn history(conn: &Connection, sequence: u64) -> Result<Vec<(Timestamp, String, Option<String>)>> {
+    let sql = "SELECT at, outcome, reason FROM delivery_attempt
+         WHERE target = 'parent' AND sequence = ?1 ORDER BY rowid";
+    list(conn, sql, [sequence], |row| Ok((rows::time(row, 0)?, row.get(1)?, row.get(2)?)))
+}
