@@ -15,14 +15,18 @@ mod deliveries;
 mod digests;
 mod feeds;
 mod history;
+mod index;
+mod journal;
 mod keys;
 mod leaves;
 mod link;
 mod markers;
 mod open;
 mod parked;
+mod prepared;
 mod publish;
 mod reader;
+mod received;
 mod records;
 mod rows;
 mod scope;
@@ -49,6 +53,7 @@ pub struct SqliteStore {
     path: PathBuf,
     options: OpenOptions,
     writer: writer::Writer,
+    definitions: cohorts::Definitions,
     readers: reader::Readers,
 }
 

@@ -23,8 +23,11 @@ CREATE TABLE origin (
 CREATE TABLE patient (
     key    INTEGER PRIMARY KEY,
     id     TEXT NOT NULL UNIQUE,
-    state  TEXT NOT NULL DEFAULT 'here' CHECK (state IN ('here', 'frozen', 'purging'))
+    state  TEXT NOT NULL DEFAULT 'here' CHECK (state IN ('here', 'frozen', 'purging')),
+    -- Whether a record has named it, and cohorts were asked about it since.
+    placed INTEGER NOT NULL DEFAULT 0 CHECK (placed IN (0, 1))
 ) STRICT;
+CREATE INDEX patient_left ON patient (state) WHERE state <> 'here';
 
 CREATE TABLE record (
     key              INTEGER PRIMARY KEY,
@@ -145,7 +148,8 @@ CREATE INDEX feed_entry_patient ON feed_entry (feed, patient, position) WHERE ki
 
 CREATE TABLE cohort (
     feed        INTEGER PRIMARY KEY REFERENCES feed (key),
-    definition  TEXT NOT NULL                    -- protocol::cohort::Definition as JSON
+    definition  TEXT NOT NULL,                   -- protocol::cohort::Definition as JSON
+    digest      BLOB NOT NULL CHECK (length(digest) = 32)  -- SHA-256 of that text
 ) STRICT;
 CREATE TABLE cohort_patient (
     feed     INTEGER NOT NULL REFERENCES feed (key),
@@ -173,6 +177,13 @@ CREATE TABLE held_patient (
     PRIMARY KEY (feed, patient)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX held_patient_patient ON held_patient (patient);
+-- Leaves that were applied: a join from before one of them, late in the other lane, is void.
+CREATE TABLE left_patient (
+    feed      BLOB NOT NULL,
+    patient   INTEGER NOT NULL REFERENCES patient (key),
+    position  INTEGER NOT NULL,
+    PRIMARY KEY (feed, patient)
+) STRICT, WITHOUT ROWID;
 
 -- Lines from the parent that could not be applied, and those that wait behind them.
 CREATE TABLE parked_line (
@@ -183,6 +194,7 @@ CREATE TABLE parked_line (
     position  INTEGER NOT NULL,
     sequence  INTEGER NOT NULL,                  -- of the stream's header
     line      BLOB NOT NULL,                     -- zstd
+    leave     TEXT NOT NULL CHECK (leave IN ('keep', 'freeze', 'purge')),
     reason    TEXT NOT NULL,
     attempts  INTEGER NOT NULL,
     next_at   INTEGER NOT NULL,
@@ -208,6 +220,7 @@ CREATE TABLE delivery (
     PRIMARY KEY (target, sequence)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_open ON delivery (target, sequence) WHERE state <> 'done';
+CREATE INDEX delivery_parked ON delivery (target, sequence) WHERE state = 'parked';
 CREATE TABLE delivery_attempt (
     target    TEXT NOT NULL,
     sequence  INTEGER NOT NULL,

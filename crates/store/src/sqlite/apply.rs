@@ -1,7 +1,25 @@
-//! Lines that came in: decided by `reconcile`, applied each in a savepoint of its own.
-#![allow(unused_variables, clippy::todo)]
+//! Lines that came in: each decided by `reconcile` and applied in a savepoint of its own, all of
+//! a call in one commit, the marker with them.
 
-use super::*;
+mod bases;
+mod line;
+
+use std::collections::BTreeSet;
+
+use protocol::delivery::Outcome;
+use protocol::feed::EntryKind;
+use protocol::reconcile::Side;
+use protocol::stream::{InLine, InRecord, RefusedLine};
+use protocol::{RecordRef, Refusal, Timestamp};
+use rusqlite::Connection;
+
+pub(super) use self::bases::with_short;
+use self::line::Merge;
+use super::journal::Way;
+use super::prepared::Prepared;
+use super::writer::in_savepoint;
+use super::{SqliteStore, leaves, markers, parked, received, rows};
+use crate::{Applied, Incoming, Result, Source, StoreError};
 
 pub(super) fn change_apply(
     store: &SqliteStore,
@@ -9,5 +27,267 @@ pub(super) fn change_apply(
     lines: &[Incoming],
     now: Timestamp,
 ) -> Result<Vec<Applied>> {
-    todo!()
+    let prepared = lines.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+    store.write("apply what came in", |step| {
+        let mut run = Run::begin(store, step, source, now)?;
+        let results = lines
+            .iter()
+            .zip(&prepared)
+            .map(|(line, states)| run.incoming(line, states))
+            .collect::<Result<Vec<_>>>()?;
+        run.finish()?;
+        Ok(results)
+    })
+}
+
+/// The states of a line, in its order, ready to be written.
+pub(super) fn prepare(line: &Incoming) -> Result<Vec<Prepared<'_>>> {
+    let Incoming::Line { line, .. } = line else { return Ok(Vec::new()) };
+    let states = line.records.iter().filter_map(|record| match record {
+        InRecord::State { record, .. } => Some(Prepared::of(record)),
+        InRecord::Held(_) | InRecord::Left(_) => None,
+    });
+    states.collect()
+}
+
+/// One call: what all of its lines have in common.
+pub(super) struct Run<'a> {
+    store: &'a SqliteStore,
+    step: &'a Connection,
+    source: &'a Source,
+    now: Timestamp,
+    way: Way,
+    actor: String,
+    /// This site's sequence after the line before.
+    sequence: u64,
+    /// Parent: up to where the lane has been applied before this call, and now.
+    marker: u64,
+    moved_to: u64,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn begin(
+        store: &'a SqliteStore,
+        step: &'a Connection,
+        source: &'a Source,
+        now: Timestamp,
+    ) -> Result<Run<'a>> {
+        let (way, actor, marker) = match source {
+            Source::Parent { site, feed, epoch, lane, .. } => {
+                let marker = markers::position(step, feed, epoch, *lane)?.unwrap_or(0);
+                (Way::Parent, format!("parent:{site}"), marker)
+            }
+            Source::Child { site, epoch } => {
+                (Way::Child(rows::origin_key(step, site, epoch)?), format!("child:{site}"), 0)
+            }
+        };
+        let sequence = rows::site_sequence(step)?;
+        Ok(Run { store, step, source, now, way, actor, sequence, marker, moved_to: marker })
+    }
+
+    /// Moves the marker to where the lines of this call have come.
+    fn finish(&self) -> Result<()> {
+        if let Source::Parent { feed, name, epoch, lane, .. } = self.source {
+            if self.moved_to > self.marker {
+                let key = (feed, epoch, *lane);
+                markers::advance(self.step, key, name, self.moved_to, self.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_parent(&self) -> bool {
+        self.way == Way::Parent
+    }
+
+    fn incoming(&mut self, incoming: &Incoming, states: &[Prepared<'_>]) -> Result<Applied> {
+        match incoming {
+            Incoming::End(position) => {
+                self.moved_to = self.moved_to.max(*position);
+                Ok(self.applied(Outcome::Already))
+            }
+            Incoming::Refused { line, raw } => self.refused(line, raw),
+            Incoming::Line { line, raw } => self.line(line, raw, states),
+        }
+    }
+
+    /// A line of which only the envelope could be read.
+    fn refused(&mut self, line: &RefusedLine, raw: &[u8]) -> Result<Applied> {
+        let reason = line.refusal.reason.clone();
+        if !self.is_parent() {
+            return Ok(Applied { reason: Some(reason), ..self.applied(Outcome::Refused) });
+        }
+        let position = line.position.unwrap_or(0);
+        if position <= self.moved_to && line.position.is_some() {
+            return Ok(self.applied(Outcome::Already));
+        }
+        let patients = line.patients.iter().collect::<BTreeSet<_>>();
+        let reason = match parked::blocking(self.step, &patients)? {
+            Some(before) => waits(before),
+            None => reason,
+        };
+        self.park(position, &patients, raw, &reason)?;
+        self.advance(line.position, line.part);
+        Ok(Applied { reason: Some(reason), parked: true, ..self.applied(Outcome::Refused) })
+    }
+
+    fn line(&mut self, line: &InLine, raw: &[u8], states: &[Prepared<'_>]) -> Result<Applied> {
+        if self.is_parent() {
+            if line.position.is_some_and(|position| position <= self.moved_to) {
+                return Ok(self.applied(Outcome::Already));
+            }
+            let patients = patients_of(line);
+            if let Some(before) = parked::blocking(self.step, &patients)? {
+                let reason = waits(before);
+                self.park(line.position.unwrap_or(0), &patients, raw, &reason)?;
+                self.advance(line.position, line.part);
+                let waiting = self.applied(Outcome::Later);
+                return Ok(Applied { reason: Some(reason), parked: true, ..waiting });
+            }
+        }
+        let outcome = in_savepoint(self.step, |_| self.apply(line, states));
+        match outcome {
+            Ok(applied) => {
+                self.advance(line.position, line.part);
+                Ok(applied)
+            }
+            Err(error) if is_about_the_line(&error) => {
+                // What the savepoint took back counts no more.
+                self.sequence = rows::site_sequence(self.step)?;
+                self.not_applied(line, raw, &error.to_string())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn not_applied(&mut self, line: &InLine, raw: &[u8], reason: &str) -> Result<Applied> {
+        let parked = self.is_parent();
+        if parked {
+            self.park(line.position.unwrap_or(0), &patients_of(line), raw, reason)?;
+            self.advance(line.position, line.part);
+        }
+        let reason = Some(reason.to_owned());
+        Ok(Applied { reason, parked, ..self.applied(Outcome::Refused) })
+    }
+
+    /// The marker moves with the last part of a line.
+    fn advance(&mut self, position: Option<u64>, part: Option<(u32, u32)>) {
+        if let (Some(position), true) = (position, part.is_none_or(|(part, of)| part >= of)) {
+            self.moved_to = self.moved_to.max(position);
+        }
+    }
+
+    fn park(
+        &self,
+        position: u64,
+        patients: &BTreeSet<&RecordRef>,
+        raw: &[u8],
+        reason: &str,
+    ) -> Result<()> {
+        parked::park(self.store, self.step, self.source, position, patients, raw, reason, self.now)
+    }
+
+    fn applied(&self, outcome: Outcome) -> Applied {
+        Applied {
+            outcome,
+            sequence: self.sequence,
+            reason: None,
+            parked: false,
+            written: 0,
+            differs: Vec::new(),
+        }
+    }
+
+    /// Applies one line whole. What it wrote is taken back by the caller if it fails.
+    pub(super) fn apply(&mut self, line: &InLine, states: &[Prepared<'_>]) -> Result<Applied> {
+        let numbers = match &self.source {
+            Source::Parent { .. } if self.is_void(line)? => {
+                return Ok(self.applied(Outcome::Already));
+            }
+            Source::Parent { .. } => None,
+            Source::Child { .. } => Some(covered(self.step, line)?),
+        };
+        if let Some((origin, numbers)) = &numbers {
+            if received::holds_all(self.step, *origin, numbers)? {
+                return Ok(self.applied(Outcome::Already));
+            }
+        }
+        let merge = Merge::decide(self, line, states)?;
+        let applied = merge.write(self, line)?;
+        for record in &line.records {
+            if let (InRecord::Left(name), Source::Parent { feed, leave, .. }) =
+                (record, self.source)
+            {
+                leaves::record_left(self.step, feed, name, *leave)?;
+            }
+        }
+        if let (Some((origin, numbers)), true) = (numbers, is_last(line)) {
+            for number in numbers {
+                received::add(self.step, origin, number)?;
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Joins and leaves: notes who is held now. Gives whether the line is void: a join from
+    /// before a leave that was applied already.
+    fn is_void(&self, line: &InLine) -> Result<bool> {
+        let Source::Parent { feed, leave, .. } = self.source else { return Ok(false) };
+        let position = line.position.unwrap_or(0);
+        for patient in &line.patients {
+            match line.kind {
+                EntryKind::Change => {}
+                EntryKind::Join => {
+                    if !leaves::joined(self.step, feed, patient, position)? {
+                        return Ok(true);
+                    }
+                }
+                EntryKind::Leave => leaves::left(self.step, feed, patient, position, *leave)?,
+            }
+        }
+        Ok(false)
+    }
+
+    fn incoming_side(&self) -> Side {
+        if self.is_parent() { Side::Parent } else { Side::Child }
+    }
+}
+
+fn is_last(line: &InLine) -> bool {
+    line.part.is_none_or(|(part, of)| part >= of)
+}
+
+/// The origin and all numbers that a pushed line covers.
+fn covered(step: &Connection, line: &InLine) -> Result<(i64, Vec<u64>)> {
+    let id = line.id.as_ref().ok_or_else(|| Refusal::malformed("the line has no change id"))?;
+    let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
+    let mut numbers = line.covers.clone();
+    if !numbers.contains(&id.number) {
+        numbers.push(id.number);
+    }
+    Ok((origin, numbers))
+}
+
+/// All patients that the line concerns.
+pub(super) fn patients_of(line: &InLine) -> BTreeSet<&RecordRef> {
+    let records = line.records.iter().filter_map(|record| match record {
+        InRecord::State { record, .. } => Some(&record.patients),
+        InRecord::Held(_) | InRecord::Left(_) => None,
+    });
+    records.flatten().chain(&line.patients).collect()
+}
+
+fn waits(position: u64) -> String {
+    format!("waits behind position {position}")
+}
+
+/// Whether the line is to blame, and not the database.
+pub(super) fn is_about_the_line(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Refused(_)
+            | StoreError::Precondition { .. }
+            | StoreError::Frozen(_)
+            | StoreError::Name(_)
+    )
 }

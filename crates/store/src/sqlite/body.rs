@@ -37,6 +37,20 @@ fn failed(source: std::io::Error) -> StoreError {
 
 /// Compresses a body.
 pub(super) fn encode(text: &str) -> Result<Vec<u8>> {
+    encode_bytes(text.as_bytes())
+}
+
+/// The body that `encode` was given.
+pub(super) fn decode(bytes: &[u8]) -> Result<String> {
+    String::from_utf8(decode_bytes(bytes)?).map_err(|_| damaged())
+}
+
+fn damaged() -> StoreError {
+    StoreError::Damaged("a record's body cannot be read".to_owned())
+}
+
+/// As `encode`, of what may be no text.
+pub(super) fn encode_bytes(bytes: &[u8]) -> Result<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some(compressor) => compressor,
@@ -46,14 +60,13 @@ pub(super) fn encode(text: &str) -> Result<Vec<u8>> {
             }
         };
         let mut out = vec![FIRST];
-        out.extend_from_slice(&compressor.compress(text.as_bytes()).map_err(failed)?);
+        out.extend_from_slice(&compressor.compress(bytes).map_err(failed)?);
         Ok(out)
     })
 }
 
-/// The body that `encode` was given.
-pub(super) fn decode(bytes: &[u8]) -> Result<String> {
-    let damaged = || StoreError::Damaged("a record's body cannot be read".to_owned());
+/// The bytes that `encode_bytes` was given.
+pub(super) fn decode_bytes(bytes: &[u8]) -> Result<Vec<u8>> {
     let Some((&FIRST, frame)) = bytes.split_first() else { return Err(damaged()) };
     let size = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
     let size = size.filter(|size| *size <= LONGEST).ok_or_else(damaged)?;
@@ -66,8 +79,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<String> {
                 slot.insert(fresh)
             }
         };
-        let text = decompressor.decompress(frame, size).map_err(|_| damaged())?;
-        String::from_utf8(text).map_err(|_| damaged())
+        decompressor.decompress(frame, size).map_err(|_| damaged())
     })
 }
 

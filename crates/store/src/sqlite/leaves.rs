@@ -1,8 +1,171 @@
-//! Patients who left this site's cohorts.
-#![allow(unused_variables, clippy::todo)]
+//! Patients who joined and left this site's cohorts at its parent, and what becomes of the
+//! records of those who left.
 
-use super::*;
+use protocol::{FeedId, RecordRef, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::publish::{self, Move, publish_move};
+use super::{SqliteStore, audit, index, rows};
+use crate::{AuditRow, LeavePolicy, Result};
+
+/// Most patients that one call purges.
+const PURGED_AT_ONCE: u32 = 200;
+const LEFT_HERE: &str = "the patient left this site";
+
+/// Notes that the parent's feed holds a patient from `position` on. `false` where a later leave
+/// was applied already: the join is void.
+pub(super) fn joined(
+    step: &Connection,
+    feed: &FeedId,
+    patient: &RecordRef,
+    position: u64,
+) -> Result<bool> {
+    let patient = rows::patient_key(step, patient)?;
+    let void = step
+        .prepare_cached(
+            "SELECT 1 FROM left_patient WHERE feed = ?1 AND patient = ?2 AND position > ?3",
+        )?
+        .exists(params![feed.as_bytes(), patient, position])?;
+    if void {
+        return Ok(false);
+    }
+    step.prepare_cached(
+        "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, ?3)
+         ON CONFLICT (feed, patient) DO UPDATE SET joined = max(joined, excluded.joined)",
+    )?
+    .execute(params![feed.as_bytes(), patient, position])?;
+    step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
+        .execute([patient])?;
+    Ok(true)
+}
+
+/// Notes that the parent's feed does not hold a patient any more. Where no other feed does, the
+/// site's policy follows.
+pub(super) fn left(
+    step: &Connection,
+    feed: &FeedId,
+    patient: &RecordRef,
+    position: u64,
+    policy: LeavePolicy,
+) -> Result<()> {
+    let patient = rows::patient_key(step, patient)?;
+    let joined: Option<u64> = step
+        .prepare_cached("SELECT joined FROM held_patient WHERE feed = ?1 AND patient = ?2")?
+        .query_row(params![feed.as_bytes(), patient], |row| row.get(0))
+        .optional()?;
+    if joined.is_some_and(|joined| joined >= position) {
+        return Ok(());
+    }
+    step.prepare_cached("DELETE FROM held_patient WHERE feed = ?1 AND patient = ?2")?
+        .execute(params![feed.as_bytes(), patient])?;
+    step.prepare_cached(
+        "INSERT INTO left_patient (feed, patient, position) VALUES (?1, ?2, ?3)
+         ON CONFLICT (feed, patient) DO UPDATE SET position = max(position, excluded.position)",
+    )?
+    .execute(params![feed.as_bytes(), patient, position])?;
+    let held =
+        step.prepare_cached("SELECT 1 FROM held_patient WHERE patient = ?1")?.exists([patient])?;
+    let state = match policy {
+        LeavePolicy::Keep => "here",
+        LeavePolicy::Freeze => "frozen",
+        LeavePolicy::Purge => "purging",
+    };
+    if !held {
+        step.prepare_cached("UPDATE patient SET state = ?2 WHERE key = ?1")?
+            .execute(params![patient, state])?;
+    }
+    Ok(())
+}
+
+/// A record is no longer of the feed, though its patient may be. Only `purge` does anything: it
+/// goes, unless something of it is undelivered or another feed holds its patient.
+pub(super) fn record_left(
+    step: &Connection,
+    feed: &FeedId,
+    name: &RecordRef,
+    policy: LeavePolicy,
+) -> Result<()> {
+    if policy != LeavePolicy::Purge {
+        return Ok(());
+    }
+    let Some(row) = rows::record_row(step, name)? else { return Ok(()) };
+    let needed = step
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM version AS v
+                    JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
+                    WHERE v.record = ?1 AND d.state <> 'done')
+                OR EXISTS (SELECT 1 FROM record_patient AS rp
+                    JOIN held_patient AS h ON h.patient = rp.patient
+                    WHERE rp.record = ?1 AND h.feed <> ?2)",
+        )?
+        .query_row(params![row.key, feed.as_bytes()], |row| row.get(0))?;
+    if needed { Ok(()) } else { remove(step, row.key) }
+}
+
+/// Takes a record out of the store with all of its versions. Changes keep their sequence, id and
+/// author: they name no content.
+fn remove(step: &Connection, record: i64) -> Result<()> {
+    index::remove_keys(step, record)?;
+    for sql in [
+        "DELETE FROM record_place WHERE record = ?1",
+        "DELETE FROM record_patient WHERE record = ?1",
+        "DELETE FROM conflict WHERE record = ?1",
+        "DELETE FROM version WHERE record = ?1",
+        "DELETE FROM record WHERE key = ?1",
+    ] {
+        step.prepare_cached(sql)?.execute([record])?;
+    }
+    Ok(())
+}
 
 pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> {
-    todo!()
+    store.write("purge patients who left", |step| {
+        let mut statement = step.prepare_cached(
+            "SELECT p.key, p.id FROM patient AS p
+             WHERE p.state = 'purging'
+                AND NOT EXISTS (SELECT 1 FROM held_patient AS h WHERE h.patient = p.key)
+                AND NOT EXISTS (SELECT 1 FROM change_patient AS cp
+                    JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
+                    WHERE cp.patient = p.key AND d.state <> 'done')
+             ORDER BY p.key LIMIT ?1",
+        )?;
+        let found = statement
+            .query_map([PURGED_AT_ONCE], |row| Ok((row.get(0)?, rows::patient_ref(row, 1)?)))?
+            .collect::<rusqlite::Result<Vec<(i64, RecordRef)>>>()?;
+        for (key, name) in &found {
+            purge(step, *key, name, now)?;
+        }
+        Ok(found.len() as u64)
+    })
+}
+
+fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> Result<()> {
+    let sequence = rows::site_sequence(step)?;
+    for feed in publish::holding(step, patient)? {
+        let leave = Move { feed, patient, leaves: Some(LEFT_HERE) };
+        publish_move(step, &leave, sequence, now)?;
+    }
+    // A record of two patients stays as long as one of them does.
+    let mut statement = step.prepare_cached(
+        "SELECT rp.record FROM record_patient AS rp
+         WHERE rp.patient = ?1 AND NOT EXISTS (SELECT 1 FROM record_patient AS other
+            JOIN patient AS p ON p.key = other.patient
+            WHERE other.record = rp.record AND other.patient <> ?1 AND p.state <> 'purging')",
+    )?;
+    let records = statement
+        .query_map([patient], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    for record in &records {
+        remove(step, *record)?;
+    }
+    step.prepare_cached("DELETE FROM record_place WHERE patient = ?1")?.execute([patient])?;
+    step.prepare_cached("UPDATE patient SET state = 'here', placed = 0 WHERE key = ?1")?
+        .execute([patient])?;
+    let row = AuditRow {
+        actor: "tributary".to_owned(),
+        action: "patient-purge",
+        subject: name.to_string(),
+        detail: format!("records {}", records.len()),
+    };
+    audit::append(step, &row, now)
 }

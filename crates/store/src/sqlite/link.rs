@@ -1,12 +1,81 @@
-//! The link to the parent.
-#![allow(unused_variables, clippy::todo)]
+//! The link to the parent: becoming its child, and what happened on the way.
 
-use super::*;
+use protocol::{FeedId, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::{SqliteStore, audit, rows};
+use crate::{AuditRow, LinkEvent, Result};
 
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
-    todo!()
+    store.write("become a child", |step| {
+        let new = step.execute("UPDATE site SET has_parent = 1 WHERE has_parent = 0", [])? > 0;
+        if !new {
+            return Ok(());
+        }
+        begin_outgoing(step, feed, store.options.limits.page_entries, now)?;
+        let queued = step.execute(
+            "INSERT INTO delivery (target, sequence, state, changed)
+             SELECT 'parent', sequence, 'ready', ?1 FROM change WHERE via <> 1",
+            [now.millis()],
+        )?;
+        let row = AuditRow {
+            actor: "operator".to_owned(),
+            action: "parent-set",
+            subject: rows::own_site(step)?.to_string(),
+            detail: format!("queued {queued}"),
+        };
+        audit::append(step, &row, now)
+    })
+}
+
+/// The feed of what goes up, with everything that is here already.
+fn begin_outgoing(
+    step: &Connection,
+    feed: &FeedId,
+    page_entries: u32,
+    now: Timestamp,
+) -> Result<()> {
+    step.execute(
+        "INSERT INTO feed (id, name, kind, title, page_entries, created)
+         VALUES (?1, 'outgoing', 'outgoing', 'Changes for the parent', ?2, ?3)",
+        params![feed.as_bytes(), page_entries.max(1), now.millis()],
+    )?;
+    let key = step.last_insert_rowid();
+    let entries = step.execute(
+        "INSERT INTO feed_entry (feed, position, kind, sequence, at)
+         SELECT ?1, row_number() OVER (ORDER BY sequence), 0, sequence, recorded
+         FROM change WHERE via <> 1",
+        [key],
+    )?;
+    step.execute("UPDATE feed SET head = ?2 WHERE key = ?1", params![key, entries])?;
+    Ok(())
 }
 
 pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) -> Result<()> {
-    todo!()
+    let now = now.millis();
+    store.write("note what happened on the link", |step| {
+        match event {
+            LinkEvent::Contact { peer } => step.execute(
+                "UPDATE link SET failures = 0, last_error = NULL, next_attempt = NULL,
+                    last_attempt = ?1, last_contact = ?1, peer = coalesce(?2, peer)
+                 WHERE target = 'parent'",
+                params![now, peer],
+            )?,
+            LinkEvent::Failure { error, next } => step.execute(
+                "UPDATE link SET failures = failures + 1, last_error = ?2, next_attempt = ?3,
+                    last_attempt = ?1
+                 WHERE target = 'parent'",
+                params![now, error, next.millis()],
+            )?,
+            LinkEvent::Traffic { wire_sent, wire_received, raw_sent, raw_received } => step
+                .execute(
+                    "UPDATE link SET wire_sent = wire_sent + ?1,
+                        wire_received = wire_received + ?2, raw_sent = raw_sent + ?3,
+                        raw_received = raw_received + ?4
+                     WHERE target = 'parent'",
+                    params![wire_sent, wire_received, raw_sent, raw_received],
+                )?,
+        };
+        Ok(())
+    })
 }

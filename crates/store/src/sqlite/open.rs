@@ -188,5 +188,6 @@ fn assemble(path: &Path, connection: Connection, options: OpenOptions) -> Sqlite
         readers: reader::Readers::new(path, &options),
         options,
         writer: writer::Writer::new(connection),
+        definitions: super::cohorts::Definitions::default(),
     }
 }

@@ -125,3 +125,39 @@ pub(super) fn patient_known(connection: &Connection, patient: &RecordRef) -> Res
         .query_row(params![patient.id()], |row| row.get(0))
         .optional()?)
 }
+
+/// The row of a record.
+#[derive(Debug, Clone)]
+pub(super) struct RecordRow {
+    pub(super) key: i64,
+    pub(super) sequence: u64,
+    pub(super) deleted: bool,
+    pub(super) digest: Digest,
+    pub(super) parent_digest: Option<Digest>,
+    pub(super) parent_sequence: u64,
+}
+
+/// The row of a record, where there is one.
+pub(super) fn record_row(connection: &Connection, name: &RecordRef) -> Result<Option<RecordRow>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT key, sequence, deleted, digest, parent_digest, parent_sequence
+             FROM record WHERE type = ?1 AND id = ?2",
+        )?
+        .query_row(params![name.kind.name(), name.id()], |row| {
+            Ok(RecordRow {
+                key: row.get(0)?,
+                sequence: row.get(1)?,
+                deleted: row.get(2)?,
+                digest: digest(row, 3)?,
+                parent_digest: digest_option(row, 4)?,
+                parent_sequence: row.get(5)?,
+            })
+        })
+        .optional()?)
+}
+
+/// The site's newest sequence.
+pub(super) fn site_sequence(connection: &Connection) -> Result<u64> {
+    Ok(connection.prepare_cached("SELECT sequence FROM site")?.query_row([], |row| row.get(0))?)
+}

@@ -1,0 +1,80 @@
+//! The version that both sides last agreed on, as far as this site's own history knows it.
+
+use protocol::Digest;
+use protocol::digest::ShortDigest;
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use crate::Result;
+use crate::sqlite::journal::Way;
+use crate::sqlite::rows::{self, RecordRow};
+
+/// A version of a record: its sequence and digest.
+pub(super) type Base = (u64, Digest);
+
+/// The newest version that the other side is known to have had: by the sender's word (`named`),
+/// and by what we know ourselves.
+pub(super) fn find(
+    step: &Connection,
+    way: Way,
+    known: &RecordRow,
+    named: Option<ShortDigest>,
+) -> Result<Option<Base>> {
+    let by_name = match named {
+        Some(short) => with_short(step, known, short)?,
+        None => None,
+    };
+    let by_us = match way {
+        Way::Child(origin) => newest_via_child(step, known, origin)?,
+        Way::Parent | Way::Here => of_the_parent(step, known)?,
+    };
+    Ok(by_name.max(by_us))
+}
+
+/// What the parent is known to hold; where that never was a version of ours, the last one that it
+/// sent.
+fn of_the_parent(step: &Connection, known: &RecordRow) -> Result<Option<Base>> {
+    if let Some(digest) = known.parent_digest {
+        if digest == known.digest {
+            return Ok(Some((known.sequence, digest)));
+        }
+        let sql = "SELECT sequence, digest FROM version WHERE record = ?1 AND digest = ?2
+                   ORDER BY sequence DESC LIMIT 1";
+        if let Some(base) = one(step, sql, params![known.key, digest.0])? {
+            return Ok(Some(base));
+        }
+    }
+    let sql = "SELECT v.sequence, v.digest FROM version AS v
+               JOIN change AS c ON c.sequence = v.sequence
+               WHERE v.record = ?1 AND c.via = 1 ORDER BY v.sequence DESC LIMIT 1";
+    one(step, sql, params![known.key])
+}
+
+fn newest_via_child(step: &Connection, known: &RecordRow, origin: i64) -> Result<Option<Base>> {
+    let sql = "SELECT v.sequence, v.digest FROM version AS v
+               JOIN change AS c ON c.sequence = v.sequence
+               WHERE v.record = ?1 AND c.via = 2 AND c.via_site = ?2
+               ORDER BY v.sequence DESC LIMIT 1";
+    one(step, sql, params![known.key, origin])
+}
+
+/// The newest version of a record whose digest begins so.
+pub(in crate::sqlite) fn with_short(
+    step: &Connection,
+    known: &RecordRow,
+    short: ShortDigest,
+) -> Result<Option<Base>> {
+    if known.digest.short() == short {
+        return Ok(Some((known.sequence, known.digest)));
+    }
+    let sql = "SELECT sequence, digest FROM version
+               WHERE record = ?1 AND substr(digest, 1, 8) = ?2
+               ORDER BY sequence DESC LIMIT 1";
+    one(step, sql, params![known.key, short.0])
+}
+
+fn one(step: &Connection, sql: &str, params: impl Params) -> Result<Option<Base>> {
+    Ok(step
+        .prepare_cached(sql)?
+        .query_row(params, |row| Ok((row.get(0)?, rows::digest(row, 1)?)))
+        .optional()?)
+}

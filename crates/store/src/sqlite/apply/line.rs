@@ -1,0 +1,255 @@
+//! One line: what becomes of each of its records, then all of it written as one change, and what
+//! the merges came to as a second one.
+
+use std::collections::BTreeSet;
+
+use protocol::delivery::Outcome;
+use protocol::digest::ShortDigest;
+use protocol::reconcile::{self, Plan, Policy};
+use protocol::resource::Record;
+use protocol::stream::{InLine, InRecord};
+use protocol::{Author, Digest, RecordRef, Refusal};
+use rusqlite::params;
+
+use super::{Run, bases};
+use crate::sqlite::body;
+use crate::sqlite::journal::{self, NewChange, Way};
+use crate::sqlite::prepared::{Prepared, State};
+use crate::sqlite::rows::{self, RecordRow};
+use crate::{Applied, Result, Source, StoreError};
+
+/// Who made what a merge came to; counted by `site_status`.
+const MERGE_AUTHOR: &str = "tributary";
+
+/// What is to be done with a line.
+#[derive(Default)]
+pub(super) struct Merge<'a> {
+    /// States to be written as they came.
+    taken: Vec<State<'a>>,
+    /// What merges came to, to be written after them.
+    results: Vec<MergeResult>,
+    /// Records whose state here stays another one.
+    differs: Vec<(RecordRef, Digest)>,
+}
+
+struct MergeResult {
+    record: Record,
+    incoming: Digest,
+    /// `None` where no element is in conflict.
+    elements: Option<Vec<String>>,
+    base: Option<u64>,
+    local: u64,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) fn decide(
+        run: &Run<'_>,
+        line: &InLine,
+        states: &'a [Prepared<'a>],
+    ) -> Result<Merge<'a>> {
+        let mut merge = Merge::default();
+        let mut seen = BTreeSet::new();
+        let bases = line.records.iter().filter_map(|record| match record {
+            InRecord::State { base, .. } => Some(*base),
+            InRecord::Held(_) | InRecord::Left(_) => None,
+        });
+        for (prepared, base) in states.iter().zip(bases) {
+            if !seen.insert(&prepared.record.reference) {
+                let name = &prepared.record.reference;
+                return Err(Refusal::invalid(format!("{name} stands twice in one line")).into());
+            }
+            merge.decide_one(run, prepared, base)?;
+        }
+        Ok(merge)
+    }
+
+    fn decide_one(
+        &mut self,
+        run: &Run<'_>,
+        prepared: &'a Prepared<'a>,
+        named: Option<ShortDigest>,
+    ) -> Result<()> {
+        let parent_sequence = match run.source {
+            Source::Parent { sequence, .. } => Some(*sequence),
+            Source::Child { .. } => None,
+        };
+        let Some(known) = rows::record_row(run.step, &prepared.record.reference)? else {
+            self.taken.push(State { prepared, known: None, parent_sequence });
+            return Ok(());
+        };
+        if parent_sequence.is_some_and(|sequence| sequence < known.parent_sequence) {
+            // We have heard something newer of this record: the stream was on its way before it.
+            return Ok(());
+        }
+        let incoming = prepared.record.digest;
+        let base = if known.digest == incoming {
+            None
+        } else {
+            bases::find(run.step, run.way, &known, named)?
+        };
+        let plan = plan(run, prepared, &known, base)?;
+        if let (Plan::AlreadyHave | Plan::KeepLocal, Some(sequence)) = (&plan, parent_sequence) {
+            agree(run, &known, incoming, sequence)?;
+        }
+        let (elements, body) = match plan {
+            Plan::AlreadyHave => return Ok(()),
+            Plan::KeepLocal => {
+                self.differs.push((prepared.record.reference.clone(), known.digest));
+                return Ok(());
+            }
+            Plan::TakeIncoming => {
+                self.taken.push(State { prepared, known: Some(known), parent_sequence });
+                return Ok(());
+            }
+            Plan::Merged { body } => (None, body),
+            Plan::Conflict { body, elements } => (Some(elements), body),
+        };
+        let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
+        let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
+        self.results.push(MergeResult { record, incoming, elements, base, local });
+        self.taken.push(State { prepared, known: Some(known), parent_sequence });
+        Ok(())
+    }
+
+    /// Writes it all; gives what became of the line.
+    pub(super) fn write(self, run: &mut Run<'_>, line: &InLine) -> Result<Applied> {
+        let Merge { taken, results, mut differs } = self;
+        if !taken.is_empty() {
+            let author = line.author.clone().unwrap_or_else(|| Author::new(&run.actor));
+            let change = NewChange {
+                id: line.id.as_ref(),
+                way: run.way,
+                author: &author,
+                at: line.at.unwrap_or(run.now),
+                now: run.now,
+                actor: &run.actor,
+            };
+            run.sequence = journal::write(run.store, run.step, &change, &taken)?;
+        }
+        let came = run.sequence;
+        write_results(run, &results)?;
+        for result in &results {
+            if result.record.digest != result.incoming {
+                differs.push((result.record.reference.clone(), result.record.digest));
+            }
+            note_conflict(run, result, came)?;
+        }
+        let conflicts = results.iter().filter_map(|result| {
+            let elements = result.elements.as_ref()?.join(", ");
+            Some(format!("{}: {elements}", result.record.reference))
+        });
+        let reason = conflicts.collect::<Vec<_>>().join("; ");
+        let outcome = if !reason.is_empty() {
+            Outcome::Conflict
+        } else if !results.is_empty() {
+            Outcome::Merged
+        } else if taken.is_empty() {
+            Outcome::Already
+        } else {
+            Outcome::Applied
+        };
+        let written = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        let reason = (!reason.is_empty()).then_some(reason);
+        Ok(Applied { reason, written, differs, ..run.applied(outcome) })
+    }
+}
+
+/// Asks `reconcile`. Where digests alone decide, it is spared the bodies.
+fn plan(
+    run: &Run<'_>,
+    prepared: &Prepared<'_>,
+    known: &RecordRow,
+    base: Option<bases::Base>,
+) -> Result<Plan> {
+    let incoming = prepared.record.digest;
+    if known.digest == incoming {
+        return Ok(Plan::AlreadyHave);
+    }
+    match base {
+        Some((_, digest)) if digest == known.digest => return Ok(Plan::TakeIncoming),
+        Some((_, digest)) if digest == incoming => return Ok(Plan::KeepLocal),
+        _ => {}
+    }
+    let base_body = match base {
+        Some((sequence, _)) => body_of(run, known.key, sequence)?,
+        None => None,
+    };
+    let local_body = body_of(run, known.key, known.sequence)?;
+    let base = base.map(|(_, digest)| reconcile::State { digest, body: base_body.as_deref() });
+    let local = reconcile::State { digest: known.digest, body: local_body.as_deref() };
+    let incoming = reconcile::State { digest: incoming, body: prepared.record.body.as_deref() };
+    Ok(reconcile::reconcile(base, Some(local), incoming, run.incoming_side(), Policy::Parent)?)
+}
+
+fn body_of(run: &Run<'_>, record: i64, sequence: u64) -> Result<Option<String>> {
+    let bytes: Option<Vec<u8>> = run
+        .step
+        .prepare_cached("SELECT body FROM version WHERE record = ?1 AND sequence = ?2")?
+        .query_row(params![record, sequence], |row| row.get(0))?;
+    bytes.as_deref().map(body::decode).transpose()
+}
+
+/// Notes what the parent holds, where nothing is written otherwise.
+fn agree(run: &Run<'_>, known: &RecordRow, digest: Digest, sequence: u64) -> Result<()> {
+    if known.parent_digest == Some(digest) && known.parent_sequence == sequence {
+        return Ok(());
+    }
+    run.step
+        .prepare_cached(
+            "UPDATE record SET parent_digest = ?2, parent_sequence = ?3 WHERE key = ?1",
+        )?
+        .execute(params![known.key, digest.0, sequence])?;
+    Ok(())
+}
+
+/// Writes what the merges came to as a change of our own, in which those that came to what was
+/// sent have no part.
+fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
+    let changed = results.iter().filter(|result| result.record.digest != result.incoming);
+    let prepared =
+        changed.map(|result| Prepared::of(&result.record)).collect::<Result<Vec<_>>>()?;
+    if prepared.is_empty() {
+        return Ok(());
+    }
+    let mut states = Vec::with_capacity(prepared.len());
+    for prepared in &prepared {
+        let known = rows::record_row(run.step, &prepared.record.reference)?;
+        states.push(State { prepared, known, parent_sequence: None });
+    }
+    let author = Author::new(MERGE_AUTHOR);
+    let change = NewChange {
+        id: None,
+        way: Way::Here,
+        author: &author,
+        at: run.now,
+        now: run.now,
+        actor: MERGE_AUTHOR,
+    };
+    run.sequence = journal::write(run.store, run.step, &change, &states)?;
+    Ok(())
+}
+
+fn note_conflict(run: &Run<'_>, result: &MergeResult, came: u64) -> Result<()> {
+    let Some(elements) = &result.elements else { return Ok(()) };
+    let elements = serde_json::to_string(elements)
+        .map_err(|e| StoreError::Database { step: "note a conflict", source: Box::new(e) })?;
+    let (parent, child) = if run.is_parent() { (came, result.local) } else { (result.local, came) };
+    let written = if result.record.digest == result.incoming { came } else { run.sequence };
+    let name = &result.record.reference;
+    run.step
+        .prepare_cached(
+            "INSERT INTO conflict (record, base, parent, child, result, elements, at)
+             SELECT key, ?3, ?4, ?5, ?6, ?7, ?8 FROM record WHERE type = ?1 AND id = ?2",
+        )?
+        .execute(params![
+            name.kind.name(),
+            name.id(),
+            result.base,
+            parent,
+            child,
+            written,
+            elements,
+            run.now.millis()
+        ])?;
+    Ok(())
+}

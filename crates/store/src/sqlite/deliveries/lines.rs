@@ -1,0 +1,145 @@
+//! The line of one turn: the latest bodies of its records, without those that the parent holds.
+
+use std::collections::BTreeSet;
+
+use protocol::feed::EntryKind;
+use protocol::stream::{OutLine, OutRecord};
+use protocol::{Author, ChangeId, Digest, Limits, RecordRef, Timestamp};
+use rusqlite::{Connection, Row, params};
+
+use super::turns::Turn;
+use crate::sqlite::{body, rows};
+use crate::{PushLine, Result};
+
+/// Bytes of a line beside its records, and of a record beside its body, at the most.
+const LINE_EXTRA: usize = 1_024;
+const RECORD_EXTRA: usize = 256;
+/// Bytes of one number or one patient in the envelope.
+const LISTED_EXTRA: usize = 90;
+
+/// The line in its parts, and about how many bytes it has.
+pub(super) fn build(conn: &Connection, turn: &Turn, limits: &Limits) -> Result<(PushLine, usize)> {
+    let last = turn.changes.last().map_or(0, |(sequence, _)| *sequence);
+    let (author, at) = author_of(conn, last)?;
+    let numbers = turn.changes.iter().map(|(_, number)| *number).collect::<Vec<_>>();
+    let (origin, epoch) = conn
+        .prepare_cached("SELECT site, epoch FROM origin WHERE key = ?1")?
+        .query_row([turn.origin], |row| Ok((rows::site_id(row, 0)?, rows::epoch(row, 1)?)))?;
+    let number = numbers.last().copied().unwrap_or(0);
+    let patients = patients_of(conn, last)?;
+    let (records, sent) = records_of(conn, turn)?;
+    let envelope = LINE_EXTRA + LISTED_EXTRA * (numbers.len() + patients.len());
+    let line = OutLine {
+        position: None,
+        kind: EntryKind::Change,
+        id: Some(ChangeId { origin, epoch, number }),
+        covers: if numbers.len() > 1 { numbers } else { Vec::new() },
+        part: None,
+        author: Some(author),
+        at: Some(at),
+        patients,
+        reason: None,
+        records: Vec::new(),
+    };
+    let size = envelope + records.iter().map(size_of).sum::<usize>();
+    let lines = in_parts(line, records, limits.line_bytes.saturating_sub(envelope));
+    let deliveries = turn.changes.iter().map(|(sequence, _)| *sequence).collect();
+    Ok((PushLine { lines, deliveries, sent }, size))
+}
+
+fn author_of(conn: &Connection, sequence: u64) -> Result<(Author, Timestamp)> {
+    Ok(conn
+        .prepare_cached("SELECT author, at FROM change WHERE sequence = ?1")?
+        .query_row([sequence], |row| {
+            Ok((Author::new(row.get_ref(0)?.as_str()?), rows::time(row, 1)?))
+        })?)
+}
+
+fn patients_of(conn: &Connection, sequence: u64) -> Result<Vec<RecordRef>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT p.id FROM change_patient AS cp JOIN patient AS p ON p.key = cp.patient
+         WHERE cp.sequence = ?1 ORDER BY p.id",
+    )?;
+    let found = statement.query_map([sequence], |row| rows::patient_ref(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The records of the turn's changes in the order in which they first came, with their latest
+/// state, and which states these are.
+fn records_of(
+    conn: &Connection,
+    turn: &Turn,
+) -> Result<(Vec<OutRecord>, Vec<(RecordRef, Digest)>)> {
+    let mut seen = BTreeSet::new();
+    let (mut records, mut sent) = (Vec::new(), Vec::new());
+    for (sequence, _) in &turn.changes {
+        let mut statement = conn.prepare_cached(
+            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key
+             FROM version AS v
+             CROSS JOIN record AS r ON r.key = v.record
+             CROSS JOIN version AS latest
+                ON latest.record = r.key AND latest.sequence = r.sequence
+             WHERE v.sequence = ?1 ORDER BY v.key",
+        )?;
+        let mut found = statement.query(params![sequence])?;
+        while let Some(row) = found.next()? {
+            if !seen.insert(row.get::<_, i64>(5)?) {
+                continue;
+            }
+            if let Some((record, state)) = record(row)? {
+                records.push(record);
+                sent.push(state);
+            }
+        }
+    }
+    Ok((records, sent))
+}
+
+/// `None` where the parent holds this very state.
+fn record(row: &Row<'_>) -> Result<Option<(OutRecord, (RecordRef, Digest))>> {
+    let (reference, digest) = (rows::record_ref(row, 0)?, rows::digest(row, 2)?);
+    let parent = rows::digest_option(row, 3)?;
+    if parent == Some(digest) {
+        return Ok(None);
+    }
+    let base = parent.map(|digest| digest.short());
+    let state = (reference.clone(), digest);
+    let record = match row.get::<_, Option<Vec<u8>>>(4)? {
+        Some(bytes) => OutRecord::Resource { body: body::decode(&bytes)?, digest, base },
+        None => OutRecord::Deleted { reference, base },
+    };
+    Ok(Some((record, state)))
+}
+
+fn size_of(record: &OutRecord) -> usize {
+    match record {
+        OutRecord::Resource { body, .. } => body.len() + RECORD_EXTRA,
+        OutRecord::Deleted { .. } | OutRecord::Held(_) | OutRecord::Left(_) => RECORD_EXTRA,
+    }
+}
+
+/// Cuts the records so that each part is at most about `room` bytes; at least one record each.
+fn in_parts(line: OutLine, records: Vec<OutRecord>, room: usize) -> Vec<OutLine> {
+    let mut parts: Vec<Vec<OutRecord>> = vec![Vec::new()];
+    let mut left = room;
+    for record in records {
+        let size = size_of(&record);
+        let current = parts.last_mut().expect("there is always a part");
+        if size > left && !current.is_empty() {
+            parts.push(vec![record]);
+            left = room.saturating_sub(size);
+        } else {
+            current.push(record);
+            left = left.saturating_sub(size);
+        }
+    }
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let numbered = (1..=count).zip(parts);
+    numbered
+        .map(|(number, records)| OutLine {
+            part: (count > 1).then_some((number, count)),
+            records,
+            ..line.clone()
+        })
+        .collect()
+}

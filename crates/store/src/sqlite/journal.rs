@@ -1,0 +1,220 @@
+//! Writing one change whole: its sequence and number, versions, what they are found by, feed
+//! entries, its delivery and its audit row, in the caller's transaction.
+
+use protocol::feed::Action;
+use protocol::{Author, ChangeId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::index::Touched;
+use super::prepared::{Prepared, State};
+use super::{SqliteStore, audit, index, publish, rows};
+use crate::{AuditRow, Result};
+
+/// Which way a change came, as the column `change.via` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Here,
+    Parent,
+    /// The key in `origin` of the child in this life of its store.
+    Child(i64),
+}
+
+impl Way {
+    fn columns(self) -> (u8, Option<i64>) {
+        match self {
+            Way::Here => (0, None),
+            Way::Parent => (1, None),
+            Way::Child(origin) => (2, Some(origin)),
+        }
+    }
+}
+
+/// A change that is to be written.
+#[derive(Debug)]
+pub(super) struct NewChange<'a> {
+    /// The id that it came with; `None` for one of our own.
+    pub(super) id: Option<&'a ChangeId>,
+    pub(super) way: Way,
+    pub(super) author: &'a Author,
+    pub(super) at: Timestamp,
+    pub(super) now: Timestamp,
+    pub(super) actor: &'a str,
+}
+
+/// What the row of the site gives to one change.
+struct Place {
+    sequence: u64,
+    name: Option<(i64, u64)>,
+    has_parent: bool,
+}
+
+/// Writes a change of at least one state; gives its sequence.
+pub(super) fn write(
+    store: &SqliteStore,
+    step: &Connection,
+    change: &NewChange<'_>,
+    states: &[State<'_>],
+) -> Result<u64> {
+    let place = take_place(step, change)?;
+    let (via, via_site) = change.way.columns();
+    let (origin, number) = place.name.unzip();
+    let (author, at, now) = (change.author.as_str(), change.at.millis(), change.now.millis());
+    step.prepare_cached(
+        "INSERT INTO change (sequence, origin, number, via, via_site, author, at, recorded)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![place.sequence, origin, number, via, via_site, author, at, now])?;
+    let mut touched = Touched::default();
+    for state in states {
+        let key = write_version(step, place.sequence, state)?;
+        index::replace(step, key, state, &mut touched)?;
+    }
+    for patient in &touched.patients {
+        step.prepare_cached("INSERT INTO change_patient (sequence, patient) VALUES (?1, ?2)")?
+            .execute(params![place.sequence, patient])?;
+    }
+    let upwards = place.has_parent && change.way != Way::Parent;
+    publish::publish(store, step, (place.sequence, change.now), &touched, upwards)?;
+    if upwards {
+        deliver(step, place.sequence, change.now, states)?;
+    }
+    audit_change(step, change, place.sequence, states.len())?;
+    Ok(place.sequence)
+}
+
+/// The next sequence, and the change's id: the one it came with, where that is not taken; else
+/// the next number of our own. One that the parent sent again under a known id needs none.
+fn take_place(step: &Connection, change: &NewChange<'_>) -> Result<Place> {
+    let given = match change.id {
+        Some(id) => free_name(step, id)?,
+        None => None,
+    };
+    let own = given.is_none() && !(change.id.is_some() && change.way == Way::Parent);
+    let own = own && change.way != Way::Parent;
+    let place = step
+        .prepare_cached(
+            "UPDATE site SET sequence = sequence + 1, number = number + ?1
+             RETURNING sequence, number, has_parent,
+                (SELECT key FROM origin AS o WHERE o.site = site.site AND o.epoch = site.epoch)",
+        )?
+        .query_row(params![own], |row| {
+            let name = if own { Some((row.get(3)?, row.get(1)?)) } else { given };
+            Ok(Place { sequence: row.get(0)?, name, has_parent: row.get(2)? })
+        })?;
+    Ok(place)
+}
+
+fn free_name(step: &Connection, id: &ChangeId) -> Result<Option<(i64, u64)>> {
+    let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
+    let taken = step
+        .prepare_cached("SELECT 1 FROM change WHERE origin = ?1 AND number = ?2")?
+        .exists(params![origin, id.number])?;
+    Ok((!taken).then_some((origin, id.number)))
+}
+
+/// Writes the record's row and its new version; gives the record's key.
+fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<i64> {
+    let Prepared { record, body, .. } = state.prepared;
+    let (deleted, digest) = (body.is_none(), record.digest.0);
+    let agreed = state.parent_sequence.map(|_| digest);
+    let key = match &state.known {
+        Some(known) => {
+            step.prepare_cached(
+                "UPDATE record SET sequence = ?2, deleted = ?3, digest = ?4,
+                    parent_digest = coalesce(?5, parent_digest),
+                    parent_sequence = coalesce(?6, parent_sequence)
+                 WHERE key = ?1",
+            )?
+            .execute(params![
+                known.key,
+                sequence,
+                deleted,
+                digest,
+                agreed,
+                state.parent_sequence
+            ])?;
+            known.key
+        }
+        None => {
+            let name = &record.reference;
+            step.prepare_cached(
+                "INSERT INTO record
+                    (type, id, sequence, deleted, digest, parent_digest, parent_sequence)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 0))",
+            )?
+            .execute(params![
+                name.kind.name(),
+                name.id(),
+                sequence,
+                deleted,
+                digest,
+                agreed,
+                state.parent_sequence
+            ])?;
+            step.last_insert_rowid()
+        }
+    };
+    let previous = state.known.as_ref().map(|known| known.sequence);
+    step.prepare_cached(
+        "INSERT INTO version (record, sequence, previous, digest, body)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![key, sequence, previous, digest, body])?;
+    Ok(key)
+}
+
+/// Queues a change for the parent. What a record's change mends may have been parked: a delivery
+/// of the same record goes on its way again.
+fn deliver(step: &Connection, sequence: u64, now: Timestamp, states: &[State<'_>]) -> Result<()> {
+    let parked = step
+        .prepare_cached("SELECT 1 FROM delivery WHERE target = 'parent' AND state = 'parked'")?
+        .exists([])?;
+    for known in states.iter().filter_map(|state| state.known.as_ref()) {
+        if parked {
+            step.prepare_cached(
+                "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, changed = ?2
+                 WHERE target = 'parent' AND state = 'parked'
+                    AND sequence IN (SELECT sequence FROM version WHERE record = ?1)",
+            )?
+            .execute(params![known.key, now.millis()])?;
+        }
+    }
+    step.prepare_cached(
+        "INSERT INTO delivery (target, sequence, state, changed)
+         VALUES ('parent', ?1, 'ready', ?2)",
+    )?
+    .execute(params![sequence, now.millis()])?;
+    Ok(())
+}
+
+fn audit_change(
+    step: &Connection,
+    change: &NewChange<'_>,
+    sequence: u64,
+    records: usize,
+) -> Result<()> {
+    let row = AuditRow {
+        actor: change.actor.to_owned(),
+        action: "change",
+        subject: sequence.to_string(),
+        detail: format!("records {records}"),
+    };
+    audit::append(step, &row, change.now)
+}
+
+/// What a state does to its record.
+pub(super) fn action(state: &State<'_>) -> Action {
+    match (&state.prepared.body, &state.known) {
+        (None, _) => Action::Deleted,
+        (Some(_), None) => Action::Created,
+        (Some(_), Some(_)) => Action::Updated,
+    }
+}
+
+/// When a change was recorded here; `None` where there is no such change.
+pub(super) fn recorded(step: &Connection, sequence: u64) -> Result<Option<Timestamp>> {
+    Ok(step
+        .prepare_cached("SELECT recorded FROM change WHERE sequence = ?1")?
+        .query_row([sequence], |row| rows::time(row, 0))
+        .optional()?)
+}
