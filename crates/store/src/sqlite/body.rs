@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
+use crate::dictionary::V1 as DICTIONARY;
 use crate::{Result, StoreError};
 
 const LEVEL: i32 = 3;
@@ -16,9 +17,6 @@ const LEVEL: i32 = 3;
 const FIRST: u8 = 1;
 /// No body that this program takes is longer; a frame that claims more is damaged.
 const LONGEST: u64 = 1 << 30;
-
-// One place to name the dictionary.
-const DICTIONARY: &[u8] = &[];
 
 static ENCODER: LazyLock<EncoderDictionary<'static>> =
     LazyLock::new(|| EncoderDictionary::copy(DICTIONARY, LEVEL));

@@ -54,7 +54,7 @@ fn check_size(store: &SqliteStore, draft: &Draft) -> Result<()> {
 
 fn check_expected(step: &Connection, draft: &Draft) -> Result<()> {
     for (query, expected) in &draft.expect {
-        let page = search::find(step, query, &Scope::Everything)?;
+        let page = search::run(step, query, &Scope::Everything)?;
         if !page.records.iter().map(|record| &record.reference).eq(expected) {
             return Err(StoreError::Raced);
         }

@@ -184,7 +184,7 @@ pub(super) fn delivery_act(
 }
 
 fn chosen(step: &Connection, which: &DeliveryChoice) -> Result<Vec<u64>> {
-    let mut list = |sql: &str, param: &dyn rusqlite::ToSql| -> Result<Vec<u64>> {
+    let list = |sql: &str, param: &dyn rusqlite::ToSql| -> Result<Vec<u64>> {
         let mut statement = step.prepare_cached(sql)?;
         let found = statement.query_map([param], |row| row.get(0))?;
         Ok(found.collect::<rusqlite::Result<_>>()?)

@@ -209,7 +209,3 @@ fn record_key(conn: &Connection, kind: &str, id: &str) -> Result<Option<i64>> {
         .query_row(params![kind, id], |row| row.get(0))
         .optional()?)
 }
-
-pub(super) fn find(conn: &Connection, query: &SearchQuery, scope: &Scope) -> Result<SearchPage> {
-    todo!()
-}

@@ -141,7 +141,8 @@ impl World {
             )?;
             let definition = r#"{"all":{}}"#;
             conn.execute(
-                "INSERT INTO cohort (feed, definition) VALUES (last_insert_rowid(), ?1)",
+                "INSERT INTO cohort (feed, definition, digest)
+                 VALUES (last_insert_rowid(), ?1, randomblob(32))",
                 [definition],
             )?;
             Ok(())
