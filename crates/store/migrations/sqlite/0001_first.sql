@@ -144,7 +144,7 @@ CREATE TABLE feed_entry (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX feed_entry_sequence ON feed_entry (feed, sequence) WHERE kind = 0;
 CREATE INDEX feed_entry_join ON feed_entry (feed, position) WHERE kind = 1;
-CREATE INDEX feed_entry_patient ON feed_entry (feed, patient, position) WHERE kind <> 0;
+CREATE INDEX feed_entry_patient ON feed_entry (patient, feed, position) WHERE kind <> 0;
 
 CREATE TABLE cohort (
     feed        INTEGER PRIMARY KEY REFERENCES feed (key),

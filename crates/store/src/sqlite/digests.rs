@@ -61,3 +61,6 @@ fn list(
     })?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,3 +124,6 @@ pub(super) fn read_cursor(text: &str) -> Result<(u64, i64)> {
         StoreError::Refused(protocol::Refusal::invalid(reason))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,6 @@ fn get_sql(sight: &Sight) -> String {
         sight.condition("r")
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,14 +86,11 @@ impl<'a> LineMaker<'a> {
             lines.push(line_of(entry));
             return Ok(LINE_BYTES);
         }
-        let patients = self.patients(entry.sequence)?;
-        if self.feed.kind == Kind::Cohort && patients.is_empty() {
-            return Ok(0);
-        }
         let records = self.change_records(entry.sequence)?;
         if records.iter().all(|(record, _)| matches!(record, OutRecord::Held(_))) {
             return Ok(0);
         }
+        let patients = self.patients(entry.sequence)?;
         let line = OutLine { patients, ..line_of(entry) };
         Ok(self.push(line, records, lines))
     }
@@ -104,7 +101,7 @@ impl<'a> LineMaker<'a> {
             return Ok(0);
         }
         let Some((patient, _)) = &entry.patient else { return Ok(0) };
-        let records = self.patient_records(*patient, entry.sequence)?;
+        let records = self.patient_records(*patient)?;
         if records.is_empty() {
             return Ok(0);
         }
@@ -125,7 +122,8 @@ impl<'a> LineMaker<'a> {
         Ok(newest == Some(entry.position))
     }
 
-    /// The patients of a change whom this feed's readers may know of.
+    /// The patients of a change whom this feed's readers may know of: those it had when it was
+    /// made, and those whom its records have now.
     fn patients(&self, sequence: u64) -> Result<Vec<RecordRef>> {
         match self.feed.kind {
             Kind::Reference => return Ok(Vec::new()),
@@ -136,10 +134,15 @@ impl<'a> LineMaker<'a> {
             Kind::Cohort => {}
         }
         let mut statement = self.conn.prepare_cached(
-            "SELECT p.id FROM change_patient AS cp
-             CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = cp.patient
-             CROSS JOIN patient AS p ON p.key = cp.patient
-             WHERE cp.sequence = ?2 AND m.\"left\" IS NULL ORDER BY p.id",
+            "SELECT p.id FROM (
+                SELECT patient FROM change_patient WHERE sequence = ?2
+                UNION
+                SELECT rp.patient FROM version AS v
+                CROSS JOIN record_patient AS rp ON rp.record = v.record WHERE v.sequence = ?2
+             ) AS own
+             CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = own.patient
+             CROSS JOIN patient AS p ON p.key = own.patient
+             WHERE m.\"left\" IS NULL ORDER BY p.id",
         )?;
         let found = statement
             .query_map(params![self.feed.key, sequence], |row| rows::patient_ref(row, 0))?;
@@ -194,6 +197,19 @@ impl<'a> LineMaker<'a> {
         if self.feed.kind != Kind::Cohort || latest.reference.kind.is_reference() {
             return Ok(false);
         }
+        // Most often the patient left, and no body has to be read to see that.
+        let was_told = self
+            .conn
+            .prepare_cached(
+                "SELECT 1 FROM version AS v
+                 CROSS JOIN change_patient AS cp ON cp.sequence = v.sequence
+                 CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = cp.patient
+                 WHERE v.record = ?2 AND m.\"left\" IS NULL LIMIT 1",
+            )?
+            .exists(params![self.feed.key, latest.key])?;
+        if !was_told {
+            return Ok(false);
+        }
         let then = patients_then(self.conn, latest.key, latest.sequence, MOVES, self.limits)?;
         for patient in then {
             let is_member = self
@@ -240,9 +256,16 @@ impl<'a> LineMaker<'a> {
         Ok(found.map(|digest| digest.short()))
     }
 
-    /// All records of a patient who joined at `joined`, patient and encounters first. Left out is
-    /// what the reader brought since: of older ones it may have been rid when the patient left.
-    fn patient_records(&self, patient: i64, joined: u64) -> Result<Vec<(OutRecord, usize)>> {
+    /// All records of a patient, patient and encounters first. Left out is what the reader
+    /// brought since the patient last left a cohort: of older ones it may have been rid then.
+    fn patient_records(&self, patient: i64) -> Result<Vec<(OutRecord, usize)>> {
+        let left: u64 = self
+            .conn
+            .prepare_cached(
+                "SELECT coalesce(max(sequence), 0) FROM feed_entry
+                 WHERE patient = ?1 AND kind <> 0 AND kind = 2",
+            )?
+            .query_row([patient], |row| row.get(0))?;
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
              CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
@@ -253,7 +276,7 @@ impl<'a> LineMaker<'a> {
         while let Some(row) = rows.next()? {
             let latest = Latest::read(row)?;
             let brought = latest.via.is_some() && latest.via == self.reader;
-            if !(brought && latest.sequence >= joined) {
+            if !(brought && latest.sequence > left) {
                 let order = order(&latest.reference);
                 records.push((order, self.state(latest, row)?));
             }

@@ -266,3 +266,31 @@ fn what_came_from_the_parent_is_told_to_children_like_anything_else() {
     assert_eq!(lines[0].kind, EntryKind::Change);
     assert_eq!(told(&lines), ["2 change p=1"]);
 }
+
+#[test]
+fn a_record_whose_patient_left_is_sent_where_another_patient_here_has_it_now() {
+    let world = World::new();
+    world.cohort("a", &["p", "q"]);
+    world.made_here(&[state("Observation/o", &["p"], 1)]);
+    world.leave("a", "p");
+    world.made_here(&[state("Observation/o", &["q"], 2)]);
+    let lines = slice(&world, &ask("a", Lane::Live, 2)).lines;
+    assert_eq!(told(&lines), ["3 change o=2", "4 leave"]);
+    assert_eq!(lines[0].patients, ["Patient/q".parse().unwrap()]);
+}
+
+#[test]
+fn what_a_reader_brought_before_its_patient_left_is_sent_again_when_the_patient_is_back() {
+    let world = World::new();
+    world.cohort("a", &["p"]);
+    world.cohort("b", &[]);
+    world.change(&from_east(), &[state("Observation/o", &["p"], 1)]);
+    world.join("b", "p");
+    assert!(bulk(&world, "b", 0).is_empty());
+    world.leave("a", "p");
+    assert_eq!(bulk(&world, "b", 0), ["1 join o=1"]);
+    world.join("a", "p");
+    assert_eq!(bulk(&world, "a", 3), ["4 join o=1"]);
+    world.change(&from_east(), &[state("Observation/o", &["p"], 2)]);
+    assert!(bulk(&world, "a", 3).is_empty());
+}
