@@ -191,9 +191,10 @@ fn feeds(conn: &Connection, findings: &mut Findings) -> Result<()> {
                 || ' without the entry that says so'
          FROM cohort_patient AS m JOIN feed AS f ON f.key = m.feed
          JOIN patient AS p ON p.key = m.patient
-         LEFT JOIN feed_entry AS e ON e.feed = m.feed
-            AND e.position = max(m.joined, coalesce(m.\"left\", 0))
-         WHERE e.patient IS NOT m.patient
+         LEFT JOIN feed_entry AS e ON e.feed = m.feed AND e.position =
+            (SELECT max(position) FROM feed_entry
+             WHERE patient = m.patient AND feed = m.feed AND kind <> 0)
+         WHERE e.position IS NOT max(m.joined, coalesce(m.\"left\", 0))
             OR e.kind <> CASE WHEN m.\"left\" IS NULL THEN 1 ELSE 2 END",
         [],
     )

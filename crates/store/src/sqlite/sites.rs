@@ -256,3 +256,6 @@ pub(super) fn credential_holder(
             .optional()?)
     })
 }
+
+#[cfg(test)]
+mod tests;
