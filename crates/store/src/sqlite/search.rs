@@ -27,11 +27,11 @@ pub(super) fn record_search(
     query: &SearchQuery,
     scope: &Scope,
 ) -> Result<SearchPage> {
-    store.read("search its records", |conn| find(conn, query, scope))
+    store.read("search its records", |conn| run(conn, query, scope))
 }
 
 /// The same in the caller's transaction.
-pub(super) fn find(conn: &Connection, query: &SearchQuery, scope: &Scope) -> Result<SearchPage> {
+pub(super) fn run(conn: &Connection, query: &SearchQuery, scope: &Scope) -> Result<SearchPage> {
     if query.kind.is_none() && query.patients.is_none() {
         let reason = "a search has to name a resource type or a patient";
         return Err(StoreError::Refused(protocol::Refusal::invalid(reason)));
