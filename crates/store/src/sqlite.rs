@@ -11,6 +11,8 @@ mod body;
 mod changes;
 mod check;
 mod cohorts;
+#[cfg(test)]
+mod costs;
 mod deliveries;
 mod digests;
 mod feeds;

@@ -125,7 +125,7 @@ impl Plan {
     }
 
     /// `FROM` and `WHERE`, with their values.
-    fn from_where(&self, leader: Option<usize>) -> (String, Vec<Value>) {
+    fn rows_of(&self, leader: Option<usize>) -> (String, Vec<Value>) {
         let mut values = Vec::new();
         let from = match leader {
             Some(index) => {
@@ -151,7 +151,7 @@ impl Plan {
     }
 
     fn total(&self, conn: &Connection) -> Result<u64> {
-        let (from_where, values) = self.from_where(self.leader(false));
+        let (from_where, values) = self.rows_of(self.leader(false));
         let mut statement = conn.prepare(&format!("SELECT count(*) {from_where}"))?;
         Ok(statement.query_row(params_from_iter(values), |row| row.get(0))?)
     }
@@ -177,7 +177,7 @@ impl Plan {
     }
 
     fn page_sql(&self, query: &SearchQuery) -> Result<(String, Vec<Value>)> {
-        let (mut from_where, mut values) = self.from_where(self.leader(true));
+        let (mut from_where, mut values) = self.rows_of(self.leader(true));
         let (sign, order) = match query.order {
             SearchOrder::Updated => (">", "ASC"),
             SearchOrder::UpdatedDescending => ("<", "DESC"),

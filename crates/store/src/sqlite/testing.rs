@@ -7,7 +7,7 @@ use std::path::Path;
 
 use protocol::resource::search::SearchKey;
 use protocol::{Via, json};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Params, Row, params};
 use tempfile::TempDir;
 
 use super::keys::{KeyRow, rows_of};
@@ -184,7 +184,8 @@ impl World {
     pub(super) fn change(&self, via: &Via, states: &[State]) -> u64 {
         let at = self.tick();
         self.write(|conn| {
-            let sequence: u64 = conn.query_row(
+            let sequence: u64 = row(
+                conn,
                 "UPDATE site SET sequence = sequence + 1 RETURNING sequence",
                 [],
                 |row| row.get(0),
@@ -195,7 +196,8 @@ impl World {
                 patients.extend(version(conn, state, sequence)?);
             }
             for patient in &patients {
-                conn.execute(
+                run(
+                    conn,
                     "INSERT INTO change_patient VALUES (?1, ?2)",
                     params![sequence, patient],
                 )?;
@@ -212,7 +214,7 @@ impl World {
 }
 
 fn feed_key(conn: &Connection, name: &str) -> Result<i64> {
-    Ok(conn.query_row("SELECT key FROM feed WHERE name = ?1", [name], |row| row.get(0))?)
+    Ok(row(conn, "SELECT key FROM feed WHERE name = ?1", [name], |row| row.get(0))?)
 }
 
 fn entry(
@@ -223,13 +225,15 @@ fn entry(
     patient: Option<i64>,
     at: i64,
 ) -> Result<u64> {
-    let position: u64 = conn.query_row(
+    let position: u64 = row(
+        conn,
         "UPDATE feed SET head = head + 1 WHERE key = ?1 RETURNING head",
         [feed],
         |row| row.get(0),
     )?;
     let reason = (kind == 2).then_some("moved away");
-    conn.execute(
+    run(
+        conn,
         "INSERT INTO feed_entry (feed, position, kind, sequence, patient, reason, at)
          VALUES (?1, ?2, ?3, coalesce(?4, (SELECT sequence FROM site)), ?5, ?6, ?7)",
         params![feed, position, kind, sequence, patient, reason, at],
@@ -248,7 +252,8 @@ fn change_row(conn: &Connection, via: &Via, sequence: u64, at: i64) -> Result<()
         Via::Parent => (1, None),
         Via::Child(..) => (2, Some(origin)),
     };
-    conn.execute(
+    run(
+        conn,
         "INSERT INTO change (sequence, origin, number, via, via_site, author, at, recorded)
          VALUES (?1, ?2, ?1, ?3, ?4, 'nurse', ?5, ?5)",
         params![sequence, origin, via, by, at],
@@ -261,33 +266,35 @@ fn version(conn: &Connection, state: &State, sequence: u64) -> Result<BTreeSet<i
     let (kind, id) = (state.reference.kind.name(), state.reference.id());
     let digest = state.digest().0;
     let deleted = state.body.is_none();
-    let before: Option<(i64, u64)> = conn
-        .query_row(
-            "SELECT key, sequence FROM record WHERE type = ?1 AND id = ?2",
-            [kind, id],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    conn.execute(
+    let before: Option<(i64, u64)> = row(
+        conn,
+        "SELECT key, sequence FROM record WHERE type = ?1 AND id = ?2",
+        [kind, id],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+    .optional()?;
+    run(
+        conn,
         "INSERT INTO record (type, id, sequence, deleted, digest) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (type, id) DO UPDATE SET sequence = ?3, deleted = ?4, digest = ?5",
         params![kind, id, sequence, deleted, digest],
     )?;
     let key: i64 =
-        conn.query_row("SELECT key FROM record WHERE type = ?1 AND id = ?2", [kind, id], |row| {
+        row(conn, "SELECT key FROM record WHERE type = ?1 AND id = ?2", [kind, id], |row| {
             row.get(0)
         })?;
     let body = state.body.as_deref().map(body::encode).transpose()?;
-    conn.execute(
+    run(
+        conn,
         "INSERT INTO version (record, sequence, previous, digest, body) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![key, sequence, before.map(|(_, sequence)| sequence), digest, body],
     )?;
     let mut patients = record_patients(conn, key)?;
     if !deleted {
-        conn.execute("DELETE FROM record_patient WHERE record = ?1", [key])?;
+        run(conn, "DELETE FROM record_patient WHERE record = ?1", [key])?;
         for patient in &state.patients {
             let patient = rows::patient_key(conn, patient)?;
-            conn.execute("INSERT INTO record_patient VALUES (?1, ?2)", [key, patient])?;
+            run(conn, "INSERT INTO record_patient VALUES (?1, ?2)", [key, patient])?;
         }
         patients.extend(record_patients(conn, key)?);
     }
@@ -296,25 +303,29 @@ fn version(conn: &Connection, state: &State, sequence: u64) -> Result<BTreeSet<i
 }
 
 fn record_patients(conn: &Connection, record: i64) -> Result<BTreeSet<i64>> {
-    let mut statement = conn.prepare("SELECT patient FROM record_patient WHERE record = ?1")?;
+    let mut statement =
+        conn.prepare_cached("SELECT patient FROM record_patient WHERE record = ?1")?;
     Ok(statement.query_map([record], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
 fn index(conn: &Connection, record: i64, state: &State) -> Result<()> {
     for table in ["search_token", "search_text", "search_date"] {
-        conn.execute(&format!("DELETE FROM {table} WHERE record = ?1"), [record])?;
+        run(conn, &format!("DELETE FROM {table} WHERE record = ?1"), [record])?;
     }
     for row in state.keys.iter().flat_map(rows_of) {
         match row {
-            KeyRow::Token { param, value } => conn.execute(
+            KeyRow::Token { param, value } => run(
+                conn,
                 "INSERT OR IGNORE INTO search_token VALUES (?1, ?2, ?3)",
                 [param, value, record],
             )?,
-            KeyRow::Text { param, value } => conn.execute(
+            KeyRow::Text { param, value } => run(
+                conn,
                 "INSERT OR IGNORE INTO search_text VALUES (?1, ?2, ?3)",
                 params![param, value, record],
             )?,
-            KeyRow::Date { param, low, high } => conn.execute(
+            KeyRow::Date { param, low, high } => run(
+                conn,
                 "INSERT OR IGNORE INTO search_date VALUES (?1, ?2, ?3, ?4)",
                 [param, low, high, record],
             )?,
@@ -332,8 +343,9 @@ fn publish(
 ) -> Result<()> {
     let mut feeds = BTreeSet::new();
     for patient in patients {
-        let mut statement = conn
-            .prepare("SELECT feed FROM cohort_patient WHERE patient = ?1 AND \"left\" IS NULL")?;
+        let mut statement = conn.prepare_cached(
+            "SELECT feed FROM cohort_patient WHERE patient = ?1 AND \"left\" IS NULL",
+        )?;
         for feed in statement.query_map([patient], |row| row.get::<_, i64>(0))? {
             feeds.insert(feed?);
         }
@@ -345,4 +357,19 @@ fn publish(
         entry(conn, feed, 0, Some(sequence), None, at)?;
     }
     Ok(())
+}
+
+/// With its statement kept: a test may fill a store with thousands of changes.
+fn run(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+    conn.prepare_cached(sql)?.execute(values)
+}
+
+/// Likewise.
+fn row<T>(
+    conn: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    conn.prepare_cached(sql)?.query_row(values, read)
 }

@@ -262,7 +262,7 @@ impl<'a> LineMaker<'a> {
         let left: u64 = self
             .conn
             .prepare_cached(
-                "SELECT coalesce(max(sequence), 0) FROM feed_entry
+                "SELECT coalesce(max(sequence), 0) FROM feed_entry INDEXED BY feed_entry_patient
                  WHERE patient = ?1 AND kind <> 0 AND kind = 2",
             )?
             .query_row([patient], |row| row.get(0))?;

@@ -38,6 +38,9 @@ pub(in crate::sqlite) fn feed_page(
     })
 }
 
+/// Patients, and records with what became of them.
+type Told = (Vec<RecordRef>, Vec<(RecordRef, Action)>);
+
 struct PageReader<'a> {
     conn: &'a Connection,
     feed: &'a Feed,
@@ -67,7 +70,7 @@ impl PageReader<'_> {
     }
 
     /// The patients and records that the feed tells of.
-    fn change(&self, row: &EntryRow) -> Result<(Vec<RecordRef>, Vec<(RecordRef, Action)>)> {
+    fn change(&self, row: &EntryRow) -> Result<Told> {
         let all = change_patients(self.conn, row.sequence)?;
         let mut patients = Vec::with_capacity(all.len());
         for (key, patient) in &all {
@@ -102,7 +105,7 @@ impl PageReader<'_> {
         let before: Option<u8> = self
             .conn
             .prepare_cached(
-                "SELECT kind FROM feed_entry
+                "SELECT kind FROM feed_entry INDEXED BY feed_entry_patient
                  WHERE feed = ?1 AND patient = ?2 AND position < ?3 AND kind <> 0
                  ORDER BY position DESC LIMIT 1",
             )?
@@ -114,7 +117,7 @@ impl PageReader<'_> {
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT 1 FROM feed_entry
+                "SELECT 1 FROM feed_entry INDEXED BY feed_entry_patient
                  WHERE feed = ?1 AND patient = ?2 AND position > ?3 AND kind <> 0
                     AND kind = 1 AND sequence = ?4 LIMIT 1",
             )?
