@@ -1,6 +1,7 @@
 //! Developer commands of Tributary: `cargo xtask tidy` and `cargo xtask bench`.
 
 mod bench;
+mod dictionary;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,12 @@ struct Arguments {
 enum Command {
     /// Check what the compiler cannot: widths, lengths, layers, documents, leftovers.
     Tidy,
+    /// Build the compression dictionary from the corpus and the generator.
+    Dictionary {
+        /// Only say whether the file is what the corpus gives.
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the release binary and measure it; prints one JSON object a figure.
     Bench {
         /// Passed on to `tributary bench`.
@@ -31,6 +38,7 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Tidy => tidy::run(&root()),
+        Command::Dictionary { check } => dictionary::run(&root(), check),
         Command::Bench { arguments } => bench::run(&root(), &arguments),
     }
 }

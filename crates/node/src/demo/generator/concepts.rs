@@ -10,15 +10,15 @@ pub(super) struct Concept {
     /// Code in CIEL; the concept's uuid is the code filled up with `A`.
     pub(super) ciel: Option<&'static str>,
     /// Further codings: system and code.
-    pub(super) codes: &'static [(&'static str, &'static str)],
+    pub(super) codes: Codes,
 }
 
 /// A quantity that is measured.
 #[derive(Debug)]
 pub(super) struct Measure {
     pub(super) concept: Concept,
-    /// UCUM unit; `None` for a bare number.
-    pub(super) unit: Option<&'static str>,
+    /// UCUM unit.
+    pub(super) unit: &'static str,
     /// Mean and spread in an adult.
     pub(super) adult: (f64, f64),
     /// Decimals that the device shows.
@@ -96,52 +96,112 @@ pub(super) fn coded(system: &str, code: &str, display: &str) -> Node {
     object([("coding", list([coding]))])
 }
 
-const fn concept(
-    display: &'static str,
-    ciel: &'static str,
-    codes: &'static [(&'static str, &'static str)],
-) -> Concept {
+const fn concept(display: &'static str, ciel: &'static str, codes: Codes) -> Concept {
     Concept { display, ciel: Some(ciel), codes }
 }
 
+type Codes = &'static [(&'static str, &'static str)];
+
+/// For what has no code in CIEL that we are sure of.
+const fn uncoded(display: &'static str, codes: Codes) -> Concept {
+    Concept { display, ciel: None, codes }
+}
+
+const fn measure(
+    display: &'static str,
+    ciel: &'static str,
+    codes: Codes,
+    unit: &'static str,
+    adult: (f64, f64),
+    decimals: usize,
+    normal: (f64, f64),
+) -> Measure {
+    Measure { concept: concept(display, ciel, codes), unit, adult, decimals, normal }
+}
+
+const fn drug(
+    concept: Concept,
+    product: &'static str,
+    form: &'static str,
+    dose: (&'static str, u32, u32),
+    instruction: &'static str,
+) -> Drug {
+    Drug { concept, product, form, dose, instruction }
+}
+
+const fn vaccine(
+    display: &'static str,
+    ciel: &'static str,
+    codes: Codes,
+    due_day: i64,
+    doses: i64,
+) -> Vaccine {
+    Vaccine { concept: concept(display, ciel, codes), due_day, doses }
+}
+
 #[rustfmt::skip]
-pub(super) static WEIGHT: Measure = Measure { concept: concept("Weight (kg)", "5089", &[(LOINC, "3141-9"), (SNOMED, "27113001")]), unit: Some("kg"), adult: (62.0, 11.0), decimals: 1, normal: (0.0, 250.0) };
+pub(super) static WEIGHT: Measure =
+    measure("Weight (kg)", "5089", &[(LOINC, "3141-9"), (SNOMED, "27113001")],
+     "kg", (62.0, 11.0), 1, (0.0, 250.0));
 #[rustfmt::skip]
-pub(super) static HEIGHT: Measure = Measure { concept: concept("Height (cm)", "5090", &[(LOINC, "8302-2"), (SNOMED, "50373000")]), unit: Some("cm"), adult: (164.0, 8.0), decimals: 0, normal: (10.0, 272.0) };
+pub(super) static HEIGHT: Measure =
+    measure("Height (cm)", "5090", &[(LOINC, "8302-2"), (SNOMED, "50373000")],
+     "cm", (164.0, 8.0), 0, (10.0, 272.0));
 #[rustfmt::skip]
-pub(super) static ARM: Measure = Measure { concept: concept("MUAC", "1343", &[(LOINC, "56072-2")]), unit: Some("cm"), adult: (14.1, 1.0), decimals: 1, normal: (12.5, 30.0) };
+pub(super) static ARM: Measure =
+    measure("MUAC", "1343", &[(LOINC, "56072-2")],
+     "cm", (14.1, 1.0), 1, (12.5, 30.0));
 
 /// Vital signs that everyone has taken.
 #[rustfmt::skip]
 pub(super) static VITALS: [Measure; 6] = [
-    Measure { concept: concept("Temperature (C)", "5088", &[(LOINC, "8310-5"), (SNOMED, "386725007")]), unit: Some("Cel"), adult: (36.9, 0.6), decimals: 1, normal: (36.0, 37.5) },
-    Measure { concept: concept("Pulse", "5087", &[(LOINC, "8867-4"), (SNOMED, "78564009")]), unit: Some("/min"), adult: (82.0, 12.0), decimals: 0, normal: (55.0, 100.0) },
-    Measure { concept: concept("Respiratory rate", "5242", &[(LOINC, "9279-1"), (SNOMED, "86290005")]), unit: Some("/min"), adult: (18.0, 3.0), decimals: 0, normal: (12.0, 22.0) },
-    Measure { concept: concept("Systolic blood pressure", "5085", &[(LOINC, "8480-6"), (SNOMED, "271649006")]), unit: Some("mm[Hg]"), adult: (124.0, 15.0), decimals: 0, normal: (90.0, 140.0) },
-    Measure { concept: concept("Diastolic blood pressure", "5086", &[(LOINC, "8462-4"), (SNOMED, "271650006")]), unit: Some("mm[Hg]"), adult: (78.0, 10.0), decimals: 0, normal: (60.0, 90.0) },
-    Measure { concept: concept("Arterial blood oxygen saturation (pulse oximeter)", "5092", &[(LOINC, "59408-5"), (SNOMED, "103228002")]), unit: Some("%"), adult: (97.0, 1.3), decimals: 0, normal: (94.0, 100.0) },
+    measure("Temperature (C)", "5088", &[(LOINC, "8310-5"), (SNOMED, "386725007")],
+        "Cel", (36.9, 0.6), 1, (36.0, 37.5)),
+    measure("Pulse", "5087", &[(LOINC, "8867-4"), (SNOMED, "78564009")],
+        "/min", (82.0, 12.0), 0, (55.0, 100.0)),
+    measure("Respiratory rate", "5242", &[(LOINC, "9279-1"), (SNOMED, "86290005")],
+        "/min", (18.0, 3.0), 0, (12.0, 22.0)),
+    measure("Systolic blood pressure", "5085", &[(LOINC, "8480-6"), (SNOMED, "271649006")],
+        "mm[Hg]", (124.0, 15.0), 0, (90.0, 140.0)),
+    measure("Diastolic blood pressure", "5086", &[(LOINC, "8462-4"), (SNOMED, "271650006")],
+        "mm[Hg]", (78.0, 10.0), 0, (60.0, 90.0)),
+    measure("Arterial blood oxygen saturation (pulse oximeter)", "5092",
+        &[(LOINC, "59408-5"), (SNOMED, "103228002")],
+        "%", (97.0, 1.3), 0, (94.0, 100.0)),
 ];
 
 /// Laboratory values.
 #[rustfmt::skip]
 pub(super) static LABORATORY: [Measure; 10] = [
-    Measure { concept: concept("Haemoglobin", "21", &[(LOINC, "718-7")]), unit: Some("g/dL"), adult: (12.4, 1.9), decimals: 1, normal: (12.0, 16.0) },
-    Measure { concept: concept("Serum glucose", "887", &[(LOINC, "14749-6")]), unit: Some("mmol/L"), adult: (5.6, 1.2), decimals: 1, normal: (3.9, 7.8) },
-    Measure { concept: concept("Serum creatinine (umol/L)", "790", &[(LOINC, "14682-9")]), unit: Some("umol/L"), adult: (78.0, 18.0), decimals: 0, normal: (53.0, 106.0) },
-    Measure { concept: concept("White blood cells", "678", &[(LOINC, "6690-2")]), unit: Some("10*3/uL"), adult: (6.8, 2.1), decimals: 2, normal: (4.0, 11.0) },
-    Measure { concept: concept("Platelets", "729", &[(LOINC, "777-3")]), unit: Some("10*3/uL"), adult: (241.0, 60.0), decimals: 0, normal: (150.0, 400.0) },
-    Measure { concept: concept("Alanine aminotransferase", "654", &[(LOINC, "1742-6")]), unit: Some("U/L"), adult: (27.0, 9.0), decimals: 0, normal: (7.0, 56.0) },
-    Measure { concept: concept("Haemoglobin A1c", "159644", &[(LOINC, "4548-4")]), unit: Some("%"), adult: (6.1, 1.0), decimals: 1, normal: (4.0, 6.0) },
-    Measure { concept: concept("Mean corpuscular volume", "851", &[(LOINC, "787-2")]), unit: Some("fL"), adult: (86.0, 6.0), decimals: 1, normal: (80.0, 100.0) },
-    Measure { concept: concept("Serum potassium", "1133", &[(LOINC, "2823-3")]), unit: Some("mmol/L"), adult: (4.2, 0.4), decimals: 2, normal: (3.5, 5.1) },
-    Measure { concept: concept("Total cholesterol", "1006", &[(LOINC, "14647-2")]), unit: Some("mmol/L"), adult: (4.6, 0.9), decimals: 2, normal: (0.0, 5.2) },
+    measure("Haemoglobin", "21", &[(LOINC, "718-7")],
+        "g/dL", (12.4, 1.9), 1, (12.0, 16.0)),
+    measure("Serum glucose", "887", &[(LOINC, "14749-6")],
+        "mmol/L", (5.6, 1.2), 1, (3.9, 7.8)),
+    measure("Serum creatinine (umol/L)", "790", &[(LOINC, "14682-9")],
+        "umol/L", (78.0, 18.0), 0, (53.0, 106.0)),
+    measure("White blood cells", "678", &[(LOINC, "6690-2")],
+        "10*3/uL", (6.8, 2.1), 2, (4.0, 11.0)),
+    measure("Platelets", "729", &[(LOINC, "777-3")],
+        "10*3/uL", (241.0, 60.0), 0, (150.0, 400.0)),
+    measure("Alanine aminotransferase", "654", &[(LOINC, "1742-6")],
+        "U/L", (27.0, 9.0), 0, (7.0, 56.0)),
+    measure("Haemoglobin A1c", "159644", &[(LOINC, "4548-4")],
+        "%", (6.1, 1.0), 1, (4.0, 6.0)),
+    measure("Mean corpuscular volume", "851", &[(LOINC, "787-2")],
+        "fL", (86.0, 6.0), 1, (80.0, 100.0)),
+    measure("Serum potassium", "1133", &[(LOINC, "2823-3")],
+        "mmol/L", (4.2, 0.4), 2, (3.5, 5.1)),
+    measure("Total cholesterol", "1006", &[(LOINC, "14647-2")],
+        "mmol/L", (4.6, 0.9), 2, (0.0, 5.2)),
 ];
 
 /// Laboratory values of people who live with HIV.
 #[rustfmt::skip]
 pub(super) static HIV_LABORATORY: [Measure; 2] = [
-    Measure { concept: concept("CD4 count", "5497", &[(LOINC, "24467-3")]), unit: Some("/uL"), adult: (462.0, 180.0), decimals: 0, normal: (500.0, 1600.0) },
-    Measure { concept: concept("HIV viral load", "856", &[(LOINC, "20447-9")]), unit: Some("{copies}/mL"), adult: (140.0, 110.0), decimals: 0, normal: (0.0, 1000.0) },
+    measure("CD4 count", "5497", &[(LOINC, "24467-3")],
+        "/uL", (462.0, 180.0), 0, (500.0, 1600.0)),
+    measure("HIV viral load", "856", &[(LOINC, "20447-9")],
+        "{copies}/mL", (140.0, 110.0), 0, (0.0, 1000.0)),
 ];
 
 const NEGATIVE: Concept = concept("Negative", "664", &[(SNOMED, "260385009")]);
@@ -150,10 +210,22 @@ const POSITIVE: Concept = concept("Positive", "703", &[(SNOMED, "10828004")]);
 /// Tests with an answer.
 #[rustfmt::skip]
 pub(super) static TESTS: [Test; 4] = [
-    Test { concept: concept("Rapid test for malaria", "1643", &[(LOINC, "70569-9")]), answers: &[NEGATIVE, POSITIVE] },
-    Test { concept: concept("HIV rapid test 1, qualitative", "1040", &[(LOINC, "68961-2")]), answers: &[NEGATIVE, POSITIVE, concept("Indeterminate", "1138", &[(SNOMED, "82334004")])] },
-    Test { concept: concept("Malaria smear impression", "32", &[(LOINC, "32700-7")]), answers: &[NEGATIVE, POSITIVE] },
-    Test { concept: concept("Urine pregnancy test", "45", &[(LOINC, "2106-3")]), answers: &[NEGATIVE, POSITIVE] },
+    Test {
+        concept: concept("Rapid test for malaria", "1643", &[(LOINC, "70569-9")]),
+        answers: &[NEGATIVE, POSITIVE],
+    },
+    Test {
+        concept: concept("HIV rapid test 1, qualitative", "1040", &[(LOINC, "68961-2")]),
+        answers: &[NEGATIVE, POSITIVE, concept("Indeterminate", "1138", &[(SNOMED, "82334004")])],
+    },
+    Test {
+        concept: concept("Malaria smear impression", "32", &[(LOINC, "32700-7")]),
+        answers: &[NEGATIVE, POSITIVE],
+    },
+    Test {
+        concept: concept("Urine pregnancy test", "45", &[(LOINC, "2106-3")]),
+        answers: &[NEGATIVE, POSITIVE],
+    },
 ];
 
 /// Diagnoses, each with the drugs (by place in `DRUGS`) that are given for it.
@@ -181,38 +253,58 @@ pub(super) const FIRST_CHRONIC: usize = 6;
 /// The essential medicines of these clinics.
 #[rustfmt::skip]
 pub(super) static DRUGS: [Drug; 13] = [
-    Drug { concept: Concept { display: "Artemether / lumefantrine", ciel: None, codes: &[(RXNORM, "282448")] }, product: "Artemether 20 mg / lumefantrine 120 mg", form: "Tablet", dose: ("4", 2, 3), instruction: "With food or milk" },
-    Drug { concept: Concept { display: "Tenofovir / lamivudine / dolutegravir", ciel: None, codes: &[] }, product: "TDF 300 mg / 3TC 300 mg / DTG 50 mg", form: "Tablet", dose: ("1", 1, 90), instruction: "Every evening at the same hour" },
-    Drug { concept: concept("Amoxicillin", "71160", &[(SNOMED, "27658006"), (RXNORM, "723")]), product: "Amoxicillin 500 mg", form: "Capsule", dose: ("1", 3, 7), instruction: "Finish the whole course" },
-    Drug { concept: concept("Paracetamol", "70116", &[(SNOMED, "90332006"), (RXNORM, "161")]), product: "Paracetamol 500 mg", form: "Tablet", dose: ("2", 3, 3), instruction: "For fever or pain" },
-    Drug { concept: concept("Metformin", "79651", &[(RXNORM, "6809")]), product: "Metformin 500 mg", form: "Tablet", dose: ("1", 2, 30), instruction: "With meals" },
-    Drug { concept: concept("Amlodipine", "71137", &[(RXNORM, "17767")]), product: "Amlodipine 5 mg", form: "Tablet", dose: ("1", 1, 30), instruction: "Every morning" },
-    Drug { concept: concept("Sulfamethoxazole / trimethoprim", "105281", &[(RXNORM, "10831")]), product: "Co-trimoxazole 960 mg", form: "Tablet", dose: ("1", 1, 30), instruction: "Prophylaxis" },
-    Drug { concept: concept("Oral rehydration salts", "351", &[]), product: "Oral rehydration salts, sachet for 1 L", form: "Sachet", dose: ("1", 3, 2), instruction: "After each loose stool" },
-    Drug { concept: Concept { display: "Zinc sulfate", ciel: None, codes: &[(RXNORM, "39954")] }, product: "Zinc sulfate 20 mg", form: "Tablet", dose: ("1", 1, 10), instruction: "Dissolve in clean water" },
-    Drug { concept: concept("Ferrous sulfate", "75896", &[(RXNORM, "24947")]), product: "Ferrous sulfate 200 mg", form: "Tablet", dose: ("1", 2, 30), instruction: "On an empty stomach" },
-    Drug { concept: Concept { display: "Rifampicin / isoniazid / pyrazinamide / ethambutol", ciel: None, codes: &[] }, product: "RHZE 150/75/400/275 mg", form: "Tablet", dose: ("3", 1, 28), instruction: "Directly observed" },
-    Drug { concept: concept("Salbutamol", "83982", &[(RXNORM, "435")]), product: "Salbutamol inhaler 100 ug", form: "Inhaler", dose: ("2", 4, 30), instruction: "When wheezing" },
-    Drug { concept: concept("Carbamazepine", "72555", &[(RXNORM, "2002")]), product: "Carbamazepine 200 mg", form: "Tablet", dose: ("1", 2, 30), instruction: "Never stop at once" },
+    drug(uncoded("Artemether / lumefantrine", &[(RXNORM, "282448")]),
+        "Artemether 20 mg / lumefantrine 120 mg", "Tablet", ("4", 2, 3), "With food or milk"),
+    drug(uncoded("Tenofovir / lamivudine / dolutegravir", &[]),
+        "TDF 300 mg / 3TC 300 mg / DTG 50 mg", "Tablet", ("1", 1, 90),
+        "Every evening at the same hour"),
+    drug(concept("Amoxicillin", "71160", &[(SNOMED, "27658006"), (RXNORM, "723")]),
+        "Amoxicillin 500 mg", "Capsule", ("1", 3, 7), "Finish the whole course"),
+    drug(concept("Paracetamol", "70116", &[(SNOMED, "90332006"), (RXNORM, "161")]),
+        "Paracetamol 500 mg", "Tablet", ("2", 3, 3), "For fever or pain"),
+    drug(concept("Metformin", "79651", &[(RXNORM, "6809")]),
+        "Metformin 500 mg", "Tablet", ("1", 2, 30), "With meals"),
+    drug(concept("Amlodipine", "71137", &[(RXNORM, "17767")]),
+        "Amlodipine 5 mg", "Tablet", ("1", 1, 30), "Every morning"),
+    drug(concept("Sulfamethoxazole / trimethoprim", "105281", &[(RXNORM, "10831")]),
+        "Co-trimoxazole 960 mg", "Tablet", ("1", 1, 30), "Prophylaxis"),
+    drug(concept("Oral rehydration salts", "351", &[]),
+        "Oral rehydration salts, sachet for 1 L", "Sachet", ("1", 3, 2), "After each loose stool"),
+    drug(uncoded("Zinc sulfate", &[(RXNORM, "39954")]),
+        "Zinc sulfate 20 mg", "Tablet", ("1", 1, 10), "Dissolve in clean water"),
+    drug(concept("Ferrous sulfate", "75896", &[(RXNORM, "24947")]),
+        "Ferrous sulfate 200 mg", "Tablet", ("1", 2, 30), "On an empty stomach"),
+    drug(uncoded("Rifampicin / isoniazid / pyrazinamide / ethambutol", &[]),
+        "RHZE 150/75/400/275 mg", "Tablet", ("3", 1, 28), "Directly observed"),
+    drug(concept("Salbutamol", "83982", &[(RXNORM, "435")]),
+        "Salbutamol inhaler 100 ug", "Inhaler", ("2", 4, 30), "When wheezing"),
+    drug(concept("Carbamazepine", "72555", &[(RXNORM, "2002")]),
+        "Carbamazepine 200 mg", "Tablet", ("1", 2, 30), "Never stop at once"),
 ];
 
 /// The childhood vaccines.
 #[rustfmt::skip]
 pub(super) static VACCINES: [Vaccine; 6] = [
-    Vaccine { concept: concept("Bacillus Calmette-Guerin vaccine", "886", &[(CVX, "19")]), due_day: 0, doses: 1 },
-    Vaccine { concept: concept("Polio vaccination, oral", "783", &[(CVX, "02")]), due_day: 0, doses: 4 },
-    Vaccine { concept: concept("Diphtheria, pertussis, tetanus, hepatitis B and Hib vaccine", "1685", &[(CVX, "198")]), due_day: 42, doses: 3 },
-    Vaccine { concept: concept("Pneumococcal conjugate vaccine", "162342", &[(CVX, "133")]), due_day: 42, doses: 3 },
-    Vaccine { concept: concept("Rotavirus vaccine", "159698", &[(CVX, "119")]), due_day: 42, doses: 2 },
-    Vaccine { concept: concept("Measles vaccination", "36", &[(CVX, "05")]), due_day: 270, doses: 2 },
+    vaccine("Bacillus Calmette-Guerin vaccine", "886", &[(CVX, "19")], 0, 1),
+    vaccine("Polio vaccination, oral", "783", &[(CVX, "02")], 0, 4),
+    vaccine("Diphtheria, pertussis, tetanus, hepatitis B and Hib vaccine", "1685", &[(CVX,
+        "198")], 42, 3),
+    vaccine("Pneumococcal conjugate vaccine", "162342", &[(CVX, "133")], 42, 3),
+    vaccine("Rotavirus vaccine", "159698", &[(CVX, "119")], 42, 2),
+    vaccine("Measles vaccination", "36", &[(CVX, "05")], 270, 2),
 ];
 
 /// What people do not bear, with its category and what it does to them.
 #[rustfmt::skip]
 pub(super) static ALLERGENS: [(Concept, &str, Concept); 5] = [
-    (concept("Penicillin", "81724", &[(SNOMED, "764146007")]), "medication", concept("Rash", "512", &[(SNOMED, "271807003")])),
-    (concept("Sulfonamides", "162170", &[(SNOMED, "387406002")]), "medication", concept("Rash", "512", &[(SNOMED, "271807003")])),
-    (concept("Aspirin", "71617", &[(SNOMED, "387458008")]), "medication", concept("Urticaria", "111061", &[(SNOMED, "126485001")])),
-    (concept("Eggs", "162301", &[(SNOMED, "102263004")]), "food", concept("Vomiting", "122983", &[(SNOMED, "422400008")])),
-    (concept("Bee venom", "162536", &[(SNOMED, "288328004")]), "environment", concept("Swelling", "125198", &[(SNOMED, "65124004")])),
+    (concept("Penicillin", "81724", &[(SNOMED, "764146007")]), "medication",
+        concept("Rash", "512", &[(SNOMED, "271807003")])),
+    (concept("Sulfonamides", "162170", &[(SNOMED, "387406002")]), "medication",
+        concept("Rash", "512", &[(SNOMED, "271807003")])),
+    (concept("Aspirin", "71617", &[(SNOMED, "387458008")]), "medication",
+        concept("Urticaria", "111061", &[(SNOMED, "126485001")])),
+    (concept("Eggs", "162301", &[(SNOMED, "102263004")]), "food",
+        concept("Vomiting", "122983", &[(SNOMED, "422400008")])),
+    (concept("Bee venom", "162536", &[(SNOMED, "288328004")]), "environment",
+        concept("Swelling", "125198", &[(SNOMED, "65124004")])),
 ];

@@ -246,7 +246,8 @@ pub(super) static ZULU: People = People {
     ],
     family: &[
         "Dlamini", "Nkosi", "Ndlovu", "Khumalo", "Zulu", "Mkhize", "Buthelezi", "Cele", "Gumede",
-        "Hadebe", "Mthembu", "Ngcobo", "Sithole", "Zungu", "Mabaso", "Mhlongo", "Ntuli", "Shabalala",
+        "Hadebe", "Mthembu", "Ngcobo", "Sithole", "Zungu", "Mabaso", "Mhlongo", "Ntuli",
+        "Shabalala",
         "Zwane", "Radebe",
     ],
     calling: &CHURCH,
@@ -292,7 +293,8 @@ pub(super) static GANDA: People = People {
         "Nakimuli", "Nassali", "Kisakye", "Atukunda", "Kyomugisha", "Akello", "Apio",
     ],
     male: &[
-        "Kato", "Wasswa", "Mukasa", "Lubega", "Ssali", "Kizito", "Mugisha", "Tumusiime", "Byaruhanga",
+        "Kato", "Wasswa", "Mukasa", "Lubega", "Ssali", "Kizito", "Mugisha", "Tumusiime",
+        "Byaruhanga",
         "Okello", "Opio", "Musoke", "Kiggundu", "Ssemakula",
     ],
     family: &[

@@ -149,12 +149,12 @@ impl<'a> Scene<'a> {
         self.measure(random, contact, &HEIGHT, height, "exam");
         let child = age < 5 * 365;
         for vital in &VITALS {
-            let pressure = vital.unit == Some("mm[Hg]");
+            let pressure = vital.unit == "mm[Hg]";
             if (pressure && child) || random.chance(12) {
                 continue;
             }
             let value = random.around(vital.adult.0, vital.adult.1);
-            let value = if vital.unit == Some("%") { value.min(100.0) } else { value };
+            let value = if vital.unit == "%" { value.min(100.0) } else { value };
             self.measure(random, contact, vital, value, "exam");
         }
         if child {
@@ -240,14 +240,12 @@ impl<'a> Scene<'a> {
         category: &str,
     ) {
         let literal_value = written(random, value, measure.decimals);
-        let quantity = object([("value", literal(literal_value))]);
-        let quantity = match measure.unit {
-            Some(unit) => quantity
-                .with("unit", text(unit))
-                .with("system", text("http://unitsofmeasure.org"))
-                .with("code", text(unit)),
-            None => quantity,
-        };
+        let quantity = object([
+            ("value", literal(literal_value)),
+            ("unit", text(measure.unit)),
+            ("system", text("http://unitsofmeasure.org")),
+            ("code", text(measure.unit)),
+        ]);
         self.observation(random, contact, &measure.concept, category, "valueQuantity", quantity);
         let (low, high) = measure.normal;
         let flag = if value < low {
