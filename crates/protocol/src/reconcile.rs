@@ -4,6 +4,7 @@
 
 mod identity;
 mod merge;
+mod node;
 mod order;
 mod path;
 #[cfg(test)]

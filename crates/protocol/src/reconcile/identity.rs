@@ -251,23 +251,26 @@ fn write_key(value: &Json<'_>, out: &mut String) -> bool {
     out.len() > start
 }
 
-/// How an item of a merged list is called in paths: by its label, by its index where it has none
-/// or shares it.
-pub(super) fn label(
+/// How the items of a merged list are called in paths: by their labels, by their indexes where
+/// they have none or share it.
+pub(super) fn labels(
     name: &str,
     groups: &[Group],
     order: &[usize],
-    index: usize,
     lists: Three<&[Json<'_>]>,
-) -> String {
-    let of = |place: usize| {
-        let states = groups[place].states(lists);
-        states.parent.or(states.child).and_then(|item| path::label(name, item))
-    };
-    let own = of(order[index]);
-    let shared = || order.iter().filter(|&&place| of(place) == own).count() > 1;
-    match &own {
-        Some(label) if !shared() => label.clone(),
-        _ => index.to_string(),
+) -> Vec<String> {
+    let labels: Vec<Option<String>> = order
+        .iter()
+        .map(|&place| {
+            let states = groups[place].states(lists);
+            states.parent.or(states.child).and_then(|item| path::label(name, item))
+        })
+        .collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for label in labels.iter().flatten() {
+        *counts.entry(label).or_default() += 1;
     }
+    let own = |label: &Option<String>| label.clone().filter(|label| counts[label.as_str()] == 1);
+    let called = |(index, label): (usize, _)| own(label).unwrap_or_else(|| index.to_string());
+    labels.iter().enumerate().map(called).collect()
 }

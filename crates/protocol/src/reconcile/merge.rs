@@ -2,6 +2,7 @@
 //! it comes to the same bytes on both sides.
 
 use super::identity::{self, Group};
+use super::node::Node;
 use super::units::{self, Member, Unit};
 use super::{Policy, order, path, whole};
 use crate::json::{Json, Object, Text};
@@ -11,6 +12,10 @@ pub(super) type Value<'t> = Option<&'t Json<'t>>;
 
 /// How deep values are merged part by part; what lies deeper is merged as a whole.
 const DEPTH: usize = 48;
+
+/// How many paths a conflict names; where there are more, the last one says so.
+const ELEMENTS: usize = 500;
+const MORE: &str = "(and more)";
 
 /// The three states of something.
 #[derive(Clone, Copy)]
@@ -59,67 +64,6 @@ impl<T> Three<T> {
     }
 }
 
-/// A piece of the result.
-pub(super) enum Node<'t> {
-    /// As it stands in one of the states.
-    Same(&'t Json<'t>),
-    /// Put together.
-    Object(Vec<(&'t Text<'t>, Node<'t>)>),
-    /// Put together.
-    Array(Vec<Node<'t>>),
-}
-
-impl Node<'_> {
-    /// Whether this says the same as `value`, and so has its digest.
-    fn says(&self, value: &Json<'_>) -> bool {
-        match (self, value) {
-            (Node::Same(same), value) => *same == value,
-            (Node::Object(_), Json::Object(object)) => self.says_object(object),
-            (Node::Array(items), Json::Array(others)) => {
-                items.len() == others.len() && items.iter().zip(others).all(|(i, o)| i.says(o))
-            }
-            _ => false,
-        }
-    }
-    /// Whether this is an object that says the same as `object`.
-    pub(super) fn says_object(&self, object: &Object<'_>) -> bool {
-        let Node::Object(members) = self else { return false };
-        // A key stands once on either side, so as many members, each equal, are all of them.
-        members.len() == object.len()
-            && members
-                .iter()
-                .all(|(key, node)| object.get(&key.decode()).is_some_and(|value| node.says(value)))
-    }
-    /// Appends compact JSON.
-    pub(super) fn write(&self, out: &mut String) {
-        match self {
-            Node::Same(value) => value.write(out),
-            Node::Object(members) => {
-                out.push('{');
-                for (index, (key, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    key.write(out);
-                    out.push(':');
-                    value.write(out);
-                }
-                out.push('}');
-            }
-            Node::Array(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    item.write(out);
-                }
-                out.push(']');
-            }
-        }
-    }
-}
-
 /// One merge under way.
 pub(super) struct Merge {
     policy: Policy,
@@ -138,6 +82,10 @@ impl Merge {
     pub(super) fn into_elements(mut self) -> Vec<String> {
         self.elements.sort();
         self.elements.dedup();
+        if self.elements.len() > ELEMENTS {
+            self.elements.truncate(ELEMENTS);
+            self.elements.push(MORE.to_owned());
+        }
         self.elements
     }
     /// Merges a resource. `base` is `None` where no common version is known.
@@ -224,7 +172,7 @@ impl Merge {
         let mut merged = Vec::with_capacity(members.len());
         let units = units::units(&within, &members);
         for (place, member) in members.iter().enumerate() {
-            match units.iter().find(|unit| unit.members.contains(&place)) {
+            match units.of.get(&place).map(|&unit| &units.all[unit]) {
                 None => self.member(member, &mut merged),
                 Some(unit) if unit.members[0] == place => {
                     self.together(unit, &members, &mut merged);
@@ -299,13 +247,15 @@ impl Merge {
             self.conflict();
         }
         let order = order::order(&groups, lists, self.policy);
+        let mut labels = None;
         let mut merged = Vec::with_capacity(order.len());
         for (index, &place) in order.iter().enumerate() {
             let states = groups[place].states(lists);
             let node = match states.moved() {
                 Moved::Both => {
-                    let label = identity::label(name, &groups, &order, index, lists);
-                    let step = format!("[{label}]");
+                    let labels = labels
+                        .get_or_insert_with(|| identity::labels(name, &groups, &order, lists));
+                    let step = format!("[{}]", labels[index]);
                     self.within(&step, |merge| merge.moved_by_both(name, states))
                 }
                 _ => self.element(name, states),

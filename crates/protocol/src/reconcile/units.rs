@@ -21,6 +21,14 @@ pub(super) struct Unit {
     pub(super) members: Vec<usize>,
 }
 
+/// The elements of an object that have several members.
+#[derive(Default)]
+pub(super) struct Units {
+    pub(super) all: Vec<Unit>,
+    /// Which of `all` a member is a part of, by the member's place.
+    pub(super) of: BTreeMap<usize, usize>,
+}
+
 /// Members that say something only together, in objects of a type or at an element.
 struct Together {
     /// `resourceType` or element name of the object; empty for any.
@@ -118,23 +126,25 @@ pub(super) fn members<'t>(states: Three<Option<&'t Object<'t>>>) -> Vec<Member<'
 
 /// The elements of more than one member. Only members that differ between the states are grouped:
 /// the others are nobody's change.
-pub(super) fn units(within: &[&str], members: &[Member<'_>]) -> Vec<Unit> {
+pub(super) fn units(within: &[&str], members: &[Member<'_>]) -> Units {
     let differing: Vec<usize> =
         (0..members.len()).filter(|&place| members[place].states.differ()).collect();
-    let mut units: Vec<Unit> = Vec::new();
+    let mut units = Units::default();
     if differing.len() < 2 {
         return units;
     }
     let choices = choices(members, &differing);
+    let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for place in differing {
         let stem = choices.get(&place).copied();
-        let Some(name) = element_name(within, &members[place], stem) else { continue };
-        match units.iter_mut().find(|unit| unit.name == name) {
-            Some(unit) => unit.members.push(place),
-            None => units.push(Unit { name, members: vec![place] }),
+        if let Some(name) = element_name(within, &members[place], stem) {
+            named.entry(name).or_default().push(place);
         }
     }
-    units.retain(|unit| unit.members.len() > 1);
+    for (name, members) in named.into_iter().filter(|(_, members)| members.len() > 1) {
+        units.of.extend(members.iter().map(|&place| (place, units.all.len())));
+        units.all.push(Unit { name, members });
+    }
     units
 }
 

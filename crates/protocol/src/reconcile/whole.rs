@@ -90,6 +90,9 @@ const ELEMENTS: &[&str] = &[
 /// Lists among `ELEMENTS` whose items are whole, and which are merged item by item all the same.
 const LISTS_BY_ITEM: &[&str] = &["note"];
 
+/// How many codings of a concept are compared one by one; a concept with more is a whole.
+const CODINGS: usize = 200;
+
 /// Extensions whose nested extensions are one value.
 const EXTENSIONS: &[&str] = &["http://hl7.org/fhir/StructureDefinition/geolocation"];
 
@@ -158,6 +161,9 @@ fn is_scalar(value: &Json<'_>) -> bool {
 /// claim that the two are the same thing.
 pub(super) fn is_one_concept(states: [Option<&Object<'_>>; 3]) -> bool {
     let [base, parent, child] = states.map(codings);
+    if parent.len().max(child.len()) > CODINGS {
+        return false;
+    }
     let kept = |side: &[(String, String)]| base.iter().all(|coding| side.contains(coding));
     let moved = parent != child;
     let common = !base.is_empty()

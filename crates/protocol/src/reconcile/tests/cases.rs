@@ -63,7 +63,7 @@ fn check(case: &Case<'_>, policy: Policy, expected: &str) -> Result<(), String> 
         return Ok(());
     }
     Err(format!(
-        "{} ({policy:?} wins)\n  expected {}\n  found    {}\n  conflict {conflict}\n  found    {}\n",
+        "{} ({policy:?})\n  expected {}\n  found    {}\n  named    {conflict}\n  found    {}\n",
         case.title,
         body.unwrap_or("deleted"),
         found.body.as_deref().unwrap_or("deleted"),

@@ -194,10 +194,21 @@ fn deep_nesting_and_long_lists_are_merged_in_good_time() {
     let deep = |leaf: &str| format!("{}{leaf}{}", r#"{"a":"#.repeat(400), "}".repeat(400));
     let found = merged(&deep("1"), &deep("2"), &deep("3"));
     assert_eq!(found.body, Some(deep("2")));
-    let long = |mark: &str| {
-        let items: Vec<String> = (0..5_000).map(|n| format!(r#"{{"x{mark}":{n}}}"#)).collect();
-        format!(r#"{{"list":[{}]}}"#, items.join(","))
+    let list = |item: &dyn Fn(usize) -> String| {
+        let items: Vec<String> = (0..5_000).map(item).collect();
+        format!(r#"{{"identifier":[{}]}}"#, items.join(","))
     };
-    let found = merged(r#"{"list":[]}"#, &long("p"), &long("c"));
-    assert_eq!(found.body.map(|body| body.matches("\"x").count()), Some(10_000));
+    let added = |mark: &str| list(&|n| format!(r#"{{"value":"{mark}{n}"}}"#));
+    let found = merged(r#"{"identifier":[]}"#, &added("p"), &added("c"));
+    assert_eq!(found.body.map(|body| body.matches("value").count()), Some(10_000));
+    let edited = |usage: &str| list(&|n| format!(r#"{{"value":"{n}","use":"{usage}"}}"#));
+    let found = merged(&edited("usual"), &edited("old"), &edited("temp"));
+    assert_eq!(found.elements.len(), 501);
+    assert_eq!(found.elements.last().map(String::as_str), Some("(and more)"));
+    let wide = |value: usize| {
+        let members: Vec<String> = (0..20_000).map(|n| format!(r#""k{n}":{value}"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let found = merged(&wide(1), &wide(2), &wide(3));
+    assert_eq!(found.body, Some(wide(2)));
 }

@@ -110,7 +110,8 @@ proptest! {
             let again = outcome(Some(Some(&base)), Some(parent), Some(child), policy);
             prop_assert_eq!(&canonical(again.body.as_deref()), &known);
         }
-        let plan = reconcile(None, Some(state(Some(&merged))), state(Some(&merged)), Side::Parent, policy);
+        let held = state(Some(&merged));
+        let plan = reconcile(None, Some(held), held, Side::Parent, policy);
         prop_assert_eq!(plan.unwrap(), Plan::AlreadyHave);
     }
 
@@ -219,8 +220,7 @@ proptest! {
         let edited = Edited::new(seed, p, c);
         let merged = tree(&edited.outcome(policy).body.unwrap());
         for (key, value) in edited.base.members() {
-            let untouched = [&edited.parent, &edited.child].map(|side| side.get(key) == Some(value));
-            if untouched == [true, true] {
+            if [&edited.parent, &edited.child].map(|side| side.get(key)) == [Some(value); 2] {
                 prop_assert_eq!(merged.get(key), Some(value));
             }
         }
