@@ -8,7 +8,7 @@ pub mod fhir;
 pub mod sync;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use crate::site::Site;
 
@@ -17,6 +17,7 @@ pub fn router(site: Site) -> Router {
     Router::new()
         .route("/health", get(health))
         .nest("/feeds", feeds::router())
+        .route("/fhir/", any(fhir::base))
         .nest("/fhir", fhir::router())
         .nest("/sync", sync::router())
         .with_state(site)

@@ -68,6 +68,13 @@ fn base_url(site: &Site) -> String {
     format!("{}/fhir", site.config().public_url)
 }
 
+/// The base itself, written with a slash at its end: a nested router does not take that one.
+pub async fn base(state: State<Site>, mut request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    *request.uri_mut() = format!("/?{query}").parse().unwrap_or_default();
+    handle(state, request).await
+}
+
 async fn handle(State(site): State<Site>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (method, headers) = (parts.method.clone(), parts.headers.clone());

@@ -132,7 +132,8 @@ fn urls() -> Vec<Case> {
     vec![
         case("unknown path", "", 404, "no such URL").at(Method::GET, "/fhir/a/b/c/d/e"),
         case("unknown type", "", 404, "type").at(Method::GET, "/fhir/Pacient/1"),
-        case("impossible id", "", 400, "64 letters").at(Method::GET, "/fhir/Patient/a%00b"),
+        case("impossible id", "", 400, "64 letters").at(Method::GET, "/fhir/Patient/a_b"),
+        case("NUL in the URL", "", 400, "control").at(Method::GET, "/fhir/Patient/a%00b"),
         case("long id", "", 400, "64 letters").at(
             Method::GET,
             concat!(

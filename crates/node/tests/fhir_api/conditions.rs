@@ -74,6 +74,21 @@ async fn a_record_is_created_once_where_that_is_the_condition() {
 }
 
 #[tokio::test]
+async fn of_many_who_create_at_once_under_one_condition_one_does() {
+    let site = TestSite::new("centre");
+    let create = async |_| {
+        let headers = [("if-none-exist", "identifier=urn:openmrs|10")];
+        let body = numbered("10", "Otieno").to_string();
+        site.ask(Method::POST, "/fhir/Patient", &headers, body).await.status.as_u16()
+    };
+    let mut statuses = futures::future::join_all((0..8).map(create)).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses.pop(), Some(201));
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
+    assert_eq!(site.sequence(), 1);
+}
+
+#[tokio::test]
 async fn a_record_is_updated_and_deleted_by_what_it_matches() {
     let site = TestSite::new("centre");
     let path = "/fhir/Patient?identifier=urn:openmrs%7C10";

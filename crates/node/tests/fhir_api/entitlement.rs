@@ -82,6 +82,23 @@ async fn defect_28_a_child_reads_its_cohorts_and_nothing_else_on_every_route() {
 }
 
 #[tokio::test]
+async fn each_access_that_is_denied_is_in_the_audit() {
+    let (site, credential) = centre().await;
+    for (method, path, subject) in [
+        (Method::GET, "/fhir/Patient/foreign", "Patient/foreign"),
+        (Method::GET, "/fhir/Observation/of-foreign/_history", "Observation/of-foreign"),
+        (Method::PUT, "/fhir/Patient/mine", "Patient/mine"),
+        (Method::POST, "/fhir/Condition", "Condition"),
+    ] {
+        assert!(!site.has_audited("child:east", "denied", subject), "{path}");
+        as_child(&site, &credential, method, path).await;
+        assert!(site.has_audited("child:east", "denied", subject), "{path}");
+    }
+    as_child(&site, &credential, Method::GET, "/fhir/Patient/unknown").await.expect(404);
+    assert!(!site.has_audited("child:east", "denied", "Patient/unknown"));
+}
+
+#[tokio::test]
 async fn defect_28_a_transaction_of_reads_shows_a_child_no_more_than_reads_do() {
     let (site, credential) = centre().await;
     let sent = json!({"resourceType": "Bundle", "type": "batch", "entry": [

@@ -252,3 +252,26 @@ async fn a_compressed_body_is_read_like_a_plain_one() {
         site.ask(Method::PUT, "/fhir/Patient/a", &headers, body).await.expect(status);
     }
 }
+
+/// A clock that breaks.
+struct BrokenClock;
+
+impl node::ports::Clock for BrokenClock {
+    fn now(&self) -> protocol::Timestamp {
+        panic!("the clock is broken")
+    }
+    fn sleep(&self, _: u64) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(futures::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_is_answered_like_any_other_error() {
+    let mut site = TestSite::new("centre");
+    let clock = std::sync::Arc::new(BrokenClock);
+    let broken = site.with_clock(clock);
+    let good = std::mem::replace(&mut site.site, broken);
+    site.put("/fhir/Patient/a", &patient("a", "Otieno")).await.expect(500).diagnostics();
+    site.site = good;
+    site.put("/fhir/Patient/a", &patient("a", "Otieno")).await.expect(201);
+}

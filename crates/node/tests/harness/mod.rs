@@ -21,9 +21,7 @@ use protocol::cohort::Definition;
 use protocol::{CohortName, Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde_json::Value;
 use store::sqlite::SqliteStore;
-use store::{
-    ChildDraft, CohortDraft, NewSite, OpenOptions, SharedStore, TokenDraft, TokenScope,
-};
+use store::{ChildDraft, CohortDraft, NewSite, OpenOptions, SharedStore, TokenDraft, TokenScope};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -144,9 +142,33 @@ impl TestSite {
         TestSite { site, store, clock, entropy, folder }
     }
 
+    /// The same site with another clock, and no link.
+    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Site {
+        Site::new(Parts {
+            config: self.site.config().clone(),
+            store: self.store.clone(),
+            clock,
+            entropy: self.entropy.clone(),
+            transport: Arc::new(NoLink),
+            credential: None,
+            run_lock: None,
+            inline: false,
+        })
+    }
+
     /// The folder of the site.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
+    }
+
+    /// Whether the audit has a row of this actor, action and subject. The store shows its audit to
+    /// nobody yet: the bytes of a row stand together in the database or in its log.
+    pub fn has_audited(&self, actor: &str, action: &str, subject: &str) -> bool {
+        let row = format!("{actor}{action}{subject}");
+        std::fs::read_dir(self.folder()).unwrap().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            memchr::memmem::find(&bytes, row.as_bytes()).is_some()
+        })
     }
 
     /// Sends a request as a program on this machine would, through the real router.
@@ -321,3 +343,9 @@ pub fn test_data() -> Option<std::path::PathBuf> {
     }
     folder
 }
+
+/// The examples of HL7's FHIR R4 that a site refuses, and why.
+pub const REFUSED_EXAMPLES: [(&str, &str); 1] = [(
+    "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json",
+    "its id has 65 characters, and FHIR allows 64",
+)];

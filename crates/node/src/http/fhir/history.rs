@@ -8,7 +8,7 @@ use store::{HistoryQuery, StoredVersion};
 
 use super::answer::{Answer, BundleText, shown};
 use super::conditions::etag;
-use super::search::{Paging, links};
+use super::search::{Paging, bad_page, links};
 use super::{Call, params, read};
 use crate::http::error::Failure;
 
@@ -43,7 +43,8 @@ async fn give(call: &Call<'_>, mut query: HistoryQuery, path: &str) -> Result<An
     query.limit = paging.count;
     query.after = paging.page.clone();
     let scope = call.scope();
-    let page = call.site.read(move |store| store.record_history(&query, &scope)).await?;
+    let page = call.site.read(move |store| store.record_history(&query, &scope)).await;
+    let page = page.map_err(bad_page)?;
     let base = call.base();
     let links = links(call, path, page.next.as_deref());
     let mut bundle = BundleText::new("history", call.site.now(), Some(page.total)).links(&links);

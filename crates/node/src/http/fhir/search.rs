@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use protocol::ResourceType;
 use serde_json::json;
-use store::{SearchOrder, SearchQuery};
+use store::{SearchOrder, SearchQuery, StoreError};
 
 use super::answer::{Answer, BundleText, shown};
 use super::params::{self, not_supported};
@@ -108,7 +108,8 @@ pub(super) async fn give(
     query.after = paging.page.clone();
     let first = query.after.is_none();
     let scope = call.scope();
-    let page = call.site.read(move |store| store.record_search(&query, &scope)).await?;
+    let page = call.site.read(move |store| store.record_search(&query, &scope)).await;
+    let page = page.map_err(bad_page)?;
     // A first page that is the last as well has counted them all.
     let whole = first && page.next.is_none();
     let total = page.total.or_else(|| whole.then_some(page.records.len() as u64));
@@ -122,6 +123,14 @@ pub(super) async fn give(
         bundle.entry(Some(&url), shown(version).as_deref(), &mode);
     }
     Ok(Answer::of(bundle.finish()))
+}
+
+/// What a store refuses of a search is in its URL: the place to go on from.
+pub(super) fn bad_page(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused(refusal) => Failure::bad_request(format!("_page: {refusal}")),
+        other => other.into(),
+    }
 }
 
 /// The links of a page: itself, and the next. Made of the public URL, never of what a request
