@@ -1,5 +1,6 @@
 //! Transactions and batches.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::harness::TestSite;
@@ -259,7 +260,7 @@ async fn a_bundles_answer_holds_the_records_where_that_is_preferred() {
     let send = async |prefer: &'static str| {
         let headers = [("prefer", prefer)];
         let body = sent.to_string();
-        site.ask(axum::http::Method::POST, "/fhir", &headers, body).await.expect(200).json()
+        site.ask(Method::POST, "/fhir", &headers, body).await.expect(200).json()
     };
     let shown = send("return=representation").await;
     assert_eq!(shown["entry"][0]["resource"]["meta"]["versionId"], "1");

@@ -1,5 +1,7 @@
 //! The FHIR API of a site, through its real router over a real store.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 #[path = "../harness/mod.rs"]
 mod harness;
 

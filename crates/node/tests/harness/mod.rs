@@ -2,6 +2,7 @@
 //! that stands still until it is told and chance that is the same each time.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "these are tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,18 +27,18 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// When the clock of a test begins: 2026-11-23T08:15:30Z.
-pub const START: Timestamp = Timestamp::from_millis(1_795_421_730_000);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_421_730_000);
 
 /// A clock that moves only when it is told to.
-pub struct StillClock {
+pub(crate) struct StillClock {
     now: watch::Sender<i64>,
 }
 
 impl StillClock {
-    pub fn new() -> StillClock {
+    pub(crate) fn new() -> StillClock {
         StillClock { now: watch::Sender::new(START.millis()) }
     }
-    pub fn advance(&self, millis: i64) {
+    pub(crate) fn advance(&self, millis: i64) {
         self.now.send_modify(|now| *now += millis);
     }
 }
@@ -59,10 +60,10 @@ impl Clock for StillClock {
 }
 
 /// Numbers that look random and are the same in each run (SplitMix64).
-pub struct SeededEntropy(AtomicU64);
+pub(crate) struct SeededEntropy(AtomicU64);
 
 impl SeededEntropy {
-    pub fn new(seed: u64) -> SeededEntropy {
+    pub(crate) fn new(seed: u64) -> SeededEntropy {
         SeededEntropy(AtomicU64::new(seed))
     }
 }
@@ -80,7 +81,7 @@ impl Entropy for SeededEntropy {
 }
 
 /// A link that is down.
-pub struct NoLink;
+pub(crate) struct NoLink;
 
 impl Transport for NoLink {
     fn send(&self, _: ports::Request) -> BoxFuture<'static, Result<ports::Response, LinkError>> {
@@ -89,27 +90,27 @@ impl Transport for NoLink {
 }
 
 /// One site.
-pub struct TestSite {
-    pub site: Site,
-    pub store: SharedStore,
-    pub clock: Arc<StillClock>,
+pub(crate) struct TestSite {
+    pub(crate) site: Site,
+    pub(crate) store: SharedStore,
+    pub(crate) clock: Arc<StillClock>,
     entropy: Arc<SeededEntropy>,
     folder: tempfile::TempDir,
 }
 
 impl TestSite {
     /// A site that programs on this machine may use without a credential.
-    pub fn new(id: &str) -> TestSite {
+    pub(crate) fn new(id: &str) -> TestSite {
         TestSite::with(id, |_| {})
     }
 
     /// The same with other settings.
-    pub fn with(id: &str, change: impl FnOnce(&mut Config)) -> TestSite {
+    pub(crate) fn with(id: &str, change: impl FnOnce(&mut Config)) -> TestSite {
         TestSite::linked(id, change, Arc::new(NoLink))
     }
 
     /// The same with a way to its parent.
-    pub fn linked(
+    pub(crate) fn linked(
         id: &str,
         change: impl FnOnce(&mut Config),
         transport: Arc<dyn Transport>,
@@ -143,7 +144,7 @@ impl TestSite {
     }
 
     /// The same site with another clock, and no link.
-    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Site {
+    pub(crate) fn with_clock(&self, clock: Arc<dyn Clock>) -> Site {
         Site::new(Parts {
             config: self.site.config().clone(),
             store: self.store.clone(),
@@ -157,13 +158,13 @@ impl TestSite {
     }
 
     /// The folder of the site.
-    pub fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// Whether the audit has a row of this actor, action and subject. The store shows its audit to
     /// nobody yet: the bytes of a row stand together in the database or in its log.
-    pub fn has_audited(&self, actor: &str, action: &str, subject: &str) -> bool {
+    pub(crate) fn has_audited(&self, actor: &str, action: &str, subject: &str) -> bool {
         let row = format!("{actor}{action}{subject}");
         std::fs::read_dir(self.folder()).unwrap().any(|file| {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -172,12 +173,12 @@ impl TestSite {
     }
 
     /// Sends a request as a program on this machine would, through the real router.
-    pub async fn send(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         self.send_from("127.0.0.1:40000", request).await
     }
 
     /// The same from another address.
-    pub async fn send_from(&self, address: &str, mut request: Request<Body>) -> Reply {
+    pub(crate) async fn send_from(&self, address: &str, mut request: Request<Body>) -> Reply {
         let address: SocketAddr = address.parse().unwrap();
         request.extensions_mut().insert(ConnectInfo(address));
         let router = node::http::router(self.site.clone());
@@ -188,7 +189,7 @@ impl TestSite {
     }
 
     /// A request with a body of FHIR JSON (an empty one has no type) and some headers.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -198,34 +199,34 @@ impl TestSite {
         self.send(request(method, path, headers, body)).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask(Method::GET, path, &[], "").await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
         self.ask(Method::PUT, path, &[], body.to_string()).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.ask(Method::POST, path, &[], body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.ask(Method::DELETE, path, &[], "").await
     }
 
     /// Now, by the site's clock.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// The newest sequence.
-    pub fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> u64 {
         self.store.site().unwrap().sequence
     }
 
     /// Gives a program a credential.
-    pub fn token(&self, name: &str, scope: TokenScope) -> String {
+    pub(crate) fn token(&self, name: &str, scope: TokenScope) -> String {
         let secret = format!("secret-of-{name}");
         let hash = credential_hash(&secret);
         let draft = TokenDraft { name: name.to_owned(), scope, hash, expires: None };
@@ -234,7 +235,7 @@ impl TestSite {
     }
 
     /// Makes a cohort.
-    pub fn cohort(&self, name: &str, definition: Definition) {
+    pub(crate) fn cohort(&self, name: &str, definition: Definition) {
         let draft = CohortDraft {
             name: name.parse().unwrap(),
             feed: FeedId::from_random(self.entropy.uuid_bytes()),
@@ -246,7 +247,7 @@ impl TestSite {
     }
 
     /// Makes a child of these cohorts, already joined; gives its credential.
-    pub fn child(&self, site: &str, cohorts: &[&str]) -> String {
+    pub(crate) fn child(&self, site: &str, cohorts: &[&str]) -> String {
         let site: SiteId = site.parse().unwrap();
         let now = self.clock.now();
         let code = credential_hash(&format!("code-of-{site}"));
@@ -279,7 +280,7 @@ fn new_store(
 }
 
 /// A request; a body that is not empty is FHIR JSON, unless the headers say otherwise.
-pub fn request(
+pub(crate) fn request(
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
@@ -299,36 +300,36 @@ pub fn request(
 
 /// What came back.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!("{}: {error}: {}", self.status, String::from_utf8_lossy(&self.body))
         })
     }
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
     /// A header, empty where it is not there.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
     /// What an OperationOutcome says; fails where it is none.
-    pub fn diagnostics(&self) -> String {
+    pub(crate) fn diagnostics(&self) -> String {
         let json = self.json();
         assert_eq!(json["resourceType"], "OperationOutcome", "{json}");
         json["issue"][0]["diagnostics"].as_str().unwrap().to_owned()
     }
     /// The reply, if it has this status; what it says otherwise.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Reply {
+    pub(crate) fn expect(self, status: u16) -> Reply {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status.as_u16(), status, "{text}");
         self
@@ -336,7 +337,7 @@ impl Reply {
 }
 
 /// The folder of sample records, where `TRIBUTARY_TEST_DATA` names one.
-pub fn test_data() -> Option<std::path::PathBuf> {
+pub(crate) fn test_data() -> Option<std::path::PathBuf> {
     let folder = std::env::var_os("TRIBUTARY_TEST_DATA").map(std::path::PathBuf::from);
     if folder.is_none() {
         eprintln!("SKIPPED: TRIBUTARY_TEST_DATA is not set");
@@ -345,7 +346,7 @@ pub fn test_data() -> Option<std::path::PathBuf> {
 }
 
 /// The examples of HL7's FHIR R4 that a site refuses, and why.
-pub const REFUSED_EXAMPLES: [(&str, &str); 1] = [(
+pub(crate) const REFUSED_EXAMPLES: [(&str, &str); 1] = [(
     "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json",
     "its id has 65 characters, and FHIR allows 64",
 )];
