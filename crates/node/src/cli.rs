@@ -1,6 +1,7 @@
 //! The command line: one verb, one file.
 
 mod backup;
+mod bench;
 mod child;
 mod cohort;
 mod completion;
@@ -10,7 +11,7 @@ mod export;
 mod import;
 mod init;
 mod join;
-mod open;
+pub(crate) mod open;
 mod queue;
 mod restore;
 mod serve;
@@ -77,6 +78,8 @@ enum Verb {
     Restore(restore::Args),
     /// Watch a centre and its clinics live through cut links and power failures
     Demo(demo::Args),
+    /// Measure how fast and how small everything is on this machine
+    Bench(bench::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
 }
@@ -102,6 +105,7 @@ pub fn run() -> ExitCode {
         Verb::Backup(args) => backup::run(&args),
         Verb::Restore(args) => restore::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Completion(args) => completion::run(&args),
     };
     match result {

@@ -252,6 +252,8 @@ impl Decoder {
             Inflate::Zstd(decoder) => decoder.inflate(portion, text, room),
             Inflate::Gzip(decoder) => {
                 decoder.write_all(portion).map_err(broken)?;
+                // The decoder keeps the text of its last step back until it is told to flush.
+                decoder.flush().map_err(broken)?;
                 text.append(decoder.get_mut());
                 Ok(())
             }
