@@ -1,1 +1,123 @@
 //! One suite that every backend of [`crate::Store`] has to pass.
+//!
+//! Each rule is a function that takes a [`Maker`] of empty stores; `for_each_rule!` lists them, so
+//! that a backend's test file turns each into a test of its own:
+//!
+//! ```ignore
+//! macro_rules! tests { ... }
+//! store::for_each_rule!(tests);
+//! ```
+#![allow(missing_docs, reason = "the names of the rules are sentences")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+pub mod builders;
+pub mod cohorts;
+pub mod links;
+pub mod merges;
+pub mod pair;
+pub mod parking;
+pub mod random;
+pub mod recording;
+pub mod threads;
+
+use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
+
+use crate::{NewSite, Store};
+
+/// Makes empty stores of one backend.
+pub trait Maker {
+    /// A new store of the site `name`; it lives as long as the maker.
+    fn make(&self, site: &NewSite, limits: &Limits) -> Box<dyn Store>;
+}
+
+/// When the suite's clocks begin.
+pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+/// What a new site of this name is told.
+pub fn site(name: &str) -> NewSite {
+    NewSite {
+        site: name.parse::<SiteId>().unwrap(),
+        epoch: Epoch::from_random(bytes(name, 1)),
+        reference: FeedId::from_random(bytes(name, 2)),
+    }
+}
+
+fn bytes(name: &str, salt: u8) -> [u8; 16] {
+    let mut bytes = [salt; 16];
+    for (index, byte) in name.bytes().enumerate() {
+        bytes[index % 16] ^= byte;
+    }
+    bytes
+}
+
+/// A feed's id for a name.
+pub fn feed_id(name: &str) -> FeedId {
+    FeedId::from_random(bytes(name, 3))
+}
+
+/// Calls a macro with `module: rule, rule;` for all rules of the suite.
+#[macro_export]
+macro_rules! for_each_rule {
+    ($callback:ident) => {
+        $callback! {
+            recording:
+                a_change_is_recorded_whole_and_can_be_read,
+                a_write_that_changes_nothing_makes_no_version,
+                a_failing_write_takes_the_whole_change_with_it,
+                a_write_expects_what_was_read,
+                a_conditional_write_is_raced_when_its_search_gives_something_else,
+                a_record_stands_once_in_a_change,
+                a_change_over_a_limit_is_refused_with_the_limits_name,
+                a_deleted_record_is_found_by_no_search_and_keeps_its_versions,
+                defect_20_a_deletion_and_its_undoing_are_both_told,
+                defect_22_two_edits_in_one_millisecond_are_two_versions,
+                defect_23_what_is_not_understood_comes_back_as_it_was_written,
+                defect_34_reading_makes_no_change;
+            threads:
+                defect_01_a_reader_never_sees_a_hole_in_the_sequences,
+                defect_02_concurrent_writers_fill_a_feed_in_commit_order;
+            cohorts:
+                a_cohorts_feed_begins_with_its_patients,
+                a_patient_joins_and_leaves_as_its_records_say,
+                a_deleted_patient_stays_in_its_cohort,
+                defect_44_a_new_definition_tells_only_who_moved,
+                a_patient_who_is_named_before_its_record_comes_joins_when_it_comes;
+            links:
+                a_first_load_brings_the_whole_cohort_and_nobody_else,
+                what_is_made_at_either_side_comes_to_the_other,
+                becoming_a_child_queues_what_is_here,
+                defect_03_the_marker_stays_where_the_lines_end,
+                defect_04_an_absent_parent_costs_the_queue_nothing,
+                defect_06_a_reader_that_never_came_misses_nothing,
+                defect_12_what_is_sent_twice_is_held_already_for_ever,
+                defect_14_a_patient_comes_before_what_refers_to_it,
+                defect_17_a_reference_to_what_has_not_come_is_taken,
+                defect_26_what_was_applied_is_not_sent_back,
+                ten_changes_of_a_patient_go_up_as_one_line,
+                a_long_line_goes_up_in_parts,
+                a_long_patient_comes_down_in_parts,
+                what_left_the_cohort_follows_the_childs_policy,
+                a_purge_waits_for_what_is_undelivered,
+                a_join_from_before_a_leave_is_void,
+                a_state_older_than_the_parents_word_is_dropped,
+                defect_09_a_restored_parent_gets_back_what_it_lost;
+            merges:
+                edits_of_different_elements_are_merged_at_both_sides,
+                edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
+                a_merge_keeps_all_three_versions,
+                an_edit_wins_over_a_deletion,
+                defect_18_a_wrong_clock_decides_nothing,
+                two_children_and_their_parent_come_to_the_same;
+            parking:
+                defect_08_a_bad_line_from_the_parent_holds_back_only_its_patient,
+                defect_16_later_lines_of_a_parked_patient_wait_and_go_in_in_order,
+                defect_08_a_refused_delivery_holds_back_only_its_patient,
+                a_refused_delivery_parks_after_its_attempts_and_can_be_freed,
+                a_changed_record_frees_its_parked_delivery,
+                to_be_asked_to_come_later_never_parks,
+                defect_30_reasons_name_ids_only;
+            random:
+                after_quiet_both_sides_hold_the_same;
+        }
+    };
+}

@@ -13,7 +13,7 @@ use super::apply::with_short;
 use super::journal::{self, NewChange, Way};
 use super::prepared::{Prepared, State};
 use super::rows::{self, RecordRow};
-use super::{SqliteStore, body};
+use super::{SqliteStore, body, leaves};
 use crate::{DigestRange, DigestScope, Marker, Result, Store as _};
 
 /// Who offers records again after the parent was restored.
@@ -113,6 +113,11 @@ pub(super) fn marker_compare(
     let names = theirs.keys().cloned().chain(held(store, feed, range)?);
     let names = names.collect::<BTreeSet<_>>();
     store.write("compare with the parent", |step| {
+        let patients = theirs.keys().filter(|name| name.is_patient() && range.name != "reference");
+        for patient in patients {
+            // The joins of the life before are gone, and these are of the cohort.
+            leaves::joined(step, feed, patient, 0)?;
+        }
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {

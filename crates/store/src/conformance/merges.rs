@@ -1,0 +1,142 @@
+//! Both sides changed one record: what they come to, with whatever order of push and pull.
+
+use protocol::delivery::Outcome;
+use protocol::{Limits, Timestamp};
+
+use super::builders::{Resource, a_patient, delete, named, put};
+use super::pair::{Pair, body};
+use super::{Maker, START, site};
+use crate::{HistoryQuery, Scope, Store};
+
+/// A pair that agrees on Amina.
+fn agreed(maker: &dyn Maker) -> (Pair, Resource) {
+    let pair = Pair::new(maker);
+    let amina = a_patient("amina").born("1980-01-01").gender("unknown");
+    pair.at_parent(&put(std::slice::from_ref(&amina)));
+    pair.quiet();
+    (pair, amina)
+}
+
+/// Runs `edit`, then brings both sides to rest beginning with a push, and beginning with a pull.
+fn either_way(maker: &dyn Maker, edit: impl Fn(&Pair, &Resource), check: impl Fn(&Pair)) {
+    for push_first in [true, false] {
+        let (pair, amina) = agreed(maker);
+        edit(&pair, &amina);
+        if push_first {
+            pair.push();
+        } else {
+            pair.pull();
+        }
+        pair.quiet();
+        pair.assert_in_step();
+        check(&pair);
+    }
+}
+
+fn conflicts(store: &dyn Store) -> Vec<Vec<String>> {
+    store.conflict_list(10).unwrap().into_iter().map(|conflict| conflict.elements).collect()
+}
+
+pub fn edits_of_different_elements_are_merged_at_both_sides(maker: &dyn Maker) {
+    let edit = |pair: &Pair, amina: &Resource| {
+        pair.at_parent(&put(&[amina.clone().born("1981-02-02")]));
+        pair.at_child(&put(&[amina.clone().gender("female")]));
+    };
+    either_way(maker, edit, |pair| {
+        let (parent, child) = pair.bodies("Patient/amina");
+        let body = parent.unwrap();
+        assert!(body.contains("1981-02-02") && body.contains("female"), "{body}");
+        assert_eq!(Some(body), child);
+        assert_eq!(conflicts(&*pair.parent).len() + conflicts(&*pair.child).len(), 0);
+    });
+}
+
+pub fn edits_of_one_element_conflict_and_come_to_the_same_at_both_sides(maker: &dyn Maker) {
+    let edit = |pair: &Pair, amina: &Resource| {
+        pair.at_parent(&put(&[amina.clone().born("1981-02-02")]));
+        pair.at_child(&put(&[amina.clone().born("1982-03-03").gender("female")]));
+    };
+    either_way(maker, edit, |pair| {
+        let (parent, child) = pair.bodies("Patient/amina");
+        let body = parent.unwrap();
+        assert!(body.contains("1981-02-02") && body.contains("female"), "{body}");
+        assert_eq!(Some(body), child);
+        let found = [conflicts(&*pair.parent), conflicts(&*pair.child)].concat();
+        assert_eq!(found, [["birthDate"]]);
+    });
+}
+
+pub fn a_merge_keeps_all_three_versions(maker: &dyn Maker) {
+    let (pair, amina) = agreed(maker);
+    pair.at_parent(&put(&[amina.clone().born("1981-02-02")]));
+    pair.at_child(&put(&[amina.born("1982-03-03")]));
+    assert_eq!(pair.push(), [Outcome::Conflict]);
+    let conflict = pair.parent.conflict_list(10).unwrap().remove(0);
+    let of = |sequence: Option<u64>| {
+        let name = named("Patient/amina");
+        let version = pair.parent.record_get(&name, sequence, &Scope::Everything).unwrap();
+        version.unwrap().body.unwrap()
+    };
+    assert!(of(conflict.base).contains("1980"));
+    assert!(of(conflict.parent).contains("1981"));
+    assert!(of(conflict.child).contains("1982"));
+    assert_eq!(of(Some(conflict.result)), body(&*pair.parent, "Patient/amina").unwrap());
+    let query =
+        HistoryQuery { record: Some(named("Patient/amina")), limit: 10, ..HistoryQuery::default() };
+    let history = pair.parent.record_history(&query, &Scope::Everything).unwrap();
+    assert_eq!(history.total, 4);
+}
+
+pub fn an_edit_wins_over_a_deletion(maker: &dyn Maker) {
+    let edit = |pair: &Pair, amina: &Resource| {
+        pair.at_parent(&delete("Patient/amina"));
+        pair.at_child(&put(&[amina.clone().gender("female")]));
+    };
+    either_way(maker, edit, |pair| {
+        let (parent, child) = pair.bodies("Patient/amina");
+        assert!(parent.as_ref().unwrap().contains("female"));
+        assert_eq!(parent, child);
+        assert!(conflicts(&*pair.parent).len() + conflicts(&*pair.child).len() > 0);
+    });
+}
+
+pub fn defect_18_a_wrong_clock_decides_nothing(maker: &dyn Maker) {
+    for child_clock in [0, START.millis() * 2] {
+        let (pair, amina) = agreed(maker);
+        let draft = put(&[amina.clone().born("1982-03-03")]);
+        pair.child.change_record(&draft, Timestamp::from_millis(child_clock)).unwrap();
+        pair.at_parent(&put(&[amina.born("1981-02-02")]));
+        pair.quiet();
+        pair.assert_in_step();
+        assert!(pair.bodies("Patient/amina").0.unwrap().contains("1981-02-02"));
+    }
+}
+
+pub fn two_children_and_their_parent_come_to_the_same(maker: &dyn Maker) {
+    let (mut pair, amina) = agreed(maker);
+    let other = maker.make(&site("other"), &Limits::default());
+    other.parent_set(pair.now(), &super::feed_id("other-outgoing")).unwrap();
+    let swap = |pair: &mut Pair, store: Box<dyn Store>| std::mem::replace(&mut pair.child, store);
+    let first = swap(&mut pair, other);
+    pair.quiet();
+    let other = swap(&mut pair, first);
+    first_edits(&pair, &amina);
+    let first = swap(&mut pair, other);
+    pair.at_child(&put(&[amina.gender("male").with("active", "true")]));
+    pair.quiet();
+    let other = swap(&mut pair, first);
+    pair.quiet();
+    pair.assert_in_step();
+    let _first = swap(&mut pair, other);
+    pair.quiet();
+    pair.assert_in_step();
+    let text = body(&*pair.parent, "Patient/amina").unwrap();
+    for part in ["1985", "true"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+fn first_edits(pair: &Pair, amina: &Resource) {
+    pair.at_child(&put(&[amina.clone().born("1985-05-05").gender("female")]));
+    pair.push();
+}

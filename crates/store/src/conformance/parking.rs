@@ -1,0 +1,173 @@
+//! What cannot be taken waits for itself, and for nobody else.
+
+use protocol::delivery::{DeliveryState, Outcome};
+use protocol::stream::Lane;
+
+use super::Maker;
+use super::builders::{a_patient, an_observation, put};
+use super::pair::{Pair, body, incoming};
+use crate::{
+    Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Incoming, Settled,
+};
+
+/// Something that nobody may read in a reason.
+const SECRET: &str = "Otieno-Secret";
+
+/// Breaks a line's record, so that it is refused; its envelope stays.
+fn broken(line: &Incoming, pair: &Pair) -> Incoming {
+    let Incoming::Line { raw, .. } = line else { panic!("not a line") };
+    let text = String::from_utf8(raw.clone()).unwrap();
+    let text = text.replacen(r#""resourceType":"Patient""#, r#""resourceType":"Pacient""#, 1);
+    let broken = incoming(&text, &pair.limits);
+    assert!(matches!(broken, Incoming::Refused { .. }));
+    broken
+}
+
+/// The parent tells of Amina (in a line that comes broken), of Beno, and of Amina again.
+fn with_a_broken_line(maker: &dyn Maker) -> (Pair, Vec<Applied>) {
+    let pair = Pair::new(maker);
+    pair.pull();
+    let name = format!(r#"[{{"family":"{SECRET}"}}]"#);
+    pair.at_parent(&put(&[a_patient("amina").with("name", &name)]));
+    pair.at_parent(&put(&[a_patient("beno")]));
+    pair.at_parent(&put(&[an_observation("pulse", "amina")]));
+    let (source, mut lines, _) = pair.fetch("all", Lane::Live);
+    lines[0] = broken(&lines[0], &pair);
+    let applied = pair.child.change_apply(&source, &lines, pair.now()).unwrap();
+    (pair, applied)
+}
+
+pub fn defect_08_a_bad_line_from_the_parent_holds_back_only_its_patient(maker: &dyn Maker) {
+    let (pair, applied) = with_a_broken_line(maker);
+    assert!(applied[0].parked);
+    assert!(body(&*pair.child, "Patient/beno").is_some());
+    assert_eq!(body(&*pair.child, "Observation/pulse"), None);
+    assert_eq!(pair.marker("all", Lane::Live), Some(6));
+    let parked = pair.child.parked_list(10).unwrap();
+    assert_eq!(parked[0].position, 1);
+    assert!(parked.iter().skip(1).all(|line| line.reason.starts_with("waits behind")));
+    // Nothing has changed: it fails again, and the pause grows.
+    assert_eq!(pair.child.parked_retry(pair.now(), 0, true).unwrap(), 0);
+    assert_eq!(pair.child.parked_list(10).unwrap()[0].attempts, 2);
+}
+
+pub fn defect_16_later_lines_of_a_parked_patient_wait_and_go_in_in_order(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.pull();
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    let (source, lines, _) = pair.fetch("all", Lane::Live);
+    // A reader with a tighter limit parks the line; later it can be read.
+    let Incoming::Line { line, raw } = &lines[0] else { panic!("not a line") };
+    let refused = protocol::stream::RefusedLine {
+        position: line.position,
+        id: line.id.clone(),
+        covers: Vec::new(),
+        part: None,
+        patients: line.patients.clone(),
+        refusal: protocol::Refusal::over_limit("resource_bytes", 10),
+    };
+    let refused = Incoming::Refused { line: Box::new(refused), raw: raw.clone() };
+    pair.child.change_apply(&source, &[refused], pair.now()).unwrap();
+    pair.at_parent(&put(&[a_patient("amina").born("1981"), an_observation("o", "amina")]));
+    pair.pull_lane("all", Lane::Live);
+    assert_eq!(body(&*pair.child, "Observation/o"), None);
+    let parked = pair.child.parked_list(10).unwrap().len() as u64;
+    assert_eq!(pair.child.parked_retry(pair.now(), 0, true).unwrap(), parked);
+    assert_eq!(pair.child.parked_list(10).unwrap(), []);
+    pair.quiet();
+    pair.assert_in_step();
+    assert!(body(&*pair.child, "Patient/amina").unwrap().contains("1981"));
+}
+
+fn word(line: &crate::PushLine, outcome: Outcome) -> Settled {
+    Settled {
+        deliveries: line.deliveries.clone(),
+        sent: line.sent.clone(),
+        outcome,
+        reason: Some("the type is not one of R4".to_owned()),
+        sequence: 1,
+    }
+}
+
+fn deliveries(pair: &Pair) -> Vec<DeliveryInfo> {
+    pair.child.delivery_list(&DeliveryFilter { limit: 100, ..DeliveryFilter::default() }).unwrap()
+}
+
+fn refuse(pair: &Pair, outcome: Outcome) {
+    let line = pair.child.delivery_next(pair.now(), 100_000).unwrap().remove(0);
+    pair.child.delivery_settle(&[word(&line, outcome)], pair.now(), 0).unwrap();
+}
+
+pub fn defect_08_a_refused_delivery_holds_back_only_its_patient(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_patient("amina")]));
+    refuse(&pair, Outcome::Refused);
+    pair.at_child(&put(&[a_patient("beno")]));
+    pair.at_child(&put(&[an_observation("pulse", "amina")]));
+    pair.push();
+    assert!(body(&*pair.parent, "Patient/beno").is_some());
+    assert_eq!(body(&*pair.parent, "Observation/pulse"), None);
+    assert_eq!(deliveries(&pair).len(), 2);
+    // When its time has come, both go as one line.
+    pair.pass(1_000);
+    assert_eq!(pair.push().len(), 1);
+    assert!(body(&*pair.parent, "Observation/pulse").is_some());
+}
+
+fn parked(maker: &dyn Maker) -> Pair {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_patient("amina")]));
+    for attempt in 1..=pair.limits.attempts {
+        refuse(&pair, Outcome::Refused);
+        assert_eq!(deliveries(&pair)[0].attempts, attempt);
+        pair.pass(3_600);
+    }
+    assert_eq!(deliveries(&pair)[0].state, DeliveryState::Parked);
+    assert_eq!(pair.push(), []);
+    pair
+}
+
+pub fn a_refused_delivery_parks_after_its_attempts_and_can_be_freed(maker: &dyn Maker) {
+    let pair = parked(maker);
+    let all = DeliveryChoice::State(DeliveryState::Parked);
+    let retry = |choice| pair.child.delivery_act(choice, &DeliveryAction::Retry, pair.now());
+    assert_eq!(retry(&all).unwrap(), 1);
+    let park = DeliveryAction::Park("to be looked at".to_owned());
+    let one = DeliveryChoice::Sequences(vec![deliveries(&pair)[0].sequence]);
+    assert_eq!(pair.child.delivery_act(&one, &park, pair.now()).unwrap(), 1);
+    assert_eq!(pair.push(), []);
+    let amina = DeliveryChoice::Patient(super::builders::named("Patient/amina"));
+    assert_eq!(retry(&amina).unwrap(), 1);
+    assert_eq!(pair.push(), [Outcome::Applied]);
+    assert_eq!(retry(&amina).unwrap(), 0);
+}
+
+pub fn a_changed_record_frees_its_parked_delivery(maker: &dyn Maker) {
+    let pair = parked(maker);
+    pair.at_child(&put(&[an_observation("pulse", "amina")]));
+    assert_eq!(pair.push(), []);
+    pair.at_child(&put(&[a_patient("amina").born("1980")]));
+    assert_eq!(pair.push().len(), 1);
+    assert_eq!(deliveries(&pair), []);
+}
+
+pub fn to_be_asked_to_come_later_never_parks(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_patient("amina")]));
+    for _ in 0..20 {
+        refuse(&pair, Outcome::Later);
+        assert_eq!(pair.push(), []);
+        pair.pass(3_600);
+    }
+    assert_eq!(deliveries(&pair)[0].state, DeliveryState::Retry);
+    assert_eq!(pair.push(), [Outcome::Applied]);
+}
+
+pub fn defect_30_reasons_name_ids_only(maker: &dyn Maker) {
+    let (pair, applied) = with_a_broken_line(maker);
+    let reasons = applied.iter().filter_map(|line| line.reason.clone());
+    let parked = pair.child.parked_list(10).unwrap().into_iter().map(|line| line.reason);
+    for reason in reasons.chain(parked) {
+        assert!(!reason.contains(SECRET), "{reason}");
+    }
+}
