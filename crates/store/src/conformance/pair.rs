@@ -332,7 +332,7 @@ pub fn incoming(text: &str, limits: &Limits) -> Incoming {
     }
 }
 
-/// A record that was fetched by its name, as a line without a position.
+/// A record that was fetched by its name, as a line that is no entry of the feed.
 fn fetched(version: &crate::StoredVersion, limits: &Limits) -> Incoming {
     use protocol::stream::OutRecord;
     let record = match &version.body {
@@ -342,7 +342,7 @@ fn fetched(version: &crate::StoredVersion, limits: &Limits) -> Incoming {
         None => OutRecord::Deleted { reference: version.reference.clone(), base: None },
     };
     let line = OutLine {
-        position: None,
+        position: Some(0),
         kind: protocol::feed::EntryKind::Change,
         id: None,
         covers: Vec::new(),

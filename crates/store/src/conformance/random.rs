@@ -60,9 +60,9 @@ fn step(pair: &Pair, dice: &mut Dice) {
 }
 
 pub fn after_quiet_both_sides_hold_the_same(maker: &dyn Maker) {
-    for seed in 1..=40 {
+    for seed in 1..=40_u64 {
         let pair = Pair::new(maker);
-        let mut dice = Dice(seed * 0x9E37_79B9_7F4A_7C15);
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         if seed % 2 == 0 {
             let places = BTreeSet::from([named("Organization/east")]);
             pair.cohort("all", Definition::Location { places, by: BTreeSet::new() });

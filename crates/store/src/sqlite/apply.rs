@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
             return Ok(Applied { reason: Some(reason), ..self.applied(Outcome::Refused) });
         }
         let position = line.position.unwrap_or(0);
-        if position <= self.moved_to && line.position.is_some() {
+        if self.is_behind(line.position) {
             return Ok(self.applied(Outcome::Already));
         }
         let patients = line.patients.iter().collect::<BTreeSet<_>>();
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
 
     fn line(&mut self, line: &InLine, raw: &[u8], states: &[Prepared<'_>]) -> Result<Applied> {
         if self.is_parent() {
-            if line.position.is_some_and(|position| position <= self.moved_to) {
+            if self.is_behind(line.position) {
                 return Ok(self.applied(Outcome::Already));
             }
             let patients = patients_of(line);
@@ -158,6 +158,12 @@ impl<'a> Run<'a> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the marker has passed a position. What was fetched by name stands at 0, and is no
+    /// entry of the feed.
+    fn is_behind(&self, position: Option<u64>) -> bool {
+        position.is_some_and(|position| position > 0 && position <= self.moved_to)
     }
 
     fn not_applied(&mut self, line: &InLine, raw: &[u8], reason: &str) -> Result<Applied> {

@@ -35,15 +35,12 @@ pub(super) fn replace(
         None => BTreeSet::new(),
     };
     let kind = state.prepared.record.reference.kind;
-    let patients = if state.prepared.body.is_none() {
+    let patients = match (&state.prepared.body, &state.known) {
+        (Some(_), _) => patient_keys(step, &state.prepared.record.patients, touched)?,
         // A deleted record keeps its patients: whoever held it has to hear of the deletion.
-        old.clone()
-    } else {
-        let mut new = BTreeSet::new();
-        for patient in &state.prepared.record.patients {
-            new.insert(patient_key(step, patient, touched)?);
-        }
-        new
+        (None, Some(_)) => old.clone(),
+        (None, None) if kind.is_reference() => BTreeSet::new(),
+        (None, None) => patient_keys(step, state.patients, touched)?,
     };
     touched.reference |=
         kind.is_reference() && (patients.is_empty() || (state.known.is_some() && old.is_empty()));
@@ -66,6 +63,14 @@ fn patients_of(step: &Connection, record: i64) -> Result<BTreeSet<i64>> {
         step.prepare_cached("SELECT patient FROM record_patient WHERE record = ?1")?;
     let found = statement.query_map([record], |row| row.get(0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn patient_keys<'a>(
+    step: &Connection,
+    patients: impl IntoIterator<Item = &'a RecordRef>,
+    touched: &mut Touched,
+) -> Result<BTreeSet<i64>> {
+    patients.into_iter().map(|patient| patient_key(step, patient, touched)).collect()
 }
 
 /// The key of a patient whom a record names; cohorts are asked about one that is new.

@@ -234,7 +234,12 @@ fn offer_batch(
     let prepared = records.iter().map(Prepared::of).collect::<Result<Vec<_>>>()?;
     let states = prepared.iter().zip(known);
     let states = states
-        .map(|(prepared, row)| State { prepared, known: Some(row), parent_sequence: None })
+        .map(|(prepared, row)| State {
+            prepared,
+            known: Some(row),
+            parent_sequence: None,
+            patients: &[],
+        })
         .collect::<Vec<_>>();
     let author = Author::new(OFFER_AUTHOR);
     let change =

@@ -30,4 +30,6 @@ pub(super) struct State<'a> {
     pub(super) known: Option<rows::RecordRow>,
     /// The parent holds this very state, as of this sequence of its.
     pub(super) parent_sequence: Option<u64>,
+    /// Whose it was, by the word of who sent it: for a deletion of what this site never held.
+    pub(super) patients: &'a [protocol::RecordRef],
 }

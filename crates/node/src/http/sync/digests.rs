@@ -101,7 +101,7 @@ pub struct FetchBody {
     pub records: Vec<RecordRef>,
 }
 
-/// Gives whole records as lines without positions, each record a line of its own.
+/// Gives whole records, each in a line of its own, at position 0: they are no entries of the feed.
 pub async fn fetch(
     State(site): State<Site>,
     Path(feed): Path<String>,
@@ -131,7 +131,8 @@ pub async fn fetch(
     for version in found.unwrap_or_default() {
         stream::write_line(&mut text, &line_for(version));
     }
-    stream::write_end(&mut text, info.head, false);
+    // No marker moves by what was fetched: the comparison sets it when it is through.
+    stream::write_end(&mut text, 0, false);
     Ok(compressed(&parts.headers, &text)?)
 }
 
@@ -141,7 +142,7 @@ fn line_for(version: StoredVersion) -> OutLine {
         None => OutRecord::Deleted { reference: version.reference, base: None },
     };
     OutLine {
-        position: None,
+        position: Some(0),
         kind: EntryKind::Change,
         id: None,
         covers: Vec::new(),

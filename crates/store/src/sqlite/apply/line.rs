@@ -44,7 +44,7 @@ struct MergeResult {
 impl<'a> Merge<'a> {
     pub(super) fn decide(
         run: &Run<'_>,
-        line: &InLine,
+        line: &'a InLine,
         states: &'a [Prepared<'a>],
     ) -> Result<Merge<'a>> {
         let mut merge = Merge::default();
@@ -58,7 +58,7 @@ impl<'a> Merge<'a> {
                 let name = &prepared.record.reference;
                 return Err(Refusal::invalid(format!("{name} stands twice in one line")).into());
             }
-            merge.decide_one(run, prepared, base)?;
+            merge.decide_one(run, prepared, base, &line.patients)?;
         }
         Ok(merge)
     }
@@ -68,13 +68,14 @@ impl<'a> Merge<'a> {
         run: &Run<'_>,
         prepared: &'a Prepared<'a>,
         named: Option<ShortDigest>,
+        patients: &'a [RecordRef],
     ) -> Result<()> {
         let parent_sequence = match run.source {
             Source::Parent { sequence, .. } => Some(*sequence),
             Source::Child { .. } => None,
         };
         let Some(known) = rows::record_row(run.step, &prepared.record.reference)? else {
-            self.taken.push(State { prepared, known: None, parent_sequence });
+            self.taken.push(State { prepared, known: None, parent_sequence, patients });
             return Ok(());
         };
         if parent_sequence.is_some_and(|sequence| sequence < known.parent_sequence) {
@@ -98,7 +99,12 @@ impl<'a> Merge<'a> {
                 return Ok(());
             }
             Plan::TakeIncoming => {
-                self.taken.push(State { prepared, known: Some(known), parent_sequence });
+                self.taken.push(State {
+                    prepared,
+                    known: Some(known),
+                    parent_sequence,
+                    patients: &[],
+                });
                 return Ok(());
             }
             Plan::Merged { body } => (None, body),
@@ -107,7 +113,7 @@ impl<'a> Merge<'a> {
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
         let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
         self.results.push(MergeResult { record, incoming, elements, base, local });
-        self.taken.push(State { prepared, known: Some(known), parent_sequence });
+        self.taken.push(State { prepared, known: Some(known), parent_sequence, patients: &[] });
         Ok(())
     }
 
@@ -214,7 +220,7 @@ fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
     let mut states = Vec::with_capacity(prepared.len());
     for prepared in &prepared {
         let known = rows::record_row(run.step, &prepared.record.reference)?;
-        states.push(State { prepared, known, parent_sequence: None });
+        states.push(State { prepared, known, parent_sequence: None, patients: &[] });
     }
     let author = Author::new(MERGE_AUTHOR);
     let change = NewChange {

@@ -101,10 +101,8 @@ impl<'a> LineMaker<'a> {
             return Ok(0);
         }
         let Some((patient, _)) = &entry.patient else { return Ok(0) };
-        let records = self.patient_records(*patient)?;
-        if records.is_empty() {
-            return Ok(0);
-        }
+        // Told even where the reader holds all of it: it has to know that the patient is its own.
+        let records = self.patient_records(*patient, entry.sequence)?;
         Ok(self.push(line_of(entry), records, lines))
     }
 
@@ -257,15 +255,17 @@ impl<'a> LineMaker<'a> {
     }
 
     /// All records of a patient, patient and encounters first. Left out is what the reader
-    /// brought since the patient last left a cohort: of older ones it may have been rid then.
-    fn patient_records(&self, patient: i64) -> Result<Vec<(OutRecord, usize)>> {
-        let left: u64 = self
+    /// brought; where the patient had left a cohort, only what it brought since this join (after
+    /// sequence `joined`): of older ones it may have been rid.
+    fn patient_records(&self, patient: i64, joined: u64) -> Result<Vec<(OutRecord, usize)>> {
+        let had_left: bool = self
             .conn
             .prepare_cached(
-                "SELECT coalesce(max(sequence), 0) FROM feed_entry INDEXED BY feed_entry_patient
-                 WHERE patient = ?1 AND kind <> 0 AND kind = 2",
+                "SELECT EXISTS (SELECT 1 FROM feed_entry INDEXED BY feed_entry_patient
+                 WHERE patient = ?1 AND kind <> 0 AND kind = 2)",
             )?
             .query_row([patient], |row| row.get(0))?;
+        let left = if had_left { joined } else { 0 };
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
              CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
