@@ -501,7 +501,8 @@ pub struct PushLine {
 pub struct Settled {
     /// As in the `PushLine`.
     pub deliveries: Vec<u64>,
-    /// As in the `PushLine`.
+    /// As in the `PushLine`; where its word is `already`, without those that it said differ: it
+    /// held the changes before, and has not looked at later bodies.
     pub sent: Vec<(RecordRef, Digest)>,
     /// Its word.
     pub outcome: Outcome,

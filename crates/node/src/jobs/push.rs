@@ -151,6 +151,10 @@ impl Waiting {
     fn outcome(&mut self, outcome: OutcomeLine) -> Option<Settled> {
         let id = outcome.id.clone();
         let last = outcome.part.is_none_or(|(part, parts)| part >= parts);
+        if let (Outcome::Already, Some(line)) = (outcome.outcome, self.lines.get_mut(&id)) {
+            // The changes were held before; later bodies of their records may not be.
+            line.sent.retain(|(name, _)| !outcome.differs.iter().any(|(other, _)| other == name));
+        }
         let outcome = match self.parts.remove(&id) {
             Some(before) if !before.outcome.is_held() => before,
             _ => outcome,

@@ -190,11 +190,16 @@ impl Pair {
         let lines = line.lines.iter().map(|part| read_back(part, &self.limits));
         let lines = lines.collect::<Vec<_>>();
         let applied = self.parent.change_apply(&source, &lines, self.now()).unwrap();
+        let mut sent = line.sent.clone();
+        let again = applied.iter().filter(|part| part.outcome == Outcome::Already);
+        for (differs, _) in again.flat_map(|part| &part.differs) {
+            sent.retain(|(name, _)| name != differs);
+        }
         let word = applied.iter().find(|part| !part.outcome.is_held());
         let word = word.or(applied.last()).unwrap();
         Settled {
             deliveries: line.deliveries.clone(),
-            sent: line.sent.clone(),
+            sent,
             outcome: word.outcome,
             reason: word.reason.clone(),
             sequence: word.sequence,

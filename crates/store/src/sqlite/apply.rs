@@ -10,7 +10,7 @@ use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
 use protocol::reconcile::Side;
 use protocol::stream::{InLine, InRecord, RefusedLine};
-use protocol::{RecordRef, Refusal, Timestamp};
+use protocol::{Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::Connection;
 
 pub(super) use self::bases::with_short;
@@ -215,7 +215,8 @@ impl<'a> Run<'a> {
         };
         if let Some((origin, numbers)) = &numbers {
             if received::holds_all(self.step, *origin, numbers)? {
-                return Ok(self.applied(Outcome::Already));
+                let differs = self.unlike(states)?;
+                return Ok(Applied { differs, ..self.applied(Outcome::Already) });
             }
         }
         let merge = Merge::decide(self, line, states)?;
@@ -233,6 +234,21 @@ impl<'a> Run<'a> {
             }
         }
         Ok(applied)
+    }
+
+    /// The records whose state here is another one. A line that is sent again may carry later
+    /// bodies than it did: its sender must not take them for held.
+    fn unlike(&self, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
+        let mut unlike = Vec::new();
+        for Prepared { record, .. } in states {
+            let name = &record.reference;
+            let here = rows::record_row(self.step, name)?.map(|row| row.digest);
+            let here = here.unwrap_or_else(|| Digest::of_deletion(name));
+            if here != record.digest {
+                unlike.push((name.clone(), here));
+            }
+        }
+        Ok(unlike)
     }
 
     /// Joins and leaves: notes who is held now. Gives whether the line is void: a join from
