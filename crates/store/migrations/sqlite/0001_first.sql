@@ -38,8 +38,11 @@ CREATE TABLE record (
     digest           BLOB NOT NULL CHECK (length(digest) = 32),
     parent_digest    BLOB CHECK (length(parent_digest) = 32),  -- what the parent is known to hold
     parent_sequence  INTEGER NOT NULL DEFAULT 0,  -- and as of which of its sequences
+    left_sequence    INTEGER,                     -- the version of which the parent said that it left
+    left_purge       INTEGER NOT NULL DEFAULT 0 CHECK (left_purge IN (0, 1)),
     UNIQUE (type, id)
 ) STRICT;
+CREATE INDEX record_left ON record (key) WHERE left_sequence IS NOT NULL;
 CREATE INDEX record_type_sequence ON record (type, sequence);
 CREATE INDEX record_deleted ON record (type) WHERE deleted = 1;
 

@@ -32,8 +32,9 @@ fn condition(conn: &Connection, digest_scope: &DigestScope) -> Result<Option<Str
                 .optional()?;
             let hex: String = feed.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(known.map(|_| {
+                // What the parent said had left is not of the feed, until somebody writes it again.
                 format!(
-                    "EXISTS (SELECT 1 FROM record_patient AS rp
+                    "r.left_sequence IS NOT r.sequence AND EXISTS (SELECT 1 FROM record_patient AS rp
                         CROSS JOIN held_patient AS h ON h.patient = rp.patient
                         WHERE rp.record = r.key AND h.feed = x'{hex}')"
                 )

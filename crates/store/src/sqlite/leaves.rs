@@ -77,29 +77,39 @@ pub(super) fn left(
     Ok(())
 }
 
-/// A record is no longer of the feed, though its patient may be. Only `purge` does anything: it
-/// goes, unless something of it is undelivered or another feed holds its patient.
+/// A record is no longer of the feed, though its patient may be. It does not count as held any
+/// more; with `purge` it goes, once nothing of it is undelivered.
 pub(super) fn record_left(
     step: &Connection,
     feed: &FeedId,
     name: &RecordRef,
     policy: LeavePolicy,
 ) -> Result<()> {
-    if policy != LeavePolicy::Purge {
-        return Ok(());
-    }
-    let Some(row) = rows::record_row(step, name)? else { return Ok(()) };
-    let needed = step
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM version AS v
-                    JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
-                    WHERE v.record = ?1 AND d.state <> 'done')
-                OR EXISTS (SELECT 1 FROM record_patient AS rp
-                    JOIN held_patient AS h ON h.patient = rp.patient
-                    WHERE rp.record = ?1 AND h.feed <> ?2)",
-        )?
-        .query_row(params![row.key, feed.as_bytes()], |row| row.get(0))?;
-    if needed { Ok(()) } else { remove(step, row.key) }
+    let purge = policy == LeavePolicy::Purge;
+    step.prepare_cached(
+        "UPDATE record SET left_sequence = sequence, left_purge = ?4
+         WHERE type = ?1 AND id = ?2 AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
+            JOIN held_patient AS h ON h.patient = rp.patient
+            WHERE rp.record = record.key AND h.feed <> ?3)",
+    )?
+    .execute(params![name.kind.name(), name.id(), feed.as_bytes(), purge])?;
+    if purge { purge_records(step) } else { Ok(()) }
+}
+
+/// Purges records that left by themselves and have nothing undelivered.
+fn purge_records(step: &Connection) -> Result<()> {
+    let mut statement = step.prepare_cached(
+        "SELECT r.key FROM record AS r
+         WHERE r.left_sequence IS NOT NULL AND r.left_sequence = r.sequence AND r.left_purge = 1
+            AND NOT EXISTS (SELECT 1 FROM version AS v
+                JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
+                WHERE v.record = r.key AND d.state <> 'done')
+         ORDER BY r.key LIMIT ?1",
+    )?;
+    let found = statement
+        .query_map([PURGED_AT_ONCE], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    found.into_iter().try_for_each(|record| remove(step, record))
 }
 
 /// Takes a record out of the store with all of its versions. Changes keep their sequence, id and
@@ -120,6 +130,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
 
 pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> {
     store.write("purge patients who left", |step| {
+        purge_records(step)?;
         let mut statement = step.prepare_cached(
             "SELECT p.key, p.id FROM patient AS p
              WHERE p.state = 'purging'
