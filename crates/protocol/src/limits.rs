@@ -25,6 +25,8 @@ pub struct Limits {
     pub search_page: u32,
     /// Most entries that a FHIR search or history page may ask for.
     pub search_page_max: u32,
+    /// Values that one FHIR search may compare with, all parameters and alternatives counted.
+    pub search_values: usize,
     /// Seconds that a request may take.
     pub request_seconds: u64,
     /// Seconds that an empty answer may be held open.
@@ -57,6 +59,7 @@ impl Default for Limits {
             page_entries: 100,
             search_page: 50,
             search_page_max: 500,
+            search_values: 200,
             request_seconds: 60,
             poll_seconds: 55,
             attempts: 5,

@@ -40,7 +40,7 @@ fn location_id(response: &Value, index: usize) -> String {
 async fn a_transaction_is_one_change_with_its_links_resolved() {
     let site = TestSite::new("centre");
     let mut visit = json!({"resourceType": "Encounter", "status": "finished",
-        "subject": {"reference": A}, "text": {"status": "generated", "div": format!("<a href=\"{A}\"/>")}});
+        "subject": {"reference": A}, "text": {"div": format!("<a href=\"{A}\"/>")}});
     visit["extension"] = json!([{"url": "urn:x", "valueUri": A}]);
     let mut one = observation("x", "x", 1);
     one["subject"]["reference"] = A.into();
@@ -218,6 +218,16 @@ async fn a_batch_does_each_entry_for_itself() {
     assert_eq!(site.sequence(), 2);
     let said = &response["entry"][2]["response"]["outcome"]["issue"][0]["diagnostics"];
     assert!(said.as_str().unwrap().contains("Bundle.entry[2]"), "{said}");
+}
+
+#[tokio::test]
+async fn a_batch_says_which_entries_it_did_not_reach_in_time() {
+    let site = TestSite::with("centre", |config| config.limits.request_seconds = 0);
+    let sent = entry("PUT", "Patient/a", patient("a", "Otieno"));
+    // The body itself has come by then: it is there at once.
+    let response = site.post("/fhir", &bundle("batch", &[sent])).await.expect(200).json();
+    assert_eq!(statuses(&response), ["503"]);
+    assert_eq!(site.sequence(), 0);
 }
 
 #[tokio::test]

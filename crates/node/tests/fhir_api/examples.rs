@@ -1,5 +1,6 @@
 //! Every example of HL7's FHIR R4 goes in and comes out as it was.
 
+use axum::http::Method;
 use protocol::digest::canonical;
 use protocol::json::{self, DEPTH_MAX};
 use serde_json::Value;
@@ -26,7 +27,7 @@ async fn every_example_of_r4_comes_out_as_it_went_in_or_is_skipped_without_test_
         let resource: Value = serde_json::from_slice(&text).unwrap();
         let (kind, id) = (&resource["resourceType"], &resource["id"]);
         let url = format!("/fhir/{}/{}", kind.as_str().unwrap(), id.as_str().unwrap());
-        let reply = site.ask(axum::http::Method::PUT, &url, &[], text.clone()).await;
+        let reply = site.ask(Method::PUT, &url, &[], text.clone()).await;
         if !reply.status.is_success() {
             refused.push((name, reply.diagnostics()));
             continue;

@@ -162,6 +162,23 @@ async fn what_is_not_understood_is_refused_by_its_name_unless_the_caller_is_leni
 }
 
 #[tokio::test]
+async fn a_search_for_too_many_values_is_refused_by_the_limits_name() {
+    let site = clinic().await;
+    for (name, value) in [("_id", "x"), ("name", "x"), ("birthdate", "2001"), ("identifier", "x")] {
+        let many = |count: usize| vec![value; count].join(",");
+        let repeated = |count: usize| vec![format!("{name}={value}"); count].join("&");
+        for (few, more) in [
+            (format!("{name}={}", many(200)), format!("{name}={}", many(201))),
+            (repeated(200), repeated(201)),
+        ] {
+            site.get(&format!("/fhir/Patient?{few}")).await.expect(200);
+            let refused = site.get(&format!("/fhir/Patient?{more}")).await.expect(413);
+            assert!(refused.diagnostics().contains("search_values = 200"), "{}", refused.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn everything_of_a_patient_comes_in_pages() {
     let site = clinic().await;
     let mut path = Some("/fhir/Patient/a/$everything?_count=2".to_owned());

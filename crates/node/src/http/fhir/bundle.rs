@@ -65,14 +65,29 @@ async fn batch(call: &Call<'_>, items: &[Json<'_>]) -> Result<Answer, Failure> {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|index| entries[*index].1.as_ref().map_or(0, Entry::rank));
     let mut replies = vec![None; entries.len()];
+    let seconds = limits(call.site).request_seconds;
+    let until = call
+        .site
+        .now()
+        .plus_millis(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX));
     for index in order {
         let reply = match &entries[index].1 {
+            _ if call.site.now() >= until => Err(at(index, not_reached(seconds))),
             Ok(entry) => one_of_batch(call, index, entry).await,
             Err(failure) => Err(at(index, failure.clone())),
         };
         replies[index] = Some(reply.unwrap_or_else(|failure| Reply::failed(&failure)));
     }
     Ok(respond(call, "batch-response", replies.into_iter().flatten()))
+}
+
+/// A batch may be long, and somebody waits for its answer.
+fn not_reached(seconds: u64) -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "timeout",
+        format!("not done within request_seconds = {seconds}; send this entry again"),
+    )
 }
 
 /// A write in a batch is a transaction of one entry.

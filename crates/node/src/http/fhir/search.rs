@@ -1,7 +1,7 @@
 //! Searches, and the paging that histories and `$everything` share with them.
 
 use axum::http::StatusCode;
-use protocol::ResourceType;
+use protocol::{Limits, Refusal, ResourceType};
 use serde_json::json;
 use store::{SearchOrder, SearchQuery, StoreError};
 
@@ -25,6 +25,7 @@ impl Paging {
     /// Takes `_count` and `_page` out of the parameters.
     pub(super) fn of(call: &Call<'_>) -> Result<Paging, Failure> {
         let limits = &call.site.config().limits;
+        check_values(&call.query, limits)?;
         let mut paging = Paging { count: limits.search_page, page: None, rest: Vec::new() };
         for (name, value) in &call.query {
             match name.as_str() {
@@ -40,6 +41,15 @@ impl Paging {
             }
         }
         Ok(paging)
+    }
+}
+
+/// A search may not be longer than its answer is worth.
+fn check_values(pairs: &[(String, String)], limits: &Limits) -> Result<(), Failure> {
+    let values: usize = pairs.iter().map(|(_, value)| query::alternatives(value).len()).sum();
+    match values > limits.search_values {
+        true => Err(Refusal::over_limit("search_values", limits.search_values).into()),
+        false => Ok(()),
     }
 }
 
@@ -156,18 +166,24 @@ pub(super) fn links(
 
 /// The criteria of `If-None-Exist` or of a conditional reference, as a query that finds at most
 /// two: enough to know whether there is none, one, or more.
-pub(super) fn criteria(kind: ResourceType, text: &str) -> Result<SearchQuery, Failure> {
+pub(super) fn criteria(
+    kind: ResourceType,
+    text: &str,
+    limits: &Limits,
+) -> Result<SearchQuery, Failure> {
     let text = text.trim_start_matches('?');
     // Some clients write the type before the criteria.
     let text = text.strip_prefix(kind.name()).and_then(|t| t.strip_prefix('?')).unwrap_or(text);
-    conditional(kind, &query::pairs(text)?)
+    conditional(kind, &query::pairs(text)?, limits)
 }
 
 /// The same for criteria that were decoded already: those of a conditional update or delete.
 pub(super) fn conditional(
     kind: ResourceType,
     pairs: &[(String, String)],
+    limits: &Limits,
 ) -> Result<SearchQuery, Failure> {
+    check_values(pairs, limits)?;
     let mut query = SearchQuery { kind: Some(kind), limit: 2, ..SearchQuery::default() };
     for (name, value) in pairs {
         check_supported(name)?;

@@ -89,7 +89,7 @@ pub(super) async fn aim(
         Interaction::Create => match &ask.conditions.if_none_exist {
             None => Ok(Aim::Write(new_record(site, of)?, Expect::Absent)),
             Some(criteria) => {
-                let query = search::criteria(of, criteria)?;
+                let query = search::criteria(of, criteria, limits(site))?;
                 match only_match(site, query, leaving, searches, "If-None-Exist").await? {
                     Some(one) => Ok(Aim::Found(one)),
                     None => Ok(Aim::Write(new_record(site, of)?, Expect::Absent)),
@@ -102,7 +102,7 @@ pub(super) async fn aim(
             Ok(Aim::Write(record.clone(), expected(site, ask.conditions, record).await?))
         }
         Interaction::UpdateWhere => {
-            let query = search::conditional(of, ask.query)?;
+            let query = search::conditional(of, ask.query, limits(site))?;
             match only_match(site, query, leaving, searches, "the conditional update").await? {
                 Some(one) => {
                     if ask.resource.is_some_and(|resource| resource.get("id").is_some()) {
@@ -119,7 +119,7 @@ pub(super) async fn aim(
         }
         Interaction::Delete => deletion(site, ask.conditions, ask.asked.record()?.clone()).await,
         Interaction::DeleteWhere => {
-            let query = search::conditional(of, ask.query)?;
+            let query = search::conditional(of, ask.query, limits(site))?;
             match only_match(site, query, leaving, searches, "the conditional delete").await? {
                 Some(one) => deletion(site, ask.conditions, one).await,
                 None => Ok(Aim::Nothing),

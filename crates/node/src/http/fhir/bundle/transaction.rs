@@ -227,7 +227,8 @@ async fn find_conditional(
                 continue;
             }
             let criteria = text.split_once('?').map_or("", |(_, criteria)| criteria);
-            let query = search::criteria(kind, criteria).map_err(|f| at(*index, f))?;
+            let query =
+                search::criteria(kind, criteria, limits(call.site)).map_err(|f| at(*index, f))?;
             let what = format!("its conditional reference to a {kind}");
             let one = only_match(call.site, query, leaving, searches, &what).await;
             let one = one.map_err(|f| at(*index, f))?.ok_or_else(|| {
