@@ -7,22 +7,41 @@ pub mod feeds;
 pub mod fhir;
 pub mod sync;
 
+mod guard;
+
 use axum::Router;
+use axum::extract::Request;
 use axum::routing::{any, get};
 
+use crate::http::error::{Failure, Problem};
 use crate::site::Site;
 
 /// The routes of a site.
 pub fn router(site: Site) -> Router {
+    let places = guard::places(&site.config().limits);
     Router::new()
         .route("/health", get(health))
         .nest("/feeds", feeds::router())
         .route("/fhir/", any(fhir::base))
         .nest("/fhir", fhir::router())
         .nest("/sync", sync::router())
+        .fallback(absent)
+        .method_not_allowed_fallback(not_allowed)
         .with_state(site)
+        .layer(axum::middleware::from_fn_with_state(places, guard::guard))
 }
 
 async fn health() -> &'static str {
     "ok\n"
+}
+
+async fn absent(request: Request) -> Problem {
+    let path = request.uri().path().chars().take(200).collect::<String>();
+    Failure::not_found(format!("there is nothing at {path}; see /fhir/metadata and /feeds")).into()
+}
+
+async fn not_allowed(request: Request) -> Problem {
+    let detail = format!("{} is not possible here", request.method());
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    Failure::new(status, "not-supported", detail).into()
 }

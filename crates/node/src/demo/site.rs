@@ -35,6 +35,15 @@ pub struct DemoSite {
 impl DemoSite {
     /// Makes a site in `folder` and starts it on a free port of this machine.
     pub async fn make(folder: &Path, id: &SiteId) -> anyhow::Result<DemoSite> {
+        DemoSite::with_limits(folder, id, Limits::default()).await
+    }
+
+    /// As `make`, with other bounds.
+    pub async fn with_limits(
+        folder: &Path,
+        id: &SiteId,
+        limits: Limits,
+    ) -> anyhow::Result<DemoSite> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to make {}", folder.display()))?;
         let listener = server::bind(([127, 0, 0, 1], 0).into()).await?;
@@ -47,7 +56,7 @@ impl DemoSite {
             // The demo's records are nobody's; looking at them should be easy.
             open_on_loopback: true,
             parent: None,
-            limits: Limits::default(),
+            limits,
         };
         config.save(folder)?;
         let new = NewSite {
@@ -72,6 +81,10 @@ impl DemoSite {
     /// Its id.
     pub fn id(&self) -> &SiteId {
         self.site.id()
+    }
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
     /// Its link to the centre.
     pub fn switch(&self) -> &Switch {

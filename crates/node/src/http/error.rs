@@ -1,6 +1,8 @@
 //! How an error looks outside: OperationOutcome on `/fhir`, problem JSON (RFC 9457) elsewhere.
 //! Made only here, at the edge; the text names what and where, ids only.
 
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::error::{Refusal, RefusalKind};
@@ -99,6 +101,14 @@ impl From<StoreError> for Failure {
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", text)
             }
         }
+    }
+}
+
+/// The query of a request, or what is wrong with it.
+pub fn query<T>(extracted: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
+    match extracted {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(Failure::bad_request(rejection.body_text())),
     }
 }
 

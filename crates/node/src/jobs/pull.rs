@@ -104,7 +104,7 @@ pub async fn apply(
     let limits = site.config().limits.clone();
     // A first answer may have one change more than fits: the bound is on what inflates.
     let decoder = link.decoder(&response, 2 * (limits.stream_bytes + limits.line_bytes) as u64)?;
-    let lines = Lines::new(limits.line_bytes + (64 << 10));
+    let lines = Lines::new(limits.line_bytes + stream::ENVELOPE_BYTES);
     let (batches, receiver) = mpsc::channel(2);
     let reader = Reader {
         site: site.clone(),

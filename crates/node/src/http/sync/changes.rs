@@ -2,6 +2,7 @@
 //! portion, compressed as it goes, flushed so that what has arrived can be used.
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use store::{FeedQuery, FeedSlice, Scope, StoreError};
 
-use crate::http::error::{Failure, Problem};
+use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{child_of, header as header_text};
 use crate::site::Site;
 use crate::wire::{AVAILABLE_DICTIONARY, Coding, Encoder};
@@ -39,11 +40,12 @@ pub struct StreamQuery {
 pub async fn stream(
     State(site): State<Site>,
     Path(feed): Path<String>,
-    Query(query): Query<StreamQuery>,
+    asked: Result<Query<StreamQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let (_, scope) = child_of(&parts, &site).await?;
+    let query = error::query(asked)?;
     let lane = match query.lane.as_deref() {
         None => Lane::Live,
         Some(name) => Lane::named(name)

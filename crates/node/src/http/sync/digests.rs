@@ -2,6 +2,7 @@
 //! from its marker finds what differs, and how two sites prove that they hold the same.
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{DigestScope, Scope, StoredVersion};
 
 use crate::http::body;
-use crate::http::error::{Failure, Problem};
+use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{SMALL_BODY, child_of, header as header_text};
 use crate::site::Site;
 use crate::wire::{self, AVAILABLE_DICTIONARY, Coding};
@@ -59,11 +60,12 @@ pub struct DigestEnd {
 pub async fn list(
     State(site): State<Site>,
     Path(feed): Path<String>,
-    Query(query): Query<DigestQuery>,
+    asked: Result<Query<DigestQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let (_, scope) = child_of(&parts, &site).await?;
+    let query = error::query(asked)?;
     let (info, sequence) = feed_info(&site, &feed, &scope).await?;
     let asked = DigestScope::Published { feed, scope };
     let digests =

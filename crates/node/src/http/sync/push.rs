@@ -36,7 +36,7 @@ pub async fn receive(State(site): State<Site>, request: Request) -> Result<Respo
             Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", detail)
         })?;
     let decoder = Decoder::new(coding, limits.body_bytes as u64, "body_bytes")?;
-    let lines = Lines::new(limits.line_bytes + (64 << 10));
+    let lines = Lines::new(limits.line_bytes + stream::ENVELOPE_BYTES);
     let source = Source::Child { site: child, epoch };
     let mut receiving = Receiving {
         site,

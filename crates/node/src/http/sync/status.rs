@@ -2,6 +2,7 @@
 //! waiting for news in one small request.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use store::Scope;
 
 use crate::http::auth::Caller;
 use crate::http::body;
-use crate::http::error::{Failure, Problem};
+use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{SMALL_BODY, child_of};
 use crate::site::Site;
 use crate::wire;
@@ -131,11 +132,12 @@ pub struct PollQuery {
 /// 204 where there is nothing new for the child until the time is over, else the parent's view.
 pub async fn poll(
     State(site): State<Site>,
-    Query(query): Query<PollQuery>,
+    asked: Result<Query<PollQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let (_, scope) = child_of(&parts, &site).await?;
+    let query = error::query(asked)?;
     let known = markers_of(&query.at)?;
     let wait = query.wait.min(site.config().limits.poll_seconds);
     let end = site.now().plus_millis((wait * 1_000).cast_signed());
