@@ -111,7 +111,12 @@ impl DemoSite {
         self.restart(config, credential).await
     }
 
-    async fn restart(&mut self, config: Config, credential: Option<String>) -> anyhow::Result<()> {
+    /// Starts again with these settings, from the files as they are.
+    pub async fn restart(
+        &mut self,
+        config: Config,
+        credential: Option<String>,
+    ) -> anyhow::Result<()> {
         self.stop.cancel();
         self.site = open(&self.folder, config, credential, &self.switch)?;
         self.stop = CancellationToken::new();

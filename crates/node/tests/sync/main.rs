@@ -1,0 +1,11 @@
+//! Whole sites over real sockets on loopback: a centre and a clinic in one process, each with its
+//! own database, and a link that can be cut.
+
+mod delivery;
+mod enrolment;
+mod entitlement;
+mod epochs;
+mod examples;
+mod hostile;
+mod streams;
+mod world;
