@@ -174,7 +174,11 @@ async fn edits_of_one_patient_at_both_sites_are_merged_and_reach_both() {
     };
     // Both edits are of the record as it was before either.
     world.clinic().record("nurse", &[edit("language", "sw")]).await.unwrap();
-    world.centre.record("registrar", &[edit("implicitRules", "http://example.org/r")]).await.unwrap();
+    world
+        .centre
+        .record("registrar", &[edit("implicitRules", "http://example.org/r")])
+        .await
+        .unwrap();
     world.settle().await;
     world.assert_in_step().await;
     let (here, there) = (text(world.clinic(), "Patient/p"), text(&world.centre, "Patient/p"));
@@ -228,7 +232,10 @@ async fn defect_27_a_patient_who_leaves_is_frozen_where_it_was_and_whole_where_i
     for record in ["Patient/p", "Observation/p", "Observation/late"] {
         assert!(text(&world.clinics[1], record).is_some(), "{record} is not at the new clinic");
     }
-    assert_eq!(world.clinics[0].site().config().parent.as_ref().unwrap().leave, LeavePolicy::Freeze);
+    assert_eq!(
+        world.clinics[0].site().config().parent.as_ref().unwrap().leave,
+        LeavePolicy::Freeze
+    );
     let refused = world.clinics[0].record("nurse", &[observation("more", "p", "1")]).await;
     let refused = refused.expect_err("a frozen patient was written").to_string();
     assert!(refused.contains("read only"), "{refused}");

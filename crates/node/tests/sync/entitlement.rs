@@ -8,13 +8,13 @@ use crate::world::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn defect_28_a_child_asking_in_any_way_for_a_foreign_record_gets_404_or_nothing() {
     let mut world = World::centre_with(Limits::default()).await;
-    let of = |id: &str| Definition::Patients {
-        patients: [reference(&format!("Patient/{id}"))].into(),
-    };
+    let of =
+        |id: &str| Definition::Patients { patients: [reference(&format!("Patient/{id}"))].into() };
     world.add_clinic("east", of("mine"), Limits::default()).await;
     world.add_clinic("west", of("theirs"), Limits::default()).await;
     for id in ["mine", "theirs"] {
-        let file = [patient(id, &format!("Secret-{id}")), observation(&format!("obs-{id}"), id, "1")];
+        let file =
+            [patient(id, &format!("Secret-{id}")), observation(&format!("obs-{id}"), id, "1")];
         world.centre.record("registrar", &file).await.unwrap();
     }
     world.settle().await;
@@ -56,7 +56,9 @@ async fn defect_28_a_child_asking_in_any_way_for_a_foreign_record_gets_404_or_no
         let (status, body) = ask(&world, east, "GET", path, b"").await;
         let body = String::from_utf8(body).unwrap();
         assert_eq!(status, 200, "{path}: {body}");
-        assert!(!body.contains("theirs"), "{path}: {body}");
+        // The answer may repeat the question, in its links.
+        let said = body.replace(path, "");
+        assert!(!said.contains("theirs"), "{path}: {body}");
     }
     let fetch = br#"{"records":["Patient/theirs","Observation/obs-theirs","Patient/mine"]}"#;
     let (status, body) = ask(&world, east, "POST", "/sync/feeds/east/fetch", fetch).await;

@@ -8,7 +8,10 @@ use crate::world::*;
 /// A push line that is right but for what a test does to it.
 fn line(world: &World, record: &str, sum: &str) -> String {
     let me = world.clinic().site().store().site().unwrap();
-    format!("{{\"id\":[\"{}\",\"{}\",1],\"records\":[{record}],\"sum\":\"{sum}\"}}\n", me.site, me.epoch)
+    format!(
+        "{{\"id\":[\"{}\",\"{}\",1],\"records\":[{record}],\"sum\":\"{sum}\"}}\n",
+        me.site, me.epoch
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +59,11 @@ async fn broken_and_bottomless_compression_is_refused() {
     let mut world = World::centre_with(Limits { body_bytes: 1 << 20, ..Limits::default() }).await;
     world.add_clinic("clinic", Definition::All {}, Limits::default()).await;
     let bomb = vec![b' '; 64 << 20];
-    let codings = [("dcz", node::wire::Coding::Dcz), ("zstd", node::wire::Coding::Zstd), ("gzip", node::wire::Coding::Gzip)];
+    let codings = [
+        ("dcz", node::wire::Coding::Dcz),
+        ("zstd", node::wire::Coding::Zstd),
+        ("gzip", node::wire::Coding::Gzip),
+    ];
     for (name, coding) in codings {
         let whole = node::wire::encode(coding, b"{}\n").unwrap();
         let bomb = node::wire::encode(coding, &bomb).unwrap();
@@ -67,11 +74,15 @@ async fn broken_and_bottomless_compression_is_refused() {
         ] {
             let mut headers = as_child(world.clinic());
             headers.push(("content-encoding", name.to_owned()));
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
             let (status, answer) =
                 http(&world.centre, "POST", "/sync/changes", &headers, body).await;
             let answer = String::from_utf8_lossy(&answer).into_owned();
-            assert!(status >= 400 || answer.contains("problem"), "{name} {what}: {status} {answer}");
+            assert!(
+                status >= 400 || answer.contains("problem"),
+                "{name} {what}: {status} {answer}"
+            );
         }
     }
     let mut headers = as_child(world.clinic());

@@ -14,7 +14,10 @@ async fn defect_42_a_transfer_that_is_cut_again_and_again_goes_on_where_it_was()
     for number in 0..300 {
         let id = format!("p{number}");
         // Values that do not compress away: the answer has to be longer than the link holds.
-        let family = format!("{:x}", u128::from(number as u64 + 7).pow(9) * 0x9e37_79b9_7f4a_7c15);
+        let family = format!(
+            "{:x}",
+            (number as u128 + 7).wrapping_pow(9).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        );
         world.centre.record("registrar", &[patient(&id, &family)]).await.unwrap();
     }
     let clinic = world.clinic();
@@ -45,7 +48,10 @@ async fn a_site_that_loses_power_at_any_moment_goes_on_from_its_files() {
         for number in 0..10 {
             let id = format!("r{round}n{number}");
             world.centre.record("registrar", &[patient(&id, "Simiyu")]).await.unwrap();
-            world.clinics[0].record("nurse", &[patient(&format!("c{id}"), "Naliaka")]).await.unwrap();
+            world.clinics[0]
+                .record("nurse", &[patient(&format!("c{id}"), "Naliaka")])
+                .await
+                .unwrap();
         }
         let some_time = Duration::from_millis(round * 4);
         let _ = tokio::time::timeout(some_time, world.clinics[0].round()).await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use node::demo::site::DemoSite;
+use node::jobs::enrol;
 use node::jobs::link::Link;
 use node::jobs::round::Round;
 use node::jobs::verify::{self, Comparison};
-use node::jobs::enrol;
 use node::ports::LinkError;
 use protocol::cohort::Definition;
 use protocol::{CohortName, FeedId, Limits, RecordRef, SiteId};

@@ -233,12 +233,14 @@ CREATE TABLE delivery_attempt (
 ) STRICT;
 CREATE INDEX delivery_attempt_delivery ON delivery_attempt (target, sequence);
 
--- Numbers of changes that came from below, as ranges, for ever.
+-- Numbers of changes that came from below, as ranges, for ever. By the child that brought them:
+-- what one child claims to have carried must not make another's own changes look received.
 CREATE TABLE received (
+    via     TEXT NOT NULL,
     origin  INTEGER NOT NULL REFERENCES origin (key),
     low     INTEGER NOT NULL,
     high    INTEGER NOT NULL CHECK (high >= low),
-    PRIMARY KEY (origin, low)
+    PRIMARY KEY (via, origin, low)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE conflict (

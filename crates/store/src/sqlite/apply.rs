@@ -211,10 +211,13 @@ impl<'a> Run<'a> {
                 return Ok(self.applied(Outcome::Already));
             }
             Source::Parent { .. } => None,
-            Source::Child { .. } => Some(covered(self.step, line)?),
+            Source::Child { site, .. } => {
+                let (origin, numbers) = covered(self.step, line)?;
+                Some(((site, origin), numbers))
+            }
         };
-        if let Some((origin, numbers)) = &numbers {
-            if received::holds_all(self.step, *origin, numbers)? {
+        if let Some((from, numbers)) = &numbers {
+            if received::holds_all(self.step, *from, numbers)? {
                 let differs = self.unlike(states)?;
                 return Ok(Applied { differs, ..self.applied(Outcome::Already) });
             }
@@ -228,9 +231,9 @@ impl<'a> Run<'a> {
                 leaves::record_left(self.step, feed, name, *leave)?;
             }
         }
-        if let (Some((origin, numbers)), true) = (numbers, is_last(line)) {
+        if let (Some((from, numbers)), true) = (numbers, is_last(line)) {
             for number in numbers {
-                received::add(self.step, origin, number)?;
+                received::add(self.step, from, number)?;
             }
         }
         Ok(applied)
