@@ -8,6 +8,7 @@ use protocol::resource::Record;
 use protocol::{Author, Epoch, FeedId, Limits, RecordRef, SiteId};
 use store::sqlite::SqliteStore;
 use store::{Draft, Expect, LeavePolicy, NewSite, OpenOptions, Recorded, Scope, Write};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Parent};
@@ -30,6 +31,7 @@ pub struct DemoSite {
     switch: Arc<Switch>,
     site: Site,
     stop: CancellationToken,
+    server: JoinHandle<()>,
 }
 
 impl DemoSite {
@@ -70,8 +72,8 @@ impl DemoSite {
         let site = open(folder, config, None, &switch)?;
         let stop = CancellationToken::new();
         let router = http::router(site.clone());
-        tokio::spawn(server::run(listener, router, stop.clone()));
-        Ok(DemoSite { folder: folder.to_owned(), switch, site, stop })
+        let server = tokio::spawn(server::run(listener, router, stop.clone()));
+        Ok(DemoSite { folder: folder.to_owned(), switch, site, stop, server })
     }
 
     /// The site itself.
@@ -118,11 +120,13 @@ impl DemoSite {
         credential: Option<String>,
     ) -> anyhow::Result<()> {
         self.stop.cancel();
+        // A connection that outlived the restart would be answered from the old files.
+        (&mut self.server).await.context("failed to stop answering")?;
         self.site = open(&self.folder, config, credential, &self.switch)?;
         self.stop = CancellationToken::new();
         let listener = rebind(self.site.config()).await?;
         let router = http::router(self.site.clone());
-        tokio::spawn(server::run(listener, router, self.stop.clone()));
+        self.server = tokio::spawn(server::run(listener, router, self.stop.clone()));
         Ok(())
     }
 
