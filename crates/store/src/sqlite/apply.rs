@@ -224,6 +224,7 @@ impl<'a> Run<'a> {
         }
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;
+        self.note_listed(line, states)?;
         for record in &line.records {
             if let (InRecord::Left(name), Source::Parent { feed, leave, .. }) =
                 (record, self.source)
@@ -239,6 +240,7 @@ impl<'a> Run<'a> {
         Ok(applied)
     }
 
+<<<<<<< HEAD
     /// The records whose state here is another one. A line that is sent again may carry later
     /// bodies than it did: its sender must not take them for held.
     fn unlike(&self, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
@@ -252,6 +254,17 @@ impl<'a> Run<'a> {
             }
         }
         Ok(unlike)
+=======
+    /// A record that was fetched by name came without its patient's join.
+    fn note_listed(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<()> {
+        let Source::Parent { feed, .. } = self.source else { return Ok(()) };
+        for state in states.iter().filter(|_| line.position.is_none()) {
+            if let Some(row) = rows::record_row(self.step, &state.record.reference)? {
+                leaves::listed(self.step, feed, row.key)?;
+            }
+        }
+        Ok(())
+>>>>>>> 53a587b (Hold the patients whose records a comparison finds in the parent's feed)
     }
 
     /// Joins and leaves: notes who is held now. Gives whether the line is void: a join from

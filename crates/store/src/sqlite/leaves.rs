@@ -39,6 +39,27 @@ pub(super) fn joined(
     Ok(true)
 }
 
+/// Notes that the parent lists a record in its feed, outside of any join: where the record has
+/// one patient, that is whom the feed holds. (Of several it cannot be told which.)
+pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64) -> Result<()> {
+    let mut statement = step.prepare_cached(
+        "SELECT patient FROM record_patient WHERE record = ?1
+            AND (SELECT count(*) FROM record_patient WHERE record = ?1) = 1",
+    )?;
+    let patient: Option<i64> = statement.query_row([record], |row| row.get(0)).optional()?;
+    let Some(patient) = patient else { return Ok(()) };
+    step.prepare_cached(
+        "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, 0)
+         ON CONFLICT (feed, patient) DO NOTHING",
+    )?
+    .execute(params![feed.as_bytes(), patient])?;
+    step.prepare_cached("DELETE FROM left_patient WHERE feed = ?1 AND patient = ?2")?
+        .execute(params![feed.as_bytes(), patient])?;
+    step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
+        .execute([patient])?;
+    Ok(())
+}
+
 /// Notes that the parent's feed does not hold a patient any more. Where no other feed does, the
 /// site's policy follows.
 pub(super) fn left(

@@ -121,7 +121,7 @@ pub(super) fn marker_compare(
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {
-            match compare(step, name, theirs.get(name).copied(), sequence)? {
+            match compare(step, feed, name, theirs.get(name).copied(), sequence)? {
                 Verdict::Agreed | Verdict::Nothing => {}
                 Verdict::Offer(row) => offers.push((name.clone(), *row)),
                 Verdict::Fetch => fetch.push(name.clone()),
@@ -157,11 +157,15 @@ fn sorted(name: &RecordRef, to: &RecordRef) -> bool {
 
 fn compare(
     step: &Connection,
+    feed: &FeedId,
     name: &RecordRef,
     theirs: Option<ShortDigest>,
     sequence: u64,
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(Verdict::Fetch) };
+    if theirs.is_some() {
+        leaves::listed(step, feed, row.key)?;
+    }
     let base = match theirs {
         Some(short) => with_short(step, &row, short)?,
         None => None,
