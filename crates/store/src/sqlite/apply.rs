@@ -240,7 +240,6 @@ impl<'a> Run<'a> {
         Ok(applied)
     }
 
-<<<<<<< HEAD
     /// The records whose state here is another one. A line that is sent again may carry later
     /// bodies than it did: its sender must not take them for held.
     fn unlike(&self, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
@@ -254,7 +253,8 @@ impl<'a> Run<'a> {
             }
         }
         Ok(unlike)
-=======
+    }
+
     /// A record that was fetched by name came without its patient's join.
     fn note_listed(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<()> {
         let Source::Parent { feed, .. } = self.source else { return Ok(()) };
@@ -264,7 +264,6 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
->>>>>>> 53a587b (Hold the patients whose records a comparison finds in the parent's feed)
     }
 
     /// Joins and leaves: notes who is held now. Gives whether the line is void: a join from
