@@ -166,7 +166,8 @@ impl Waiting {
         let mut line = self.lines.remove(&id)?;
         if outcome.outcome == Outcome::Already {
             // What it had already may be older than what was sent with the line this time.
-            line.sent.retain(|(record, _)| outcome.differs.iter().all(|(other, _)| other != record));
+            line.sent
+                .retain(|(record, _)| outcome.differs.iter().all(|(other, _)| other != record));
         }
         Some(Settled {
             deliveries: line.deliveries,
