@@ -17,6 +17,7 @@ pub mod merges;
 pub mod pair;
 pub mod parking;
 pub mod random;
+pub mod reading;
 pub mod recording;
 pub mod threads;
 
@@ -116,6 +117,15 @@ macro_rules! for_each_rule {
                 a_changed_record_frees_its_parked_delivery,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            reading:
+                a_search_finds_by_what_the_resources_say,
+                a_patients_everything_is_its_compartment,
+                a_store_that_was_used_breaks_no_rule_of_its_own,
+                defect_10_a_marker_is_of_a_feed_whatever_it_is_called,
+                defect_11_a_full_page_keeps_its_entries,
+                defect_11_pages_of_a_search_never_skip_what_did_not_change,
+                defect_28_a_child_reads_only_its_cohorts_and_the_reference_records,
+                defect_29_a_childs_credential_opens_its_cohorts_until_it_is_revoked;
             random:
                 after_quiet_both_sides_hold_the_same;
         }
