@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use protocol::RecordRef;
 use protocol::digest::ShortDigest;
+use protocol::{Digest, RecordRef};
 use serde::Serialize;
 use store::DigestScope;
 
@@ -110,15 +110,21 @@ impl Comparison {
         let mut found = |record: RecordRef, how: How| {
             self.differences.push(Difference { feed: feed.to_owned(), record, how });
         };
+        // A site need not have heard of a record that is not there any more.
+        let is_deleted =
+            |record: &RecordRef, digest: ShortDigest| digest == Digest::of_deletion(record).short();
         for (record, digest) in theirs {
             match ours.remove(&record) {
                 Some(held) if held == digest => self.equal += 1,
+                None if is_deleted(&record, digest) => self.equal += 1,
                 Some(_) => found(record, How::Differs),
                 None => found(record, How::MissingHere),
             }
         }
-        for record in ours.into_keys() {
-            found(record, How::MissingAtParent);
+        for (record, digest) in ours {
+            if !is_deleted(&record, digest) {
+                found(record, How::MissingAtParent);
+            }
         }
     }
 }

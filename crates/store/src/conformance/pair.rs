@@ -290,7 +290,8 @@ pub fn body(store: &dyn Store, name: &str) -> Option<String> {
     store.record_get(&name, None, &Scope::Everything).unwrap().and_then(|version| version.body)
 }
 
-/// All digests of a scope.
+/// The digests of a scope, of records that are not deleted: a site need not have heard of a record
+/// that is not there any more.
 pub fn digests(store: &dyn Store, scope: &DigestScope) -> BTreeMap<RecordRef, Digest> {
     let mut all = BTreeMap::new();
     let mut after = None;
@@ -298,7 +299,8 @@ pub fn digests(store: &dyn Store, scope: &DigestScope) -> BTreeMap<RecordRef, Di
         let some = store.record_digests(scope, after.as_ref(), 7).unwrap();
         let Some((last, _)) = some.last() else { return all };
         after = Some(last.clone());
-        all.extend(some);
+        let alive = some.into_iter().filter(|(name, digest)| *digest != Digest::of_deletion(name));
+        all.extend(alive);
     }
 }
 

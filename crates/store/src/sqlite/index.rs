@@ -35,12 +35,9 @@ pub(super) fn replace(
         None => BTreeSet::new(),
     };
     let kind = state.prepared.record.reference.kind;
-    let patients = match (&state.prepared.body, &state.known) {
-        (Some(_), _) => patient_keys(step, &state.prepared.record.patients, touched)?,
-        // A deleted record keeps its patients: whoever held it has to hear of the deletion.
-        (None, Some(_)) => old.clone(),
-        (None, None) if kind.is_reference() => BTreeSet::new(),
-        (None, None) => patient_keys(step, state.patients, touched)?,
+    let patients = match &state.prepared.body {
+        Some(_) => patient_keys(step, &state.prepared.record.patients, touched)?,
+        None => patients_of_deleted(step, state, &old, touched)?,
     };
     touched.reference |=
         kind.is_reference() && (patients.is_empty() || (state.known.is_some() && old.is_empty()));
@@ -63,6 +60,25 @@ fn patients_of(step: &Connection, record: i64) -> Result<BTreeSet<i64>> {
         step.prepare_cached("SELECT patient FROM record_patient WHERE record = ?1")?;
     let found = statement.query_map([record], |row| row.get(0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A deleted record keeps its patients: whoever held it has to hear of the deletion. Where it was
+/// another one's at the site that deleted it, or never here, that site's word counts.
+fn patients_of_deleted(
+    step: &Connection,
+    state: &State<'_>,
+    old: &BTreeSet<i64>,
+    touched: &mut Touched,
+) -> Result<BTreeSet<i64>> {
+    let name = &state.prepared.record.reference;
+    if name.kind.is_reference() || (name.is_patient() && !old.is_empty()) {
+        return Ok(old.clone());
+    }
+    if name.is_patient() {
+        return patient_keys(step, [name], touched);
+    }
+    let told = patient_keys(step, state.patients, touched)?;
+    Ok(if told.is_empty() || !told.is_disjoint(old) { old.clone() } else { told })
 }
 
 fn patient_keys<'a>(

@@ -113,7 +113,7 @@ impl<'a> Merge<'a> {
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
         let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
         self.results.push(MergeResult { record, incoming, elements, base, local });
-        self.taken.push(State { prepared, known: Some(known), parent_sequence, patients: &[] });
+        self.taken.push(State { prepared, known: Some(known), parent_sequence, patients });
         Ok(())
     }
 

@@ -255,17 +255,17 @@ impl<'a> LineMaker<'a> {
     }
 
     /// All records of a patient, patient and encounters first. Left out is what the reader
-    /// brought; where the patient had left a cohort, only what it brought since this join (after
-    /// sequence `joined`): of older ones it may have been rid.
+    /// brought; where the patient had left a cohort, only what it brought since then and since
+    /// this join (after sequence `joined`): of older ones it may have been rid.
     fn patient_records(&self, patient: i64, joined: u64) -> Result<Vec<(OutRecord, usize)>> {
-        let had_left: bool = self
+        let left: Option<u64> = self
             .conn
             .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM feed_entry INDEXED BY feed_entry_patient
-                 WHERE patient = ?1 AND kind <> 0 AND kind = 2)",
+                "SELECT max(sequence) FROM feed_entry INDEXED BY feed_entry_patient
+                 WHERE patient = ?1 AND kind <> 0 AND kind = 2",
             )?
             .query_row([patient], |row| row.get(0))?;
-        let left = if had_left { joined } else { 0 };
+        let left = left.map_or(0, |left| left.max(joined));
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
              CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
