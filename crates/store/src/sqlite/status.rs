@@ -115,7 +115,8 @@ pub(super) fn marker_list(store: &SqliteStore) -> Result<Vec<Marker>> {
 
 fn list_markers(conn: &Connection) -> Result<Vec<Marker>> {
     let mut statement = conn.prepare_cached(
-        "SELECT feed, name, epoch, lane, position FROM marker ORDER BY name, feed, epoch, lane DESC",
+        "SELECT feed, name, epoch, lane, position FROM marker
+         ORDER BY name, feed, epoch, lane DESC",
     )?;
     let found = statement.query_map([], |row| {
         Ok(Marker {

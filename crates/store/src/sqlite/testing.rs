@@ -33,21 +33,18 @@ pub(super) struct State {
 pub(super) fn state(reference: &str, patients: &[&str], n: u64) -> State {
     let reference: RecordRef = reference.parse().unwrap();
     let (kind, id) = (reference.kind, reference.id());
-    let about = |id: &&str| format!(r#"{{"actor":{{"reference":"Patient/{id}"}}}}"#);
-    let body = match patients {
-        [] => format!(r#"{{"resourceType":"{kind}","id":"{id}","n":{n}}}"#),
-        [_] if reference.is_patient() => {
-            format!(r#"{{"resourceType":"{kind}","id":"{id}","n":{n}}}"#)
-        }
-        [patient] => format!(
-            r#"{{"resourceType":"{kind}","id":"{id}","subject":{{"reference":"Patient/{patient}"}},"n":{n}}}"#
-        ),
+    let refers = |id: &&str| format!(r#"{{"reference":"Patient/{id}"}}"#);
+    let about = match patients {
+        [] => String::new(),
+        [_] if reference.is_patient() => String::new(),
+        [patient] => format!(r#""subject":{},"#, refers(patient)),
         // Several patients: an Appointment, whose participants count.
-        many => format!(
-            r#"{{"resourceType":"{kind}","id":"{id}","participant":[{}],"n":{n}}}"#,
-            many.iter().map(about).collect::<Vec<_>>().join(",")
-        ),
+        many => {
+            let actors = many.iter().map(|id| format!(r#"{{"actor":{}}}"#, refers(id)));
+            format!(r#""participant":[{}],"#, actors.collect::<Vec<_>>().join(","))
+        }
     };
+    let body = format!(r#"{{"resourceType":"{kind}","id":"{id}",{about}"n":{n}}}"#);
     let patients = patients.iter().map(|id| patient(id)).collect();
     State { reference, body: Some(body), patients, keys: Vec::new() }
 }
@@ -286,7 +283,8 @@ fn version(conn: &Connection, state: &State, sequence: u64) -> Result<BTreeSet<i
     let body = state.body.as_deref().map(body::encode).transpose()?;
     run(
         conn,
-        "INSERT INTO version (record, sequence, previous, digest, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO version (record, sequence, previous, digest, body)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
         params![key, sequence, before.map(|(_, sequence)| sequence), digest, body],
     )?;
     let mut patients = record_patients(conn, key)?;
