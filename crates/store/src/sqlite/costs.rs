@@ -44,7 +44,7 @@ impl Counted {
     }
 
     /// The steps of reading the second time, when its statements are prepared.
-    fn cost(&self, read: fn(&SqliteStore, u64)) -> u64 {
+    fn cost(&self, read: Read) -> u64 {
         read(&self.world.store, self.changes);
         self.steps.store(0, Ordering::Relaxed);
         read(&self.world.store, self.changes);
@@ -76,8 +76,11 @@ fn search(param: Param, code: &str, limit: u32) -> SearchQuery {
     }
 }
 
-/// Reads that a site does all day; a store and how many changes it has.
-const READS: [(&str, fn(&SqliteStore, u64)); 13] = [
+/// Reads of a store that has so many changes.
+type Read = fn(&SqliteStore, u64);
+
+/// What a site reads all day.
+const READS: [(&str, Read); 13] = [
     ("a catch-up of ten changes", |store, changes| {
         let marker = 50 + changes - NEW;
         let feed = "a".to_owned();
