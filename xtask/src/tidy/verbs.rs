@@ -80,6 +80,6 @@ mod tests {
 ./tributary serve --dir x  # and tributary VERB
 ```
 ";
-        assert_eq!(check_document(text), []);
+        assert!(check_document(text).is_empty());
     }
 }
