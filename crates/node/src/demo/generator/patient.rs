@@ -85,8 +85,8 @@ impl Person {
             .plus_millis(random.between(0, 360) * 60_000);
         let age_days = match random.between(1, 100) {
             ..=28 => random.between(1, 5 * 365),
-            ..=42 => random.between(5 * 365, 15 * 365),
-            ..=90 => random.between(15 * 365, 55 * 365),
+            29..=42 => random.between(5 * 365, 15 * 365),
+            43..=90 => random.between(15 * 365, 55 * 365),
             _ => random.between(55 * 365, 88 * 365),
         };
         let adult = age_days > 18 * 365;
