@@ -43,15 +43,21 @@ async fn keep_in_step(site: &Site) {
     }
 }
 
-/// One round and, where all is said, waiting for news.
+/// One step and, where all is said, waiting for news.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
-    let round = round::run(site, link).await?;
-    retry_parked(site).await;
+    let round = step(site, link).await?;
     wait_for_news(site, link, &round).await
 }
 
+/// One step of a child's jobs: a round with the parent, and what it leaves to do here.
+pub async fn step(site: &Site, link: &Link) -> Result<Round, LinkError> {
+    let round = round::run(site, link).await?;
+    retry_parked(site).await;
+    Ok(round)
+}
+
 /// What a failed step leaves to the next round; the reason is in the store for people to see.
-async fn retry_parked(site: &Site) {
+pub async fn retry_parked(site: &Site) {
     let (now, jitter) = (site.now(), site.entropy().number());
     let done = site.write(move |store| {
         store.parked_retry(now, jitter, false)?;

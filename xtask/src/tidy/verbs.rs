@@ -80,6 +80,6 @@ mod tests {
 ./tributary serve --dir x  # and tributary VERB
 ```
 ";
-        assert!(check_document(text).is_empty());
+        assert_eq!(check_document(text), []);
     }
 }
