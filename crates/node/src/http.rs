@@ -11,6 +11,7 @@ mod guard;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::routing::{any, get};
 
 use crate::http::error::{Failure, Problem};
@@ -42,6 +43,6 @@ async fn absent(request: Request) -> Problem {
 
 async fn not_allowed(request: Request) -> Problem {
     let detail = format!("{} is not possible here", request.method());
-    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    let status = StatusCode::METHOD_NOT_ALLOWED;
     Failure::new(status, "not-supported", detail).into()
 }

@@ -12,7 +12,7 @@ use crate::progress;
 
 /// What `backup` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The file to write; it must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Copies the store.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let bar = progress::bar(0, "pages");
     let mut told = |done, all| {

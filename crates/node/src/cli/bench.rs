@@ -14,7 +14,7 @@ use crate::progress;
 
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// One JSON object a figure: name, value, unit, settings
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 /// Measures. Fails where something could not be measured, not where a target was missed.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(name) = args.only.iter().find(|name| !FIGURES.iter().any(|(n, _)| n == name)) {
         let names: Vec<&str> = FIGURES.iter().map(|(name, _)| *name).collect();
         bail!("failed to measure {name}: there is no such figure; there are {}", names.join(", "));

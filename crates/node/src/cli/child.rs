@@ -13,7 +13,7 @@ use crate::site::Site;
 
 /// What `child` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -50,7 +50,7 @@ enum Action {
 }
 
 /// Runs the action.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Add { site, cohorts, dir } => add(&dir.open()?, site, cohorts),
         Action::List { dir, json } => list(&dir.open()?, *json),

@@ -16,7 +16,7 @@ use crate::site::Site;
 
 /// What `cohort` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -93,7 +93,7 @@ fn location_by(text: &str) -> Result<LocationBy, String> {
 }
 
 /// Runs the action.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Set(set) => set_cohort(&set.dir.open()?, set),
         Action::List { dir, json } => list(&dir.open()?, *json),

@@ -6,14 +6,14 @@ use clap::CommandFactory as _;
 
 /// What `completion` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// For which shell
     #[arg(value_enum)]
     shell: clap_complete::Shell,
 }
 
 /// Prints the script.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut command = super::Cli::command();
     clap_complete::generate(args.shell, &mut command, "tributary", &mut std::io::stdout());
     Ok(ExitCode::SUCCESS)

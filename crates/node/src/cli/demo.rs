@@ -15,7 +15,7 @@ use crate::progress;
 
 /// What `demo` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to make the sites' folders; a temporary folder otherwise, which goes in the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 /// Tells the story; succeeds only where all sites are in step at its end.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let temporary = tempfile::tempdir().context("failed to make a temporary folder")?;
     let options = Options {
         folder: args.dir.clone().unwrap_or_else(|| temporary.path().to_owned()),

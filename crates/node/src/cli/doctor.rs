@@ -14,7 +14,7 @@ use crate::site::Site;
 
 /// What `doctor` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
     /// Do not call the parent
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// Looks at everything; succeeds where nothing is wrong.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     say!("ok    settings and store of {} can be read", site.id());
     let mut findings = Vec::new();

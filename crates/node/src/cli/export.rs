@@ -19,7 +19,7 @@ const PAGE: u32 = 500;
 
 /// What `export` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The file to write: NDJSON, compressed where its name ends in .gz or .zst
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// Exports all current records.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let aside = PathBuf::from(format!("{}.new", args.file.display()));
     let records = site.store().site_status(site.now())?.records;

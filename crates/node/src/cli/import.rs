@@ -15,7 +15,7 @@ const NAMED: usize = 50;
 
 /// What `import` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Files or folders: FHIR Bundles, single resources, NDJSON, also as .gz and .zst
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 /// Imports; succeeds only where all went in.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let total = args
         .paths
@@ -49,7 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("{}", json!({"summary": summary, "seconds": seconds}));
     } else {
         say!(
-            "{} files, {} resources: {} written in {} changes, {} unchanged, {} refused ({:.1} s, {:.0}/s)",
+            "{} files, {} resources: {} written in {} changes, {} unchanged, {} refused \
+             ({:.1} s, {:.0}/s)",
             summary.files,
             summary.resources,
             summary.written,

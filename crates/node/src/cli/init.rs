@@ -16,7 +16,7 @@ use crate::ports::{Clock as _, Entropy as _};
 
 /// What `init` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
     /// The site's id: lower-case letters, digits and '-', for example kisumu-east
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// Makes the folder, the settings and the store.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config {
         site: args.site.clone(),
         listen: args.listen,

@@ -13,7 +13,7 @@ use crate::jobs::enrol;
 
 /// What `join` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The parent's URL, for example https://centre.example
     #[arg(value_name = "URL")]
     url: String,
@@ -40,7 +40,7 @@ fn leave_policy(text: &str) -> Result<LeavePolicy, String> {
 }
 
 /// Joins.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let url = args.url.trim_end_matches('/').to_owned();
     check_url("URL", &url)?;
     if url.starts_with("http://") && !args.insecure_http && !is_loopback(&url) {

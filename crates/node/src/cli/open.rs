@@ -13,26 +13,26 @@ use crate::site::{Parts, Site};
 use crate::transport::http::HttpTransport;
 
 /// The store's name in a site's folder.
-pub const STORE: &str = "tributary.db";
+pub(crate) const STORE: &str = "tributary.db";
 /// The name of the file with the credential for the parent, readable by its owner only.
-pub const CREDENTIAL: &str = "parent.credential";
+pub(crate) const CREDENTIAL: &str = "parent.credential";
 
 /// The folder of a site.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Dir {
+pub(crate) struct Dir {
     /// The site's folder
     #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl Dir {
     /// Where the store is.
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.dir.join(STORE)
     }
 
     /// The site with its settings and its store.
-    pub fn open(&self) -> anyhow::Result<Site> {
+    pub(crate) fn open(&self) -> anyhow::Result<Site> {
         let config = Config::load(&self.dir)?;
         let store = SqliteStore::open(&self.store(), options(&config))
             .with_context(|| format!("failed to open {}", self.store().display()))?;
@@ -59,7 +59,7 @@ impl Dir {
 }
 
 /// How the store is opened.
-pub fn options(config: &Config) -> OpenOptions {
+pub(crate) fn options(config: &Config) -> OpenOptions {
     OpenOptions { limits: config.limits.clone(), cache_bytes: 8 << 20, readers: 4 }
 }
 
@@ -73,7 +73,7 @@ fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {
 }
 
 /// Writes a secret so that only its owner can ever read it.
-pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let aside = path.with_extension("new");
     let mut options = std::fs::File::options();
@@ -91,7 +91,7 @@ pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
 }
 
 /// Runs async work of a verb.
-pub fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -20,7 +20,7 @@ const ROWS: usize = 100;
 /// What `queue` takes.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
@@ -96,7 +96,7 @@ impl Which {
 }
 
 /// Lists or acts.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match (&args.action, &args.list) {
         (Some(Action::Show { sequence, dir }), _) => show(&dir.open()?, *sequence),
         (Some(Action::Retry { which, dir }), _) => retry(&dir.open()?, which),

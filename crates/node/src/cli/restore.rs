@@ -16,7 +16,7 @@ use crate::ports::{Clock as _, Entropy as _};
 
 /// What `restore` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The backup
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Restores.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.dir.dir)?;
     let lock = std::fs::File::options()
         .create(true)

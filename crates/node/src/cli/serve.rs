@@ -12,13 +12,13 @@ use crate::{http, jobs, server};
 
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
 }
 
 /// Runs until SIGINT or SIGTERM.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let _alone = alone(&args.dir)?;
     block_on(async {

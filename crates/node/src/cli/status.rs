@@ -11,7 +11,7 @@ use crate::http::sync::status::ChildReport;
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
     /// As JSON
@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// Shows the status.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let now = site.now();
     let status = site.store().site_status(now)?;
@@ -103,7 +103,7 @@ fn told(report: Option<ChildReport>) -> String {
 }
 
 /// How long ago, in the largest fitting unit.
-pub fn ago(now: Timestamp, at: Timestamp) -> String {
+pub(crate) fn ago(now: Timestamp, at: Timestamp) -> String {
     format!("{} ago", span(now.since(at)))
 }
 
@@ -123,7 +123,7 @@ fn span(millis: i64) -> String {
 }
 
 /// A number of bytes in words.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..10_000 => format!("{count} B"),
         10_000..10_000_000 => format!("{} kB", count / 1_000),

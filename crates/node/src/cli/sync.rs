@@ -14,7 +14,7 @@ use crate::jobs::round;
 
 /// What `sync` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
     /// As JSON
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// Runs a round; succeeds only when this site and its parent are in step after it.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let Some(link) = Link::of(&site) else {
         bail!(

@@ -14,7 +14,7 @@ use crate::site::Site;
 
 /// What `token` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -63,7 +63,7 @@ enum Scope {
 }
 
 /// Runs the action.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Add { name, scope, days, dir } => add(&dir.open()?, name, *scope, *days),
         Action::List { dir, json } => list(&dir.open()?, *json),

@@ -15,7 +15,7 @@ const NAMED: usize = 100;
 
 /// What `verify` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
     /// As JSON
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Compares; succeeds only where all is equal.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let Some(link) = Link::of(&site) else {
         bail!(

@@ -57,14 +57,15 @@ mod tests {
 
     #[test]
     fn an_edit_changes_its_element_and_nothing_else() {
-        let text = r#"{"resourceType":"Patient","id":"1","x":1.00,"telecom":[{"value":"1"}]}"#;
+        let start = r#"{"resourceType":"Patient","id":"1","x":1.00,"telecom":[{"value":"1"}"#;
+        let text = format!("{start}]}}");
         assert_eq!(
-            with_phone(text, "2").unwrap(),
-            r#"{"resourceType":"Patient","id":"1","x":1.00,"telecom":[{"value":"1"},{"system":"phone","value":"2","use":"mobile"}]}"#
+            with_phone(&text, "2").unwrap(),
+            start.to_owned() + r#",{"system":"phone","value":"2","use":"mobile"}]}"#
         );
         assert_eq!(
-            with_birth_date(text, "1990-01-01").unwrap(),
-            r#"{"resourceType":"Patient","id":"1","x":1.00,"telecom":[{"value":"1"}],"birthDate":"1990-01-01"}"#
+            with_birth_date(&text, "1990-01-01").unwrap(),
+            start.to_owned() + r#"],"birthDate":"1990-01-01"}"#
         );
     }
 }

@@ -73,7 +73,7 @@ impl Caller {
         let proxied = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
             .iter()
             .any(|name| parts.headers.contains_key(*name));
-        if site.config().open_on_loopback && local && !proxied {
+        if site.config().open_on_loopback && local && !proxied && names_us(parts, site) {
             return Ok(Caller::Program { name: "local".to_owned(), scope: TokenScope::FhirWrite });
         }
         Err(unauthorized(
@@ -106,6 +106,20 @@ impl Caller {
             Caller::Program { name, .. } => Author::new(&format!("program:{name}")),
         }
     }
+}
+
+/// Whether the request is for this machine by name: a web page whose own name was made to point
+/// here asks under that name.
+fn names_us(parts: &Parts, site: &Site) -> bool {
+    let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let Some(host) = host else { return parts.uri.host().is_none() };
+    let public = site.config().public_url.split("://").nth(1).unwrap_or("");
+    let public = public.split('/').next().unwrap_or("");
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    host == public || ["127.0.0.1", "localhost", "[::1]"].contains(&name)
 }
 
 /// The hash under which a credential or a code is stored: they are 32 random bytes, so a plain

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use protocol::delivery::Outcome;
@@ -51,7 +52,7 @@ pub async fn step(
     let same_dictionary = view.dictionary == wire::dictionary_name();
     let coding = if same_dictionary { Coding::Dcz } else { Coding::Zstd };
     let response = link.post(site, "/sync/changes", Bytes::from(text), coding).await?;
-    if response.status != axum::http::StatusCode::OK {
+    if response.status != StatusCode::OK {
         let status = response.status;
         let text = link.text(response).await.unwrap_or_default();
         return Err(refused(status, &text));

@@ -309,3 +309,75 @@ async fn push_is_idle(clinic: &node::demo::site::DemoSite) -> bool {
     let view = link.status(clinic.site(), &report).await.unwrap();
     push::step(clinic.site(), &link, &view).await.unwrap().is_none()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_05_every_way_in_makes_an_entry_in_the_feeds() {
+    let world = World::pair().await;
+    let json = [("content-type", "application/fhir+json")];
+    let head = || {
+        let feeds = world.centre.site().store().feed_list(&store::Scope::Everything).unwrap();
+        feeds.iter().find(|feed| feed.name == "clinic").unwrap().head
+    };
+    let mut before = head();
+    let mut grown = |what: &str| {
+        assert!(head() > before, "{what} made no entry");
+        before = head();
+    };
+    let put = patient("put", "Auma").into_bytes();
+    let (status, _) = http(&world.centre, "PUT", "/fhir/Patient/put", &json, put).await;
+    assert_eq!(status, 201);
+    grown("a PUT");
+    let bundle = format!(
+        "{{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{{\"resource\":{},\
+         \"request\":{{\"method\":\"PUT\",\"url\":\"Patient/in-bundle\"}}}}]}}",
+        patient("in-bundle", "Barasa")
+    );
+    let (status, _) = http(&world.centre, "POST", "/fhir", &json, bundle.into_bytes()).await;
+    assert_eq!(status, 200);
+    grown("a transaction");
+    let (status, _) = http(&world.centre, "DELETE", "/fhir/Patient/put", &[], Vec::new()).await;
+    assert_eq!(status, 204);
+    grown("a DELETE");
+    let file = world.folder.path().join("file.ndjson");
+    std::fs::write(&file, patient("imported", "Chebet")).unwrap();
+    let site = world.centre.site();
+    let limits = &site.config().limits;
+    let done = node::import::run(site.store(), &[file], limits, || site.now(), &|_| {}).unwrap();
+    assert_eq!((done.written, done.refused), (1, 0));
+    grown("an import");
+    world.clinic().record("nurse", &[patient("pushed", "Didi")]).await.unwrap();
+    world.settle().await;
+    grown("a push");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_07_a_feed_goes_on_however_many_of_its_entries_failed() {
+    let limits = Limits { resource_bytes: 3_000, attempts: 2, ..Limits::default() };
+    let mut world = World::centre_with(Limits::default()).await;
+    world.add_clinic("clinic", protocol::cohort::Definition::All {}, limits).await;
+    for number in 0..30 {
+        let big = patient(&format!("big{number}"), &"x".repeat(5_000));
+        world.centre.record("registrar", &[big]).await.unwrap();
+    }
+    world.settle().await;
+    world.centre.record("registrar", &[patient("after", "Wario")]).await.unwrap();
+    world.settle().await;
+    assert!(text(world.clinic(), "Patient/after").is_some());
+    let parked = world.clinic().site().store().parked_list(100).unwrap();
+    assert!(parked.len() >= 30, "{} lines are parked", parked.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_40_what_was_answered_as_held_is_on_the_disk() {
+    let mut world = World::pair().await;
+    for number in 0..10 {
+        let id = format!("p{number}");
+        world.clinic().record("nurse", &[patient(&id, "Ekai")]).await.unwrap();
+        while undelivered(world.clinic()) > 0 {
+            world.clinic().round().await.unwrap();
+        }
+        // The answer has come: whatever happens to the parent now, it holds the change.
+        world.centre.lose_power().await.unwrap();
+        assert!(text(&world.centre, &format!("Patient/{id}")).is_some(), "{id} is lost");
+    }
+}

@@ -106,3 +106,15 @@ async fn one_child_cannot_make_anothers_changes_look_received() {
     assert!(text(&world.centre, "Patient/p").is_some(), "a record was swallowed");
     world.assert_in_step().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_under_a_foreign_name_is_not_taken_for_a_program_of_this_machine() {
+    let world = World::pair().await;
+    let port = world.centre.site().config().listen.port();
+    let own = format!("localhost:{port}");
+    for (host, expected) in [(own.as_str(), 200), ("evil.example", 401), ("evil.example:80", 401)] {
+        let headers = [("host", host)];
+        let (status, _) = http(&world.centre, "GET", "/fhir/Patient", &headers, Vec::new()).await;
+        assert_eq!(status, expected, "{host}");
+    }
+}

@@ -15,25 +15,25 @@ use store::{CohortDraft, Scope};
 use tempfile::TempDir;
 
 /// A centre and its clinics.
-pub struct World {
-    pub centre: DemoSite,
-    pub clinics: Vec<DemoSite>,
-    pub folder: TempDir,
+pub(crate) struct World {
+    pub(crate) centre: DemoSite,
+    pub(crate) clinics: Vec<DemoSite>,
+    pub(crate) folder: TempDir,
 }
 
 impl World {
     /// A centre and one clinic whose cohort holds everybody.
-    pub async fn pair() -> World {
+    pub(crate) async fn pair() -> World {
         World::pair_with(Limits::default()).await
     }
 
-    pub async fn pair_with(limits: Limits) -> World {
+    pub(crate) async fn pair_with(limits: Limits) -> World {
         let mut world = World::centre_with(limits.clone()).await;
         world.add_clinic("clinic", Definition::All {}, limits).await;
         world
     }
 
-    pub async fn centre_with(limits: Limits) -> World {
+    pub(crate) async fn centre_with(limits: Limits) -> World {
         let folder = tempfile::tempdir().unwrap();
         let id: SiteId = "centre".parse().unwrap();
         let centre =
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Adds a clinic with a cohort of its own name.
-    pub async fn add_clinic(&mut self, name: &str, definition: Definition, limits: Limits) {
+    pub(crate) async fn add_clinic(&mut self, name: &str, definition: Definition, limits: Limits) {
         let id: SiteId = name.parse().unwrap();
         let cohort: CohortName = name.parse().unwrap();
         self.set_cohort(name, definition);
@@ -53,7 +53,7 @@ impl World {
         self.clinics.push(clinic);
     }
 
-    pub fn set_cohort(&self, name: &str, definition: Definition) {
+    pub(crate) fn set_cohort(&self, name: &str, definition: Definition) {
         let site = self.centre.site();
         let draft = CohortDraft {
             name: name.parse().unwrap(),
@@ -66,12 +66,12 @@ impl World {
         site.wake();
     }
 
-    pub fn clinic(&self) -> &DemoSite {
+    pub(crate) fn clinic(&self) -> &DemoSite {
         &self.clinics[0]
     }
 
     /// Rounds of all clinics until nobody has anything to say.
-    pub async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         for _ in 0..30 {
             let mut quiet = true;
             for clinic in &self.clinics {
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// All clinics hold what the centre has for them.
-    pub async fn assert_in_step(&self) {
+    pub(crate) async fn assert_in_step(&self) {
         for clinic in &self.clinics {
             let found = compare(clinic).await;
             assert_eq!(found.differences, [], "{}", clinic.id());
@@ -96,13 +96,13 @@ impl World {
 }
 
 /// All digests of the clinic against the centre's.
-pub async fn compare(clinic: &DemoSite) -> Comparison {
+pub(crate) async fn compare(clinic: &DemoSite) -> Comparison {
     let link = Link::of(clinic.site()).unwrap();
     verify::run(clinic.site(), &link, |_, _| {}).await.unwrap()
 }
 
 /// Rounds, however they end, until one goes through.
-pub async fn persist(clinic: &DemoSite, tries: usize) -> Round {
+pub(crate) async fn persist(clinic: &DemoSite, tries: usize) -> Round {
     let mut last = None;
     for _ in 0..tries {
         match clinic.round().await {
@@ -114,26 +114,26 @@ pub async fn persist(clinic: &DemoSite, tries: usize) -> Round {
 }
 
 /// Deliveries that the parent does not hold yet.
-pub fn undelivered(clinic: &DemoSite) -> u64 {
+pub(crate) fn undelivered(clinic: &DemoSite) -> u64 {
     let status = clinic.site().store().site_status(clinic.site().now()).unwrap();
     status.deliveries.iter().filter(|(state, _)| *state != "done").map(|(_, count)| count).sum()
 }
 
-pub fn sequence(site: &DemoSite) -> u64 {
+pub(crate) fn sequence(site: &DemoSite) -> u64 {
     site.site().store().site().unwrap().sequence
 }
 
-pub fn reference(text: &str) -> RecordRef {
+pub(crate) fn reference(text: &str) -> RecordRef {
     text.parse().unwrap()
 }
 
 /// The present text of a record, or `None` where it is not there (or deleted).
-pub fn text(site: &DemoSite, record: &str) -> Option<String> {
+pub(crate) fn text(site: &DemoSite, record: &str) -> Option<String> {
     let found = site.site().store().record_get(&reference(record), None, &Scope::Everything);
     found.unwrap().and_then(|version| version.body)
 }
 
-pub fn patient(id: &str, family: &str) -> String {
+pub(crate) fn patient(id: &str, family: &str) -> String {
     json!({
         "resourceType": "Patient", "id": id,
         "name": [{"use": "official", "family": family, "given": ["Amina", "Atieno"]}],
@@ -142,7 +142,7 @@ pub fn patient(id: &str, family: &str) -> String {
     .to_string()
 }
 
-pub fn observation(id: &str, patient: &str, value: &str) -> String {
+pub(crate) fn observation(id: &str, patient: &str, value: &str) -> String {
     // The number's literal is the point: it must arrive as it was written.
     format!(
         "{{\"resourceType\":\"Observation\",\"id\":\"{id}\",\"status\":\"final\",\
@@ -152,12 +152,12 @@ pub fn observation(id: &str, patient: &str, value: &str) -> String {
     )
 }
 
-pub fn location(id: &str, name: &str) -> String {
+pub(crate) fn location(id: &str, name: &str) -> String {
     json!({"resourceType": "Location", "id": id, "name": name}).to_string()
 }
 
 /// A `GET` or `POST` to a site by a plain HTTP client.
-pub async fn http(
+pub(crate) async fn http(
     site: &DemoSite,
     method: &str,
     path: &str,
@@ -175,7 +175,7 @@ pub async fn http(
 }
 
 /// The headers by which a clinic is known to its parent.
-pub fn as_child(clinic: &DemoSite) -> Vec<(&'static str, String)> {
+pub(crate) fn as_child(clinic: &DemoSite) -> Vec<(&'static str, String)> {
     let epoch = clinic.site().store().site().unwrap().epoch;
     vec![
         ("authorization", format!("Bearer {}", clinic.site().credential().unwrap())),
@@ -186,7 +186,7 @@ pub fn as_child(clinic: &DemoSite) -> Vec<(&'static str, String)> {
 }
 
 /// A request to the centre in the name of a clinic.
-pub async fn ask(
+pub(crate) async fn ask(
     world: &World,
     clinic: &DemoSite,
     method: &str,
@@ -199,12 +199,12 @@ pub async fn ask(
 }
 
 /// The error of a round that must not go through.
-pub async fn failed_round(clinic: &DemoSite) -> LinkError {
+pub(crate) async fn failed_round(clinic: &DemoSite) -> LinkError {
     clinic.round().await.expect_err("the round went through")
 }
 
 /// The clinic's parent has another URL from now on.
-pub async fn move_parent(clinic: &mut DemoSite, url: &str) {
+pub(crate) async fn move_parent(clinic: &mut DemoSite, url: &str) {
     let mut config = clinic.site().config().clone();
     config.parent.as_mut().unwrap().url = url.to_owned();
     let credential = clinic.site().credential().map(str::to_owned);

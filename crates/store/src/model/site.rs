@@ -1,0 +1,117 @@
+//! What is known of a site itself, and how a store is made and opened.
+
+use std::collections::BTreeMap;
+
+use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
+use serde::Serialize;
+
+use super::{ChildInfo, Marker};
+
+/// Which site a store belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteInfo {
+    /// The site's id.
+    pub site: SiteId,
+    /// This life of its store.
+    pub epoch: Epoch,
+    /// The newest sequence.
+    pub sequence: u64,
+    /// Whether it has a parent.
+    pub has_parent: bool,
+}
+
+/// Counts for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct SiteStatus {
+    pub site: SiteId,
+    pub epoch: String,
+    pub sequence: u64,
+    /// Records that are not deleted.
+    pub records: u64,
+    pub patients: u64,
+    pub changes: u64,
+    pub conflicts_open: u64,
+    /// Deliveries to the parent by state (`ready`, `retry`, `parked`, `done`).
+    pub deliveries: BTreeMap<String, u64>,
+    /// When the oldest change that the parent does not hold yet was recorded.
+    pub oldest_undelivered: Option<Timestamp>,
+    /// Lines from the parent that could not be applied, and those that wait behind them.
+    pub parked_lines: u64,
+    /// Patients who left and are frozen, or wait to be purged.
+    pub patients_left: u64,
+    pub cohorts: u64,
+    pub children: Vec<ChildInfo>,
+    pub markers: Vec<Marker>,
+    pub link: LinkInfo,
+    /// Bytes of the database file and its log.
+    pub disk_bytes: u64,
+    /// Merges, and merges with a conflict, that this site has worked out.
+    pub merged: u64,
+}
+
+/// What happened on the link to the parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The parent answered.
+    Contact {
+        /// Its status, JSON, where it sent one.
+        peer: Option<String>,
+    },
+    /// It could not be reached, or did not answer as a parent does.
+    Failure {
+        /// Why, in plain words.
+        error: String,
+        /// When the next try is due.
+        next: Timestamp,
+    },
+    /// Bytes moved: on the wire and before compression.
+    Traffic {
+        /// Sent on the wire.
+        wire_sent: u64,
+        /// Received on the wire.
+        wire_received: u64,
+        /// Sent, before compression.
+        raw_sent: u64,
+        /// Received, after inflation.
+        raw_received: u64,
+    },
+}
+
+/// The link to the parent as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct LinkInfo {
+    pub failures: u32,
+    pub last_error: Option<String>,
+    pub last_attempt: Option<Timestamp>,
+    pub last_contact: Option<Timestamp>,
+    pub next_attempt: Option<Timestamp>,
+    pub wire_sent: u64,
+    pub wire_received: u64,
+    pub raw_sent: u64,
+    pub raw_received: u64,
+    pub peer: Option<String>,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The bounds that the store keeps to.
+    pub limits: Limits,
+    /// Bytes of page cache of each connection.
+    pub cache_bytes: usize,
+    /// Connections for readers.
+    pub readers: usize,
+}
+
+/// What a new store is told of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSite {
+    /// The site's id.
+    pub site: SiteId,
+    /// Its first epoch.
+    pub epoch: Epoch,
+    /// The id of its `reference` feed.
+    pub reference: FeedId,
+}
