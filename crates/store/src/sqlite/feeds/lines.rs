@@ -100,9 +100,14 @@ impl<'a> LineMaker<'a> {
         if !self.is_newest(&entry)? {
             return Ok(0);
         }
-        let Some((patient, _)) = &entry.patient else { return Ok(0) };
+        let Some((patient, name)) = &entry.patient else { return Ok(0) };
         // Told even where the reader holds all of it: it has to know that the patient is its own.
-        let records = self.patient_records(*patient, entry.sequence)?;
+        let left = self.left_at(*patient)?;
+        let since = left.map_or(0, |left| left.max(entry.sequence));
+        let mut records = self.patient_records(*patient, since)?;
+        if left.is_some() {
+            records.extend(self.moved_away(*patient, name)?);
+        }
         Ok(self.push(line_of(entry), records, lines))
     }
 
@@ -188,41 +193,57 @@ impl<'a> LineMaker<'a> {
             .exists(params![self.feed.key, latest.key, self.since, sequence])?)
     }
 
-    /// Whether a record that is not in this feed any more was in it under one of its present
-    /// patients: then the reader may hold it, and has to hear that it left. (Where the patient
-    /// left, the leave entry says so.)
+    /// Whether a record that is not in this feed moved away from a patient who is in it or was:
+    /// then the reader may hold it, and has to hear that it left. (Where it is still of a patient
+    /// who left, the leave entry says so, and if that one came back, the join.)
     fn was_here(&self, latest: &Latest) -> Result<bool> {
         if self.feed.kind != Kind::Cohort || latest.reference.kind.is_reference() {
             return Ok(false);
         }
         // Most often the patient left, and no body has to be read to see that.
-        let was_told = self
-            .conn
-            .prepare_cached(
-                "SELECT 1 FROM version AS v
-                 CROSS JOIN change_patient AS cp ON cp.sequence = v.sequence
-                 CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = cp.patient
-                 WHERE v.record = ?2 AND m.\"left\" IS NULL LIMIT 1",
-            )?
-            .exists(params![self.feed.key, latest.key])?;
-        if !was_told {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT DISTINCT p.id FROM version AS v
+             CROSS JOIN change_patient AS cp ON cp.sequence = v.sequence
+             CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = cp.patient
+             CROSS JOIN patient AS p ON p.key = cp.patient
+             WHERE v.record = ?2 AND cp.patient NOT IN
+                (SELECT patient FROM record_patient WHERE record = ?2)",
+        )?;
+        let told = statement
+            .query_map(params![self.feed.key, latest.key], |row| rows::patient_ref(row, 0))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        if told.is_empty() {
             return Ok(false);
         }
         let then = patients_then(self.conn, latest.key, latest.sequence, MOVES, self.limits)?;
-        for patient in then {
-            let is_member = self
-                .conn
-                .prepare_cached(
-                    "SELECT 1 FROM patient AS p
-                     CROSS JOIN cohort_patient AS m ON m.feed = ?1 AND m.patient = p.key
-                     WHERE p.id = ?2 AND m.\"left\" IS NULL",
-                )?
-                .exists(params![self.feed.key, patient.id()])?;
-            if is_member {
-                return Ok(true);
+        Ok(told.iter().any(|patient| then.contains(patient)))
+    }
+
+    /// Records that were a patient's and moved away. Where the patient had left and came back,
+    /// that may have been meanwhile, with no entry in this feed.
+    fn moved_away(&self, key: i64, patient: &RecordRef) -> Result<Vec<(OutRecord, usize)>> {
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT DISTINCT r.key, r.type, r.id, r.sequence FROM change_patient AS cp
+             CROSS JOIN version AS v ON v.sequence = cp.sequence
+             CROSS JOIN record AS r ON r.key = v.record
+             WHERE cp.patient = ?1 AND NOT EXISTS
+                (SELECT 1 FROM record_patient AS q WHERE q.record = r.key AND q.patient = ?1)
+                AND NOT {} ORDER BY r.type, r.id",
+            self.feed.entitled("r")
+        ))?;
+        let mut rows = statement.query([key])?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            let reference = rows::record_ref(row, 1)?;
+            if reference.kind.is_reference() {
+                continue;
+            }
+            let then = patients_then(self.conn, row.get(0)?, row.get(3)?, MOVES, self.limits)?;
+            if then.contains(patient) {
+                records.push((OutRecord::Left(reference), RECORD_BYTES));
             }
         }
-        Ok(false)
+        Ok(records)
     }
 
     /// The record's latest state, from a row that begins with [`LATEST`].
@@ -254,18 +275,21 @@ impl<'a> LineMaker<'a> {
         Ok(found.map(|digest| digest.short()))
     }
 
-    /// All records of a patient, patient and encounters first. Left out is what the reader
-    /// brought; where the patient had left a cohort, only what it brought since then and since
-    /// this join (after sequence `joined`): of older ones it may have been rid.
-    fn patient_records(&self, patient: i64, joined: u64) -> Result<Vec<(OutRecord, usize)>> {
-        let left: Option<u64> = self
+    /// The sequence at which a patient last left a cohort.
+    fn left_at(&self, patient: i64) -> Result<Option<u64>> {
+        Ok(self
             .conn
             .prepare_cached(
                 "SELECT max(sequence) FROM feed_entry INDEXED BY feed_entry_patient
                  WHERE patient = ?1 AND kind <> 0 AND kind = 2",
             )?
-            .query_row([patient], |row| row.get(0))?;
-        let left = left.map_or(0, |left| left.max(joined));
+            .query_row([patient], |row| row.get(0))?)
+    }
+
+    /// All records of a patient, patient and encounters first. Left out is what the reader
+    /// brought after sequence `since`: where the patient had left a cohort, it may have been rid
+    /// of what it brought before that, or before this join.
+    fn patient_records(&self, patient: i64, since: u64) -> Result<Vec<(OutRecord, usize)>> {
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
              CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
@@ -276,7 +300,7 @@ impl<'a> LineMaker<'a> {
         while let Some(row) = rows.next()? {
             let latest = Latest::read(row)?;
             let brought = latest.via.is_some() && latest.via == self.reader;
-            if !(brought && latest.sequence > left) {
+            if !(brought && latest.sequence > since) {
                 let order = order(&latest.reference);
                 records.push((order, self.state(latest, row)?));
             }

@@ -294,3 +294,27 @@ fn what_a_reader_brought_before_its_patient_left_is_sent_again_when_the_patient_
     world.change(&from_east(), &[state("Observation/o", &["p"], 2)]);
     assert_eq!(bulk(&world, "a", 3), ["4 join"]);
 }
+
+#[test]
+fn what_moved_away_while_its_patient_was_gone_is_told_to_have_left_when_the_patient_is_back() {
+    let world = World::new();
+    world.cohort("a", &["p"]);
+    world.made_here(&[state("Patient/p", &["p"], 1), state("Observation/o", &["p"], 1)]);
+    world.made_here(&[state("Observation/x", &["p"], 1), state("Observation/z", &["z"], 1)]);
+    world.leave("a", "p");
+    world.made_here(&[state("Observation/o", &["z"], 2)]);
+    world.join("a", "p");
+    assert_eq!(live(&world, "a", 3), ["5 join"]);
+    assert_eq!(bulk(&world, "a", 1), ["5 join p=1 x=1 o:left"]);
+}
+
+#[test]
+fn what_moved_away_from_a_patient_who_left_since_is_told_too() {
+    let world = World::new();
+    world.cohort("a", &["p", "q"]);
+    world.made_here(&[state("Observation/o", &["p"], 1)]);
+    world.made_here(&[state("Observation/o", &["z"], 2), state("Patient/q", &["q"], 1)]);
+    world.leave("a", "p");
+    // Whoever is cut off here, and comes again when p is back, is told of no leave.
+    assert_eq!(live(&world, "a", 3), ["4 change o:left q=1", "5 leave"]);
+}
