@@ -1,5 +1,6 @@
 //! `tributary queue`: what waits for the parent, what is stuck and why, and acting on it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -24,13 +25,15 @@ pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    list: Option<List>,
+    list: List,
 }
 
 #[derive(Debug, clap::Args)]
 struct List {
-    #[command(flatten)]
-    dir: Dir,
+    // Not `Dir`: where an action is named, the action has the folder, and this is left out.
+    /// The site's folder
+    #[arg(long, value_name = "DIR", required = true)]
+    dir: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -97,18 +100,20 @@ impl Which {
 
 /// Lists or acts.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    match (&args.action, &args.list) {
-        (Some(Action::Show { sequence, dir }), _) => show(&dir.open()?, *sequence),
-        (Some(Action::Retry { which, dir }), _) => retry(&dir.open()?, which),
-        (Some(Action::Park { which, reason, dir }), _) => {
+    match &args.action {
+        Some(Action::Show { sequence, dir }) => show(&dir.open()?, *sequence),
+        Some(Action::Retry { which, dir }) => retry(&dir.open()?, which),
+        Some(Action::Park { which, reason, dir }) => {
             let site = dir.open()?;
             let action = DeliveryAction::Park(reason.clone());
             let count = site.store().delivery_act(&which.choice(), &action, site.now())?;
             say!("Parked {count}.");
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(list)) => show_all(&list.dir.open()?, list),
-        (None, None) => bail!("name the site's folder with --dir"),
+        None => {
+            let Some(dir) = args.list.dir.clone() else { bail!("name the site's folder: --dir") };
+            show_all(&Dir { dir }.open()?, &args.list)
+        }
     }
 }
 
@@ -184,4 +189,28 @@ fn show(site: &Site, sequence: u64) -> anyhow::Result<ExitCode> {
     };
     say!("{}", serde_json::to_string_pretty(&delivery)?);
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_list_and_each_action_take_the_folder() {
+        for (line, good) in [
+            ("queue --dir d", true),
+            ("queue --dir d --json --patient Patient/amina --limit 5", true),
+            ("queue show 3 --dir d", true),
+            ("queue retry --parked --dir d", true),
+            ("queue park 3 4 --reason wrong --dir d", true),
+            ("queue", false),
+            ("queue show 3", false),
+            ("queue retry --dir d", false),
+        ] {
+            let words = ["tributary"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");
+        }
+    }
 }
