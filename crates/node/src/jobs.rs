@@ -52,20 +52,7 @@ async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
 /// One step of a child's jobs: a round with the parent, and what it leaves to do here.
 pub async fn step(site: &Site, link: &Link) -> Result<Round, LinkError> {
     let round = round::run(site, link).await?;
-    retry_parked(site).await;
     Ok(round)
-}
-
-/// What a failed step leaves to the next round; the reason is in the store for people to see.
-pub async fn retry_parked(site: &Site) {
-    let (now, jitter) = (site.now(), site.entropy().number());
-    let done = site.write(move |store| {
-        store.parked_retry(now, jitter, false)?;
-        store.patient_purge(now)
-    });
-    if let Err(error) = done.await {
-        tracing::warn!(%error, "failed to retry parked lines");
-    }
 }
 
 /// Returns when the parent has news, when something here waits for the parent, or after a while.

@@ -39,7 +39,7 @@ fn latest(group: Vec<Record>) -> Vec<Record> {
         .map(|(_, record)| record)
         .collect();
     // What others refer to goes first; within a rank the document's order stays.
-    kept.sort_by_key(|record| rank(record));
+    kept.sort_by_key(rank);
     kept
 }
 

@@ -77,9 +77,23 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
             pulling.take(pull_turn(site, link, &mut round).await);
         }
     }
+    retry_parked(site).await;
     match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
         None => Ok(round),
+    }
+}
+
+/// Lines that were parked and are due, and patients who left and have nothing to be sent. What
+/// fails here is tried again in the next round; the reason is in the store for people to see.
+async fn retry_parked(site: &Site) {
+    let (now, jitter) = (site.now(), site.entropy().number());
+    let done = site.write(move |store| {
+        store.parked_retry(now, jitter, false)?;
+        store.patient_purge(now)
+    });
+    if let Err(error) = done.await {
+        tracing::warn!(%error, "failed to retry parked lines");
     }
 }
 

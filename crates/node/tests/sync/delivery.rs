@@ -300,7 +300,7 @@ async fn defect_08_one_refused_line_among_many_stops_none_of_the_others() {
     let of_seven: Vec<RecordRef> = vec![reference("Patient/p7")];
     assert!(parked.iter().all(|line| line.patients == of_seven), "{parked:?}");
     assert!(parked[0].reason.contains("resource_bytes = 3000"), "{}", parked[0].reason);
-    assert_eq!(push_is_idle(clinic).await, true);
+    assert!(push_is_idle(clinic).await);
 }
 
 async fn push_is_idle(clinic: &node::demo::site::DemoSite) -> bool {

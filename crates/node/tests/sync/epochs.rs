@@ -40,7 +40,7 @@ async fn defect_09_a_parent_restored_from_a_backup_gets_back_what_it_lost() {
     world.clinic().record("nurse", &[patient("lost-up", "Adhiambo")]).await.unwrap();
     world.centre.record("registrar", &[patient("lost-down", "Muthoni")]).await.unwrap();
     let edited = patient("before", "Kamau").replace("1984-02", "1984-02-03");
-    world.clinic().record("nurse", &[edited.clone()]).await.unwrap();
+    world.clinic().record("nurse", std::slice::from_ref(&edited)).await.unwrap();
     world.settle().await;
     restore(&mut world.centre, &file, 7).await;
     assert_eq!(text(&world.centre, "Patient/lost-up"), None);

@@ -1,6 +1,8 @@
 //! Whole sites over real sockets on loopback: a centre and a clinic in one process, each with its
 //! own database, and a link that can be cut.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so what it expects")]
+
 mod delivery;
 mod enrolment;
 mod entitlement;
