@@ -43,16 +43,10 @@ async fn keep_in_step(site: &Site) {
     }
 }
 
-/// One step and, where all is said, waiting for news.
+/// One round and, where all is said, waiting for news.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
-    let round = step(site, link).await?;
-    wait_for_news(site, link, &round).await
-}
-
-/// One step of a child's jobs: a round with the parent, and what it leaves to do here.
-pub async fn step(site: &Site, link: &Link) -> Result<Round, LinkError> {
     let round = round::run(site, link).await?;
-    Ok(round)
+    wait_for_news(site, link, &round).await
 }
 
 /// Returns when the parent has news, when something here waits for the parent, or after a while.

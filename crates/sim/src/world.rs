@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use node::config::{Config, Parent};
 use node::http;
 use node::jobs::link::Link;
-use node::jobs::{self, enrol};
+use node::jobs::{enrol, round};
 use node::ports::Entropy as _;
 use node::site::{Parts, Site};
 use protocol::cohort::Definition;
@@ -227,10 +227,9 @@ impl World {
 /// One turn of a site's jobs, in words for the trace.
 async fn work(site: &Site) -> String {
     let Some(link) = Link::of(site) else {
-        jobs::retry_parked(site).await;
-        return "looks after itself".to_owned();
+        return "has no parent to talk to".to_owned();
     };
-    match jobs::step(site, &link).await {
+    match round::run(site, &link).await {
         Ok(round) => format!(
             "sends {} and receives {}; {} refused, {} parked",
             round.sent, round.received, round.not_taken, round.parked
