@@ -24,6 +24,7 @@ impl Counted {
         let world = World::with_page(10);
         let patients: Vec<String> = (0..50).map(|n| format!("p{n}")).collect();
         world.cohort("a", &patients.iter().map(String::as_str).collect::<Vec<_>>());
+        world.made_here(&[state("Location/l", &[], 1)]);
         for n in 0..changes {
             let who = patients[usize::try_from(n).unwrap() % 50].as_str();
             world.made_here(&[
@@ -80,7 +81,7 @@ fn search(param: Param, code: &str, limit: u32) -> SearchQuery {
 type Read = fn(&SqliteStore, u64);
 
 /// What a site reads all day.
-const READS: [(&str, Read); 13] = [
+const READS: [(&str, Read); 14] = [
     ("a catch-up of ten changes", |store, changes| {
         let marker = 50 + changes - NEW;
         let feed = "a".to_owned();
@@ -113,6 +114,11 @@ const READS: [(&str, Read); 13] = [
     ("a record's history", |store, _| {
         let record = Some("Observation/o5".parse().unwrap());
         let query = HistoryQuery { record, limit: 10, ..HistoryQuery::default() };
+        assert_eq!(store.record_history(&query, &east(&["a"])).unwrap().total, 1);
+    }),
+    ("the history of a rare type", |store, _| {
+        let kind = Some("Location".parse().unwrap());
+        let query = HistoryQuery { kind, limit: 10, ..HistoryQuery::default() };
         assert_eq!(store.record_history(&query, &east(&["a"])).unwrap().total, 1);
     }),
     ("a search for what is rare", |store, _| {

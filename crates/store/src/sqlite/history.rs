@@ -16,8 +16,11 @@ pub(super) fn record_history(
 ) -> Result<HistoryPage> {
     let after = query.after.as_deref().map(read_cursor).transpose()?;
     store.read("read a history", |conn| {
-        let plan = Plan::of(conn, query, &Sight::of(conn, scope)?)?;
+        let mut plan = Plan::of(conn, query, &Sight::of(conn, scope)?)?;
         let total = plan.total(conn)?;
+        if total > FEW && query.record.is_none() {
+            plan.from = BY_SEQUENCE;
+        }
         let (versions, next) = plan.page(conn, after, query.limit)?;
         Ok(HistoryPage { versions, next, total })
     })
@@ -30,6 +33,10 @@ struct Plan {
     values: Vec<Box<dyn ToSql>>,
 }
 
+/// So many versions are gathered from their records and sorted; of more, a page is walked in its
+/// order.
+const FEW: u64 = 2_000;
+
 const BY_RECORD: &str = "record AS r CROSS JOIN version AS v ON v.record = r.key
      CROSS JOIN change AS c ON c.sequence = v.sequence";
 const BY_SEQUENCE: &str = "version AS v CROSS JOIN record AS r ON r.key = v.record
@@ -37,7 +44,8 @@ const BY_SEQUENCE: &str = "version AS v CROSS JOIN record AS r ON r.key = v.reco
 
 impl Plan {
     fn of(conn: &Connection, query: &HistoryQuery, sight: &Sight) -> Result<Plan> {
-        let from = if query.record.is_some() { BY_RECORD } else { BY_SEQUENCE };
+        let by_sequence = query.record.is_none() && (query.since.is_some() || query.kind.is_none());
+        let from = if by_sequence { BY_SEQUENCE } else { BY_RECORD };
         let mut plan = Plan { from, conditions: vec![sight.condition("r")], values: Vec::new() };
         if let Some(record) = &query.record {
             plan.add("r.type = ?", record.kind.name().to_owned());
