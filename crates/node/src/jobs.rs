@@ -20,6 +20,10 @@ use crate::jobs::round::Round;
 use crate::ports::LinkError;
 use crate::site::Site;
 
+/// Milliseconds after which a child with nothing to do has a round all the same: the parent hears
+/// how it is. (While nothing happens, polls are all that goes over the link.)
+const ROUND_EVERY: i64 = 15 * 60 * 1_000;
+
 /// Runs all jobs of a site until it is told to stop.
 pub async fn run(site: Site, stop: CancellationToken) {
     tokio::select! {
@@ -43,18 +47,26 @@ async fn keep_in_step(site: &Site) {
     }
 }
 
-/// One round and, where all is said, waiting for news.
+/// One round and, where all is said, waiting for news: one small request after the other.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
     let round = round::run(site, link).await?;
-    wait_for_news(site, link, &round).await
+    let end = site.now().plus_millis(ROUND_EVERY);
+    loop {
+        let news = wait_for_news(site, link, &round).await?;
+        if news || end.since(site.now()) <= 0 {
+            return Ok(());
+        }
+        round::retry_parked(site).await;
+    }
 }
 
-/// Returns when the parent has news, when something here waits for the parent, or after a while.
-async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<(), LinkError> {
+/// Returns when the parent has news, when something here waits for the parent (`true`), or after
+/// a while (`false`).
+async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, LinkError> {
     let mut news = site.news();
     news.mark_unchanged();
     if round::has_due_deliveries(site).await {
-        return Ok(());
+        return Ok(true);
     }
     let poll = link.poll(site, &round.view, &round.markers);
     tokio::pin!(poll);
@@ -63,13 +75,13 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<(), Li
             answer = &mut poll => return answer,
             _ = news.changed() => {
                 if round::has_due_deliveries(site).await {
-                    return Ok(());
+                    return Ok(true);
                 }
             }
             // Another process may have written, or a retry may have come due.
             () = site.clock().sleep(2_000) => {
                 if round::has_due_deliveries(site).await {
-                    return Ok(());
+                    return Ok(true);
                 }
             }
         }

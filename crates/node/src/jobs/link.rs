@@ -72,13 +72,14 @@ impl Link {
         self.json(site, response).await
     }
 
-    /// Waits until the parent has news for us, or for the longest time that it holds a request.
+    /// Waits until the parent has news for us (`true`), or for the longest time that it holds a
+    /// request.
     pub async fn poll(
         &self,
         site: &Site,
         view: &ParentView,
         at: &Positions,
-    ) -> Result<(), LinkError> {
+    ) -> Result<bool, LinkError> {
         let wait = site.config().limits.poll_seconds;
         let at: Vec<String> =
             at.iter().map(|(name, (_, live, bulk))| format!("{name}:{live}:{bulk}")).collect();
@@ -87,9 +88,9 @@ impl Link {
         let response =
             self.send(site, Method::GET, &path, Bytes::new(), Accept::Small, idle).await?;
         if response.status == StatusCode::NO_CONTENT {
-            return self.note(site).await;
+            return self.note(site).await.map(|()| false);
         }
-        self.json::<ParentView>(site, response).await.map(|_| ())
+        self.json::<ParentView>(site, response).await.map(|_| true)
     }
 
     /// `GET` of a stream of lines; any status.

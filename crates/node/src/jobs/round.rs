@@ -86,7 +86,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
 
 /// Lines that were parked and are due, and patients who left and have nothing to be sent. What
 /// fails here is tried again in the next round; the reason is in the store for people to see.
-async fn retry_parked(site: &Site) {
+pub async fn retry_parked(site: &Site) {
     let (now, jitter) = (site.now(), site.entropy().number());
     let done = site.write(move |store| {
         store.parked_retry(now, jitter, false)?;
