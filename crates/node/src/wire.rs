@@ -177,6 +177,8 @@ fn checked(
     mut encoder: zstd::stream::write::Encoder<'static, Vec<u8>>,
 ) -> std::io::Result<zstd::stream::write::Encoder<'static, Vec<u8>>> {
     encoder.include_checksum(true)?;
+    // A `dcz` body names its dictionary by its hash already.
+    encoder.include_dictid(false)?;
     Ok(encoder)
 }
 

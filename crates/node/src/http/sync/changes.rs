@@ -15,7 +15,7 @@ use store::{FeedQuery, FeedSlice, Scope, StoreError};
 use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{child_of, header as header_text};
 use crate::site::Site;
-use crate::wire::{AVAILABLE_DICTIONARY, Coding, Encoder};
+use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Encoder};
 
 /// Bytes of bodies that are read from the store at a time.
 const SLICE_BYTES: usize = 256 << 10;
@@ -127,11 +127,20 @@ fn answer(
     );
     let mut text = String::new();
     write_head(&mut text, &query, &first);
-    let whole = (!first.more).then(|| slice_bytes(&first));
-    let encoder = Encoder::new(coding, whole).map_err(|error| broken(&error))?;
-    let query = FeedQuery { to: Some(first.head), ..query };
-    let state = Streaming { site, query, scope, encoder, text, next: Some(first), left };
-    let mut response = Response::new(Body::from_stream(portions(state)));
+    let body = if first.more {
+        let encoder = Encoder::new(coding, None).map_err(|error| broken(&error))?;
+        let query = FeedQuery { to: Some(first.head), ..query };
+        let state = Streaming { site, query, scope, encoder, text, next: Some(first), left };
+        Body::from_stream(portions(state))
+    } else {
+        // All of it is here: its length is shorter to say than chunks are.
+        for line in &first.lines {
+            stream::write_line(&mut text, line);
+        }
+        stream::write_end(&mut text, first.end, first.more);
+        Body::from(wire::encode(coding, text.as_bytes()).map_err(|error| broken(&error))?)
+    };
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     if let Some(name) = coding.name() {
@@ -148,7 +157,8 @@ fn write_head(text: &mut String, query: &FeedQuery, slice: &FeedSlice) {
         after: query.after,
         head: slice.head,
         behind: slice.behind,
-        oldest: slice.oldest,
+        // Who gets everything with this answer is not behind after it.
+        oldest: slice.oldest.filter(|_| slice.more),
     };
     stream::write_header(text, &head);
 }
