@@ -45,3 +45,84 @@ macro_rules! tests {
 }
 
 store::for_each_rule!(tests);
+
+fn pulses(prefix: &str, count: u32) -> impl Iterator<Item = store::Draft> {
+    use store::conformance::builders::{an_observation, put};
+    (0..count).map(move |number| put(&[an_observation(&format!("{prefix}{number}"), "amina")]))
+}
+
+/// Two programs have one file open, as `serve` and a verb of the command line do.
+#[test]
+fn defect_38_two_programs_write_to_one_store_at_once() {
+    let files = Files::new();
+    let limits = Limits::default();
+    let path = files.folder.path().join("shared.db");
+    let site = store::conformance::site("centre");
+    let first = SqliteStore::create(&path, &site, options(&limits), START).unwrap();
+    let second = SqliteStore::open(&path, options(&limits)).unwrap();
+    std::thread::scope(|scope| {
+        for (store, prefix) in [(&first, "a"), (&second, "b")] {
+            scope.spawn(move || {
+                for draft in pulses(prefix, 50) {
+                    store.change_record(&draft, START).unwrap();
+                }
+            });
+        }
+    });
+    for store in [&first, &second] {
+        assert_eq!(store.site().unwrap().sequence, 100);
+        assert_eq!(store.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
+    }
+}
+
+/// What one program sets, the other one keeps to at once.
+#[test]
+fn a_cohort_that_one_program_sets_is_asked_by_the_other() {
+    use protocol::cohort::Definition;
+    let files = Files::new();
+    let limits = Limits::default();
+    let path = files.folder.path().join("shared.db");
+    let site = store::conformance::site("centre");
+    let first = SqliteStore::create(&path, &site, options(&limits), START).unwrap();
+    let second = SqliteStore::open(&path, options(&limits)).unwrap();
+    let cohort = |definition| store::CohortDraft {
+        name: "mine".parse().unwrap(),
+        feed: store::conformance::feed_id("mine"),
+        title: None,
+        definition,
+        page_entries: 100,
+    };
+    let nobody = Definition::Patients { patients: std::collections::BTreeSet::new() };
+    first.cohort_set(&cohort(nobody), START).unwrap();
+    for draft in pulses("a", 1) {
+        first.change_record(&draft, START).unwrap();
+    }
+    second.cohort_set(&cohort(Definition::All {}), START).unwrap();
+    let beno = store::conformance::builders::a_patient("beno");
+    first.change_record(&store::conformance::builders::put(&[beno]), START).unwrap();
+    let members = first.cohort_patients(&"mine".parse().unwrap(), None, 10).unwrap();
+    assert_eq!(members.len(), 2);
+}
+
+/// The audit and what is kept of failures name ids only.
+#[test]
+fn defect_30_no_row_beside_the_records_has_patient_content() {
+    let files = Files::new();
+    let limits = Limits::default();
+    let path = files.folder.path().join("audited.db");
+    let site = store::conformance::site("centre");
+    let store = SqliteStore::create(&path, &site, options(&limits), START).unwrap();
+    let patient = store::conformance::builders::a_patient("amina").born("1980-12-24");
+    store.change_record(&store::conformance::builders::put(&[patient]), START).unwrap();
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let rows: Vec<String> = connection
+        .prepare("SELECT actor || action || subject || detail FROM audit")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(rows.len(), 1);
+    assert!(rows.iter().all(|row| !row.contains("1980")), "{rows:?}");
+}

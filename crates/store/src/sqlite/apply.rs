@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
     /// A record that was fetched by name came without its patient's join.
     fn note_listed(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<()> {
         let Source::Parent { feed, .. } = self.source else { return Ok(()) };
-        for state in states.iter().filter(|_| line.position.is_none()) {
+        for state in states.iter().filter(|_| line.position.is_none_or(|at| at == 0)) {
             if let Some(row) = rows::record_row(self.step, &state.record.reference)? {
                 leaves::listed(self.step, feed, row.key)?;
             }

@@ -191,3 +191,6 @@ fn assemble(path: &Path, connection: Connection, options: OpenOptions) -> Sqlite
         definitions: super::cohorts::Definitions::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

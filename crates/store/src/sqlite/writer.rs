@@ -190,3 +190,6 @@ pub(super) fn named(step: &'static str, error: StoreError) -> StoreError {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;
