@@ -117,3 +117,24 @@ pub fn run() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_that_the_readme_shows_are_understood() {
+        let readme = include_str!("../../../README.md");
+        let commands = readme.lines().filter(|line| line.starts_with("tributary "));
+        let mut count = 0;
+        for command in commands {
+            let words = command.split_whitespace().filter(|word| *word != "&");
+            // A placeholder stands for something that has a form of its own.
+            let words = words.map(|word| if word == "PATH..." { "patients.json" } else { word });
+            let parsed = Cli::try_parse_from(words);
+            assert!(parsed.is_ok(), "{command}: {}", parsed.unwrap_err());
+            count += 1;
+        }
+        assert!((1..=8).contains(&count), "a set-up of {count} commands");
+    }
+}
