@@ -1,5 +1,7 @@
 //! The suite of all backends over SQLite, and what only this backend can get wrong.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use protocol::Limits;

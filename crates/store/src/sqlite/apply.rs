@@ -87,13 +87,11 @@ impl<'a> Run<'a> {
 
     /// Moves the marker to where the lines of this call have come.
     fn finish(&self) -> Result<()> {
-        if let Source::Parent { feed, name, epoch, lane, .. } = self.source {
-            if self.moved_to > self.marker {
-                let key = (feed, epoch, *lane);
-                markers::advance(self.step, key, name, self.moved_to, self.now)?;
-            }
+        let Source::Parent { feed, name, epoch, lane, .. } = self.source else { return Ok(()) };
+        if self.moved_to == self.marker {
+            return Ok(());
         }
-        Ok(())
+        markers::advance(self.step, (feed, epoch, *lane), name, self.moved_to, self.now)
     }
 
     fn is_parent(&self) -> bool {
@@ -216,11 +214,11 @@ impl<'a> Run<'a> {
                 Some(((site, origin), numbers))
             }
         };
-        if let Some((from, numbers)) = &numbers {
-            if received::holds_all(self.step, *from, numbers)? {
-                let differs = self.unlike(states)?;
-                return Ok(Applied { differs, ..self.applied(Outcome::Already) });
-            }
+        if let Some((from, numbers)) = &numbers
+            && received::holds_all(self.step, *from, numbers)?
+        {
+            let differs = self.unlike(states)?;
+            return Ok(Applied { differs, ..self.applied(Outcome::Already) });
         }
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;

@@ -64,12 +64,12 @@ fn patients_of(conn: &Connection, sequence: u64) -> Result<Vec<RecordRef>> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Which state of which record is sent.
+type Sent = (RecordRef, Digest);
+
 /// The records of the turn's changes in the order in which they first came, with their latest
 /// state, and which states these are.
-fn records_of(
-    conn: &Connection,
-    turn: &Turn,
-) -> Result<(Vec<OutRecord>, Vec<(RecordRef, Digest)>)> {
+fn records_of(conn: &Connection, turn: &Turn) -> Result<(Vec<OutRecord>, Vec<Sent>)> {
     let mut seen = BTreeSet::new();
     let (mut records, mut sent) = (Vec::new(), Vec::new());
     for (sequence, _) in &turn.changes {
@@ -96,7 +96,7 @@ fn records_of(
 }
 
 /// `None` where the parent holds this very state.
-fn record(row: &Row<'_>) -> Result<Option<(OutRecord, (RecordRef, Digest))>> {
+fn record(row: &Row<'_>) -> Result<Option<(OutRecord, Sent)>> {
     let (reference, digest) = (rows::record_ref(row, 0)?, rows::digest(row, 2)?);
     let parent = rows::digest_option(row, 3)?;
     if parent == Some(digest) {
