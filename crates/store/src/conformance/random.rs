@@ -10,6 +10,10 @@ use super::builders::{a_location, a_patient, an_observation, delete, named, put}
 use super::pair::Pair;
 use crate::Draft;
 
+/// Seeds that found something: a later body taken for held, records that left one by one, records
+/// that changed their patient.
+const FAILED_ONCE: [u64; 4] = [17, 20, 22, 84];
+
 /// A small generator of its own, so that a seed means the same for ever.
 struct Dice(u64);
 
@@ -60,14 +64,14 @@ fn step(pair: &Pair, dice: &mut Dice) {
 }
 
 pub fn after_quiet_both_sides_hold_the_same(maker: &dyn Maker) {
-    for seed in 1..=16_u64 {
+    for seed in (1..=10).chain(FAILED_ONCE) {
         let pair = Pair::new(maker);
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         if seed % 2 == 0 {
             let places = BTreeSet::from([named("Organization/east")]);
             pair.cohort("all", Definition::Location { places, by: BTreeSet::new() });
         }
-        if seed % 4 == 0 {
+        if seed % 2 == 0 {
             pair.leave.set(crate::LeavePolicy::Purge);
         }
         for _ in 0..60 {

@@ -286,9 +286,22 @@ impl<'a> LineMaker<'a> {
             .query_row([patient], |row| row.get(0))?)
     }
 
+    /// Whether a record was ever in one change with another patient than this one.
+    fn was_of_another(&self, latest: &Latest, patient: i64) -> Result<bool> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT 1 FROM version AS v
+                 CROSS JOIN change_patient AS cp ON cp.sequence = v.sequence
+                 WHERE v.record = ?1 AND cp.patient <> ?2 LIMIT 1",
+            )?
+            .exists(params![latest.key, patient])?)
+    }
+
     /// All records of a patient, patient and encounters first. Left out is what the reader
     /// brought after sequence `since`: where the patient had left a cohort, it may have been rid
-    /// of what it brought before that, or before this join.
+    /// of what it brought before that, or before this join; and of what was another patient's once
+    /// it may have been rid when that one's cohort was left.
     fn patient_records(&self, patient: i64, since: u64) -> Result<Vec<(OutRecord, usize)>> {
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
@@ -300,7 +313,8 @@ impl<'a> LineMaker<'a> {
         while let Some(row) = rows.next()? {
             let latest = Latest::read(row)?;
             let brought = latest.via.is_some() && latest.via == self.reader;
-            if !(brought && latest.sequence > since) {
+            let is_held = brought && latest.sequence > since;
+            if !is_held || self.was_of_another(&latest, patient)? {
                 let order = order(&latest.reference);
                 records.push((order, self.state(latest, row)?));
             }
