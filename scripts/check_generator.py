@@ -3,6 +3,7 @@
 
 import collections
 import json
+import pathlib
 import sys
 
 from fhir.resources.R4B import get_fhir_model_class
@@ -30,8 +31,9 @@ def main():
 def generated(demo_dir):
     """Everything that the demo's centre holds at the end of its story."""
     command("demo", "--quiet", "--json", "--dir", demo_dir, "--seed", SEED, "--patients", PATIENTS)
-    exported = command("export", "--dir", f"{demo_dir}/centre").stdout
-    return [json.loads(line) for line in exported.splitlines() if line.strip()]
+    exported = pathlib.Path(demo_dir) / "centre.ndjson"
+    command("export", "--dir", f"{demo_dir}/centre", exported)
+    return [json.loads(line) for line in exported.read_text().splitlines()]
 
 
 def fault_of(record):
