@@ -35,6 +35,17 @@ impl File {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
+    /// The lines of a document with their numbers and whether they stand in a code block; the
+    /// fences themselves left out.
+    fn document_lines(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        let mut fenced = false;
+        self.lines().filter_map(move |(number, line)| {
+            let fence = line.trim_start().starts_with("```");
+            fenced ^= fence;
+            (!fence).then_some((number, line, fenced))
+        })
+    }
+
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }

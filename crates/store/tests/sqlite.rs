@@ -17,7 +17,10 @@ struct Files {
 
 impl Files {
     fn new() -> Files {
-        Files { folder: tempfile::tempdir().unwrap(), made: AtomicU32::new(0) }
+        Files {
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            made: AtomicU32::new(0),
+        }
     }
 }
 
@@ -29,7 +32,8 @@ impl Maker for Files {
     fn make(&self, site: &NewSite, limits: &Limits) -> Box<dyn Store> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let path = self.folder.path().join(format!("{}-{number}.db", site.site));
-        Box::new(SqliteStore::create(&path, site, options(limits), START).unwrap())
+        let store = SqliteStore::create(&path, site, options(limits), START);
+        Box::new(store.expect("a store can be made in an empty folder"))
     }
 }
 

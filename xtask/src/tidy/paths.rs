@@ -11,12 +11,7 @@ const ENDINGS: &[&str] = &[".rs", ".md", ".py", ".sql", ".sh"];
 pub(crate) fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.is_document()) {
-        let mut fenced = false;
-        for (number, line) in file.lines() {
-            if line.trim_start().starts_with("```") {
-                fenced = !fenced;
-                continue;
-            }
+        for (number, line, fenced) in file.document_lines() {
             let named = named_paths(line, fenced).into_iter().filter(|path| !exists(files, path));
             let linked = if fenced { Vec::new() } else { linked_paths(&file.path, line) };
             let linked = linked.into_iter().filter(|path| !is_there(files, path));

@@ -12,12 +12,7 @@ pub(crate) fn check(files: &[File]) -> Vec<Finding> {
     let verbs: Vec<String> = files.iter().filter_map(|file| verb_of(&file.path)).collect();
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.is_document()) {
-        let mut fenced = false;
-        for (number, line) in file.lines() {
-            if line.trim_start().starts_with("```") {
-                fenced = !fenced;
-                continue;
-            }
+        for (number, line, fenced) in file.document_lines() {
             for verb in shown(line, fenced) {
                 if !verbs.contains(&verb) && !BUILT_IN.contains(&verb.as_str()) {
                     let what = format!("no `tributary {verb}`: {FOLDER} has no file for it");
@@ -80,6 +75,6 @@ mod tests {
 ./tributary serve --dir x  # and tributary VERB
 ```
 ";
-        assert_eq!(check_document(text), []);
+        assert_eq!(check_document(text), [0; 0]);
     }
 }

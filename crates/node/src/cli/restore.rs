@@ -64,7 +64,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     replace(&path, &aside, args.replace)?;
     say!("Restored {} up to change {}, in the new epoch {epoch}.", held.site, held.sequence);
     say!(
-        "At the next contact its parent and children compare all records and give back what is missing."
+        "At the next contact its parent and children compare all records \
+         and give back what is missing."
     );
     Ok(ExitCode::SUCCESS)
 }

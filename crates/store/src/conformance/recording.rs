@@ -165,7 +165,13 @@ pub fn defect_23_what_is_not_understood_comes_back_as_it_was_written(maker: &dyn
     let store = store(maker);
     let long = "x".repeat(10_000);
     let text = format!(
-        r#"{{"resourceType":"Patient","z":1.00,"id":"amina","birthDate":"1980-01-01","multipleBirthInteger":1E+2,"_birthDate":{{"extension":[{{"url":"urn:x","valueDecimal":0.10}}]}},"text":"a,b ]]> {long}"}}"#
+        concat!(
+            r#"{{"resourceType":"Patient","z":1.00,"id":"amina","birthDate":"1980-01-01","#,
+            r#""multipleBirthInteger":1E+2,"#,
+            r#""_birthDate":{{"extension":[{{"url":"urn:x","valueDecimal":0.10}}]}},"#,
+            r#""text":"a,b ]]> {long}"}}"#,
+        ),
+        long = long
     );
     let record_in = Record::parse(text.as_bytes(), &Limits::default()).unwrap();
     record(&*store, &draft(&[record_in]));
