@@ -1,0 +1,14 @@
+//! The program as people run it: real `tributary` processes, their words and their exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects and may fail with a panic"
+)]
+
+mod damage;
+mod folder;
+mod help;
+mod import;
+mod pair;
+mod verbs;
