@@ -2,7 +2,7 @@
 //! files.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use protocol::cohort::{Definition, LocationBy};
@@ -24,6 +24,13 @@ pub struct Patient {
     pub changes: Vec<Vec<Record>>,
 }
 
+impl Patient {
+    /// Whether the Patient record itself is among the changes.
+    pub fn has_record(&self) -> bool {
+        self.changes.iter().flatten().any(|record| record.reference == self.reference)
+    }
+}
+
 /// Everybody, dealt among the clinics.
 pub struct Patients {
     /// The synthetic country: clinics, newcomers and later visits come from it.
@@ -34,6 +41,8 @@ pub struct Patients {
     pub shared: Vec<Record>,
     /// Whether they were read from files: they know nothing of our clinics then.
     pub imported: bool,
+    /// What of the files was refused: where and why.
+    pub refused: Vec<String>,
     per_clinic: u64,
 }
 
@@ -66,6 +75,7 @@ impl Patients {
             world,
             clinics: (0..count).map(|_| Vec::new()).collect(),
             imported: !choice.import.is_empty(),
+            refused: Vec::new(),
             per_clinic,
         };
         if patients.imported {
@@ -121,7 +131,7 @@ impl Patients {
                 bail!("failed to read {}: {reason}", path.display());
             }
             for file in found {
-                read_file(&file, limits, &mut all)?;
+                read_file(&file, limits, &mut all, &mut self.refused);
                 progress(all.len() as u64);
             }
         }
@@ -137,27 +147,32 @@ impl Patients {
             bail!("failed to find a patient in the files to import");
         }
         let count = self.clinics.len();
-        for (index, (reference, changes)) in by_patient.into_iter().enumerate() {
-            self.clinics[index % count].push(Patient { reference, changes });
+        let mut dealt: Vec<Patient> = by_patient
+            .into_iter()
+            .map(|(reference, changes)| Patient { reference, changes })
+            .collect();
+        // Patients whom the files only refer to come last: nobody can edit what is not there.
+        dealt.sort_by_key(|patient| !patient.has_record());
+        for (index, patient) in dealt.into_iter().enumerate() {
+            self.clinics[index % count].push(patient);
         }
         Ok(())
     }
 }
 
-fn read_file(file: &std::path::Path, limits: &Limits, all: &mut Vec<Record>) -> anyhow::Result<()> {
-    let mut wrong = None;
+fn read_file(file: &Path, limits: &Limits, all: &mut Vec<Record>, refused: &mut Vec<String>) {
+    let name = file.display().to_string();
     let read = files::documents(
         file,
         limits,
         &mut |text, _| match document::read(text, limits, &Resolve::nowhere()) {
             Ok(found) => {
-                if let Some((entry, refusal)) = found.refused.into_iter().next() {
-                    wrong.get_or_insert(format!("{entry}: {refusal}"));
-                }
+                let reasons = found.refused.iter();
+                refused.extend(reasons.map(|(entry, why)| format!("{name} {entry}: {why}")));
                 Some(found.records)
             }
             Err(refusal) => {
-                wrong.get_or_insert(refusal.reason);
+                refused.push(format!("{name}: {refusal}"));
                 None
             }
         },
@@ -166,9 +181,8 @@ fn read_file(file: &std::path::Path, limits: &Limits, all: &mut Vec<Record>) -> 
             true
         },
     );
-    match read.err().or(wrong) {
-        Some(reason) => bail!("failed to read {}: {reason}", file.display()),
-        None => Ok(()),
+    if let Err(reason) = read {
+        refused.push(format!("{name}: {reason}"));
     }
 }
 

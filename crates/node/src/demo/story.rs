@@ -74,6 +74,10 @@ pub async fn run(options: &Options, narrator: &dyn Narrator) -> anyhow::Result<(
     let all = if options.import.is_empty() { choice.patients } else { 0 };
     let patients =
         Patients::deal(&choice, &limits, &|done| narrator.progress("patients", done, all))?;
+    if let Some(first) = patients.refused.first() {
+        narrator
+            .tell(&format!("{} resources are refused, the first: {first}", patients.refused.len()));
+    }
     cast.enrol(&patients, narrator).await?;
     cast.first_load(&patients, narrator).await?;
     cast.cut_off(&patients, narrator).await?;
@@ -196,9 +200,10 @@ impl Cast {
         patients: &Patients,
         narrator: &dyn Narrator,
     ) -> anyhow::Result<Edited> {
-        let [merged, conflicting, ..] = patients.clinics[0].as_slice() else {
-            bail!("failed to tell the story: the first clinic needs two patients");
+        let [merged, others @ ..] = patients.clinics[0].as_slice() else {
+            bail!("failed to tell the story: the first clinic has no patient");
         };
+        let conflicting = others.iter().find(|other| other.has_record()).unwrap_or(merged);
         let clinic = &self.clinics[0];
         let (one, two) = (merged.reference.clone(), conflicting.reference.clone());
         let phone = edit::with_phone(&clinic.text(&one).await?, "+254 700 000 001")?;
