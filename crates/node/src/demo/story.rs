@@ -11,7 +11,7 @@ use store::CohortDraft;
 
 use crate::demo::edit;
 use crate::demo::generator::clinic_names;
-use crate::demo::patients::{Choice, Patients};
+use crate::demo::patients::{Choice, Patient, Patients};
 use crate::demo::report::{Report, SiteRow};
 use crate::demo::site::DemoSite;
 use crate::jobs::link::Link;
@@ -229,7 +229,7 @@ impl Cast {
         narrator: &dyn Narrator,
     ) -> anyhow::Result<Option<RecordRef>> {
         let (Some(old), Some(new), Some(patient)) =
-            (self.clinics.first(), self.clinics.get(1), patients.clinics[0].get(2))
+            (self.clinics.first(), self.clinics.get(1), third(&patients.clinics[0]))
         else {
             return Ok(None);
         };
@@ -376,6 +376,11 @@ impl Cast {
         sites.insert(0, centre);
         Ok(Report { in_step, seconds: started.elapsed().as_secs_f64(), sites })
     }
+}
+
+/// Someone who has a record and was not edited.
+fn third(patients: &[Patient]) -> Option<&Patient> {
+    patients.iter().skip(2).find(|patient| patient.has_record())
 }
 
 /// The patients whom two sites edited apart.
