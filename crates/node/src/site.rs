@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::{SiteId, Timestamp};
 use store::{SharedStore, Store, StoreError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::ports::{Clock, Entropy, Transport};
@@ -26,6 +27,7 @@ struct Inner {
     run_lock: Option<PathBuf>,
     inline: bool,
     wake: watch::Sender<u64>,
+    closing: CancellationToken,
 }
 
 /// What a site is made of.
@@ -55,8 +57,18 @@ impl Site {
         let Parts { config, store, clock, entropy, transport, credential, run_lock, inline } =
             parts;
         let (wake, _) = watch::channel(0);
-        let inner =
-            Inner { config, store, clock, entropy, transport, credential, run_lock, inline, wake };
+        let inner = Inner {
+            config,
+            store,
+            clock,
+            entropy,
+            transport,
+            credential,
+            run_lock,
+            inline,
+            wake,
+            closing: CancellationToken::new(),
+        };
         Site { inner: Arc::new(inner) }
     }
     /// The settings.
@@ -126,6 +138,18 @@ impl Site {
     /// Tells whoever waits that there may be news.
     pub fn wake(&self) {
         self.inner.wake.send_modify(|count| *count += 1);
+    }
+    /// Lets go of requests that are only waiting for news: the site is about to stop.
+    pub fn close(&self) {
+        self.inner.closing.cancel();
+    }
+    /// Waits until the site is about to stop.
+    pub async fn closed(&self) {
+        self.inner.closing.cancelled().await;
+    }
+    /// Whether the site is about to stop.
+    pub fn is_closing(&self) -> bool {
+        self.inner.closing.is_cancelled()
     }
     /// A receiver that changes whenever there may be news. Signals wake; polling guarantees.
     pub fn news(&self) -> watch::Receiver<u64> {

@@ -64,9 +64,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     replace(&path, &aside, args.replace)?;
     say!("Restored {} up to change {}, in the new epoch {epoch}.", held.site, held.sequence);
     say!(
-        "At the next contact its parent and children compare all records \
-         and give back what is missing."
+        "Its children compare all records with it at their next contact and give back what it lost."
     );
+    say!("What its parent has sent since the backup, it asks for again.");
     Ok(ExitCode::SUCCESS)
 }
 

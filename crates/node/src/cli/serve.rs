@@ -30,9 +30,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));
-        let serving = tokio::spawn(server::run(listener, http::router(site), stop.clone()));
+        let router = http::router(site.clone());
+        let serving = tokio::spawn(server::run(listener, router, stop.clone()));
         stop_signal().await?;
         say!("stopping: letting open requests finish");
+        site.close();
         stop.cancel();
         serving.await.context("failed to stop answering")?;
         jobs.await.context("failed to stop the jobs")?;

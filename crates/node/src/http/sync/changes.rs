@@ -88,12 +88,15 @@ async fn first_slice(
         let (asked, by) = (query.clone(), scope.clone());
         let slice = site.read(move |store| store.feed_changes(&asked, &by)).await?;
         let left = end.since(site.now());
-        if left <= 0 || slice.as_ref().is_none_or(|slice| slice.head > query.after) {
+        if left <= 0
+            || site.is_closing()
+            || slice.as_ref().is_none_or(|slice| slice.head > query.after)
+        {
             return Ok(slice);
         }
         // Signals wake; polling guarantees (another process may have written).
         let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
-        tokio::select! { _ = news.changed() => {}, () = pause => {} }
+        tokio::select! { _ = news.changed() => {}, () = pause => {}, () = site.closed() => {} }
     }
 }
 

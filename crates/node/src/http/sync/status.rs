@@ -149,11 +149,11 @@ pub async fn poll(
             return Ok(Json(view).into_response());
         }
         let left = end.since(site.now());
-        if left <= 0 {
+        if left <= 0 || site.is_closing() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
-        tokio::select! { _ = news.changed() => {}, () = pause => {} }
+        tokio::select! { _ = news.changed() => {}, () = pause => {}, () = site.closed() => {} }
     }
 }
 
