@@ -16,7 +16,7 @@ use crate::site::Site;
 use crate::wire::Decoder;
 
 /// Bytes of lines that are applied in one commit.
-const BATCH_BYTES: usize = 256 << 10;
+const BATCH_BYTES: usize = 512 << 10;
 /// Milliseconds that whole lines wait for more before they are applied.
 const LINGER: u64 = 50;
 
