@@ -80,6 +80,36 @@ async fn a_revoked_child_is_out_at_once_and_is_told_what_to_do() {
     world.assert_in_step().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_news_ends_when_its_child_is_revoked() {
+    let world = World::pair().await;
+    world.settle().await;
+    let (centre, clinic) = (world.centre.site(), world.clinic());
+    let feeds = centre.store().feed_list(&store::Scope::Everything).unwrap();
+    let feed = feeds.iter().find(|feed| feed.name == "clinic").unwrap();
+    let (head, epoch) = (feed.head, feed.epoch);
+    let at = feeds
+        .iter()
+        .map(|feed| format!("{}:{}:{}", feed.name, feed.head, feed.head_join))
+        .collect::<Vec<_>>()
+        .join(",");
+    let stream = format!("/sync/feeds/clinic/changes?after={head}&epoch={epoch}&wait=20");
+    let poll = format!("/sync/poll?epoch={epoch}&at={at}&wait=20");
+    let revoke = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert!(centre.store().child_revoke(clinic.id(), centre.now()).unwrap());
+        world.centre.record("nurse", &[patient("late", "Atieno")]).await.unwrap();
+    };
+    let headers = as_child(clinic);
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let ((streamed, text), (polled, _), ()) = tokio::join!(
+        http(&world.centre, "GET", &stream, &headers, Vec::new()),
+        http(&world.centre, "GET", &poll, &headers, Vec::new()),
+        revoke,
+    );
+    assert_eq!((streamed, polled), (401, 401), "{}", String::from_utf8_lossy(&text));
+}
+
 fn centre_clone(world: &World) -> node::site::Site {
     world.centre.site().clone()
 }

@@ -4,13 +4,14 @@
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use protocol::stream::{self, Header, Lane};
 use serde::Deserialize;
 use serde_json::json;
-use store::{FeedQuery, FeedSlice, Scope, StoreError};
+use store::{FeedQuery, FeedSlice, StoreError};
 
 use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{child_of, header as header_text};
@@ -44,7 +45,7 @@ pub async fn stream(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let (_, scope) = child_of(&parts, &site).await?;
+    child_of(&parts, &site).await?;
     let query = error::query(asked)?;
     let lane = match query.lane.as_deref() {
         None => Lane::Live,
@@ -64,35 +65,40 @@ pub async fn stream(
     };
     let left = query.limit.unwrap_or(limits.stream_bytes).min(limits.stream_bytes);
     let wait = query.wait.unwrap_or(0).min(limits.poll_seconds);
-    let first = match first_slice(&site, &wanted, &scope, wait).await {
+    let first = match first_slice(&site, &wanted, &parts, wait).await? {
         Err(StoreError::Gone { epoch, head }) => return Ok(gone(&wanted, &epoch, head)),
         other => other?,
     };
     let Some(first) = first else {
         return Err(Failure::not_found("there is no such feed").into());
     };
-    Ok(answer(site.clone(), wanted, scope, first, left, &parts.headers)?)
+    Ok(answer(site.clone(), wanted, parts, first, left)?)
 }
 
-/// Waits for the first news where there is none yet.
+/// Waits for the first news where there is none yet. Asks each time who the reader is: its access
+/// may have ended meanwhile.
 async fn first_slice(
     site: &Site,
     query: &FeedQuery,
-    scope: &Scope,
+    parts: &Parts,
     wait: u64,
-) -> Result<Option<FeedSlice>, StoreError> {
+) -> Result<Result<Option<FeedSlice>, StoreError>, Failure> {
     let mut news = site.news();
     let end = site.now().plus_millis((wait * 1_000).cast_signed());
     loop {
         news.borrow_and_update();
-        let (asked, by) = (query.clone(), scope.clone());
-        let slice = site.read(move |store| store.feed_changes(&asked, &by)).await?;
+        let (_, scope) = child_of(parts, site).await?;
+        let asked = query.clone();
+        let slice = match site.read(move |store| store.feed_changes(&asked, &scope)).await {
+            Ok(slice) => slice,
+            Err(error) => return Ok(Err(error)),
+        };
         let left = end.since(site.now());
         if left <= 0
             || site.is_closing()
             || slice.as_ref().is_none_or(|slice| slice.head > query.after)
         {
-            return Ok(slice);
+            return Ok(Ok(slice));
         }
         // Signals wake; polling guarantees (another process may have written).
         let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
@@ -119,11 +125,11 @@ fn gone(query: &FeedQuery, epoch: &protocol::Epoch, head: u64) -> Response {
 fn answer(
     site: Site,
     query: FeedQuery,
-    scope: Scope,
+    parts: Parts,
     first: FeedSlice,
     left: usize,
-    asked: &HeaderMap,
 ) -> Result<Response, Failure> {
+    let asked = &parts.headers;
     let coding = Coding::negotiate(
         header_text(asked, "accept-encoding"),
         header_text(asked, AVAILABLE_DICTIONARY),
@@ -133,7 +139,7 @@ fn answer(
     let body = if first.more {
         let encoder = Encoder::new(coding, None).map_err(|error| broken(&error))?;
         let query = FeedQuery { to: Some(first.head), ..query };
-        let state = Streaming { site, query, scope, encoder, text, next: Some(first), left };
+        let state = Streaming { site, query, parts, encoder, text, next: Some(first), left };
         Body::from_stream(portions(state))
     } else {
         // All of it is here: its length is shorter to say than chunks are.
@@ -169,7 +175,8 @@ fn write_head(text: &mut String, query: &FeedQuery, slice: &FeedSlice) {
 struct Streaming {
     site: Site,
     query: FeedQuery,
-    scope: Scope,
+    /// The head of the request, which says who reads.
+    parts: Parts,
     encoder: Encoder,
     text: String,
     next: Option<FeedSlice>,
@@ -217,19 +224,24 @@ impl Streaming {
             let encoder = std::mem::replace(&mut self.encoder, fresh);
             return Ok((encoder.finish()?, false));
         };
-        self.next = ahead.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+        self.next = ahead.await.map_err(std::io::Error::other)??;
         Ok((self.encoder.take(), true))
     }
 
+    /// The next slice, for whom the reader is by now: a stream may be long.
     fn read_from(
         &self,
         after: u64,
-    ) -> tokio::task::JoinHandle<Result<Option<FeedSlice>, StoreError>> {
-        let (site, scope) = (self.site.clone(), self.scope.clone());
+    ) -> tokio::task::JoinHandle<Result<Option<FeedSlice>, std::io::Error>> {
+        let (site, parts) = (self.site.clone(), self.parts.clone());
         let query = FeedQuery { after, ..self.query.clone() };
-        tokio::spawn(
-            async move { site.read(move |store| store.feed_changes(&query, &scope)).await },
-        )
+        tokio::spawn(async move {
+            let (_, scope) = child_of(&parts, &site)
+                .await
+                .map_err(|failure| std::io::Error::other(failure.detail))?;
+            let slice = site.read(move |store| store.feed_changes(&query, &scope)).await;
+            slice.map_err(std::io::Error::other)
+        })
     }
 }
 

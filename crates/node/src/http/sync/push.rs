@@ -3,6 +3,7 @@
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub async fn receive(State(site): State<Site>, request: Request) -> Result<Respo
     let mut receiving = Receiving {
         site,
         source,
+        parts,
         body: payload.into_data_stream(),
         decoder: Some(decoder),
         lines,
@@ -74,6 +76,8 @@ pub async fn receive(State(site): State<Site>, request: Request) -> Result<Respo
 struct Receiving {
     site: Site,
     source: Source,
+    /// The head of the request, which says who sends.
+    parts: Parts,
     body: BodyDataStream,
     decoder: Option<Decoder>,
     lines: Lines,
@@ -137,6 +141,8 @@ impl Receiving {
 
     /// Applies a batch and gives the outcome lines.
     async fn apply(&mut self, batch: Vec<Vec<u8>>) -> Result<String, Failure> {
+        // A push may be long, and the sender's access may have ended meanwhile.
+        child_of(&self.parts, &self.site).await?;
         let (source, limits, now) =
             (self.source.clone(), self.site.config().limits.clone(), self.site.now());
         let result = self.site.write(move |store| {

@@ -136,7 +136,7 @@ pub async fn poll(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let (_, scope) = child_of(&parts, &site).await?;
+    child_of(&parts, &site).await?;
     let query = error::query(asked)?;
     let known = markers_of(&query.at)?;
     let wait = query.wait.min(site.config().limits.poll_seconds);
@@ -144,6 +144,8 @@ pub async fn poll(
     let mut news = site.news();
     loop {
         news.borrow_and_update();
+        // Asked each time: its access may have ended meanwhile.
+        let (_, scope) = child_of(&parts, &site).await?;
         let view = view(&site, &scope).await?;
         if view.epoch != query.epoch || is_news(&view, &known) {
             return Ok(Json(view).into_response());
