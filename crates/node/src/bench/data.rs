@@ -78,8 +78,14 @@ impl Data {
             return Ok(data);
         }
         for patient in all.clinics.into_iter().flatten() {
-            let records = patient.changes.into_iter().flatten();
-            data.patients.push(by_visit(records.collect(), limits)?);
+            // A file of one patient alone has what belongs to nobody among that patient's records.
+            let (shared, own) = patient
+                .changes
+                .into_iter()
+                .flatten()
+                .partition::<Vec<_>, _>(|record| record.patients.is_empty());
+            data.shared.extend(shared);
+            data.patients.push(by_visit(own, limits)?);
         }
         let records = data.patients.iter().flat_map(all_of);
         data.ids = records.map(|record| record.reference.id().to_owned()).collect();
@@ -309,4 +315,66 @@ fn encounter_of(record: &Record, limits: &Limits) -> anyhow::Result<Option<Recor
     let named = references(&parsed);
     let mut named = named.iter().filter_map(|(_, text)| record_named(&text.decode()));
     Ok(named.find(|named| named.kind == ResourceType::ENCOUNTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUNDLE: &str = r#"{"resourceType":"Bundle","type":"collection","entry":[
+        {"resource":{"resourceType":"Patient","id":"p-1"}},
+        {"resource":{"resourceType":"Observation","id":"o-1","status":"final",
+            "subject":{"reference":"Patient/p-1"},"encounter":{"reference":"Encounter/e-1"}}},
+        {"resource":{"resourceType":"Encounter","id":"e-1","status":"finished",
+            "subject":{"reference":"Patient/p-1"}}},
+        {"resource":{"resourceType":"Location","id":"l-1"}}]}"#;
+
+    fn of_file() -> (tempfile::TempDir, Data) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("one.json"), BUNDLE).unwrap();
+        let data = Data::load(&[folder.path().to_owned()], &Limits::default()).unwrap();
+        (folder, data)
+    }
+
+    #[test]
+    fn an_encounter_goes_before_what_refers_to_it_and_with_it() {
+        let (_folder, data) = of_file();
+        let patient = data.patient(0).unwrap();
+        let visit = &patient.visits[0];
+        let names: Vec<String> = visit.iter().map(|r| r.reference.to_string()).collect();
+        assert_eq!(names, ["Encounter/e-1", "Observation/o-1"]);
+    }
+
+    #[test]
+    fn a_copy_has_other_ids_and_refers_to_itself() {
+        let (_folder, data) = of_file();
+        let (first, copy) = (data.patient(0).unwrap(), data.patient(1).unwrap());
+        let (old, new) = (&first.registration[0].reference, &copy.registration[0].reference);
+        assert_ne!(old, new);
+        for record in copy.visits.iter().flatten() {
+            assert!(record.patients.contains(new), "{} is not the copy's", record.reference);
+        }
+        assert_eq!(data.patient(1).unwrap().registration[0].reference, *new);
+    }
+
+    #[test]
+    fn as_many_records_are_taken_as_were_asked_for() {
+        let (_folder, data) = of_file();
+        let generated = Data::load(&[], &Limits::default()).unwrap();
+        for data in [data, generated] {
+            let (_, visits) = data.take(101).unwrap();
+            assert_eq!(visits.iter().map(Vec::len).sum::<usize>(), 101);
+        }
+    }
+
+    #[test]
+    fn single_changes_of_different_runs_are_different_records() {
+        let (_folder, data) = of_file();
+        let ids = |run| {
+            let changes = data.single(3, 1, run).unwrap();
+            changes.concat().iter().map(|r| r.reference.clone()).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(ids(1).len(), 3);
+        assert!(ids(1).is_disjoint(&ids(2)));
+    }
 }

@@ -180,3 +180,40 @@ async fn pass(
     let (sent, received) = tokio::join!(sending, receiving);
     sent.and(received)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that reads a byte and answers with `answer` bytes; seconds until all had come.
+    async fn fetch(answer: usize, shape: Option<Shape>) -> (Passed, f64) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(&vec![7; answer]).await.unwrap();
+        });
+        let proxy = Proxy::start(server, shape).await.unwrap();
+        let started = Instant::now();
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        client.write_u8(1).await.unwrap();
+        let mut come = Vec::new();
+        client.read_to_end(&mut come).await.unwrap();
+        assert_eq!(come.len(), answer);
+        (proxy.passed(), started.elapsed().as_secs_f64())
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_counted_in_its_direction() {
+        assert_eq!(fetch(100_000, None).await.0, Passed { up: 1, down: 100_000 });
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_takes_its_round_trips_and_its_bandwidth() {
+        let shape = Shape { bits_per_second: 800_000, round_trip: Duration::from_millis(100) };
+        // A round trip to connect, one to ask, and 20,000 bytes at 100,000 a second.
+        let (_, seconds) = fetch(20_000, Some(shape)).await;
+        assert!(seconds >= 0.4, "it took {seconds} s");
+    }
+}
