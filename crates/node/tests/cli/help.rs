@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::folder::tributary;
 
-const VERBS: &str = "init, serve, status, doctor, child, child add, child list, child revoke, join, \
-    cohort set, cohort list, cohort show, token add, token list, token revoke, import, export, \
+const VERBS: &str = "init, serve, status, doctor, child, child add, child list, child revoke, \
+    join, cohort set, cohort list, cohort show, token add, token list, token revoke, import, export, \
     sync, queue, queue show, queue retry, queue park, verify, backup, restore, demo, bench, \
     completion";
 
