@@ -3,7 +3,7 @@
 //! Each rule is a function that takes a [`Maker`] of empty stores; `for_each_rule!` lists them, so
 //! that a backend's test file turns each into a test of its own:
 //!
-//! ```ignore
+//! ```text
 //! macro_rules! tests { ... }
 //! store::for_each_rule!(tests);
 //! ```

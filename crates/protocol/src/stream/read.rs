@@ -136,10 +136,8 @@ impl Envelope {
             part: part(json)?,
             patients: optional(json, "patients", |list| each(list, parsed))?.unwrap_or_default(),
         };
-        // A line that only answers a request for records by name has neither of the two.
-        let names_itself = envelope.position.is_some() || envelope.id.is_some();
-        if !names_itself && json.get("records").is_none() {
-            return Err(Refusal::malformed("the line has neither a position, an id nor records"));
+        if envelope.position.is_none() && envelope.id.is_none() {
+            return Err(Refusal::malformed("the line has neither a position nor an id"));
         }
         Ok(envelope)
     }
