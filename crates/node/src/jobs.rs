@@ -37,10 +37,12 @@ async fn keep_in_step(site: &Site) {
     let Some(link) = Link::of(site) else { return };
     let mut failures = 0u32;
     loop {
+        let before = link.progress();
         match once(site, &link).await {
             Ok(()) => failures = 0,
             Err(error) => {
-                failures = failures.saturating_add(1);
+                // A link that breaks often and still carries something is worth trying again soon.
+                failures = if link.progress() > before { 1 } else { failures.saturating_add(1) };
                 pause_after(site, failures, &error).await;
             }
         }

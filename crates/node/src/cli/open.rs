@@ -17,6 +17,9 @@ pub(crate) const STORE: &str = "tributary.db";
 /// The name of the file with the credential for the parent, readable by its owner only.
 pub(crate) const CREDENTIAL: &str = "parent.credential";
 
+/// Threads that wait for the store.
+const BLOCKING_THREADS: usize = 6;
+
 /// The folder of a site.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Dir {
@@ -94,6 +97,8 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Every thread keeps memory of its own, and the store has one writer: few are enough.
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("failed to start the runtime")?;
     Ok(runtime.block_on(work))

@@ -39,6 +39,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         say!("{}", serde_json::to_string(&comparison)?);
     } else {
+        let status = site.store().site_status(site.now())?;
+        let open = status.deliveries.iter().filter(|(state, _)| *state != "done");
+        let waiting: u64 = open.map(|(_, count)| count).sum();
+        if !equal && waiting > 0 {
+            say!("Not in step yet: {waiting} changes wait to be sent. `tributary sync` first.");
+        }
         for difference in comparison.differences.iter().take(NAMED) {
             let how = match difference.how {
                 verify::How::Differs => "differs",

@@ -14,20 +14,33 @@ use tokio::sync::Semaphore;
 
 use crate::http::error::Failure;
 
+/// Requests at once from those who have no credential yet: they cannot crowd out those who have.
+const STRANGERS: usize = 16;
+
 /// Places for requests.
-pub(super) fn places(limits: &Limits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.requests_at_once))
+#[derive(Clone)]
+pub(super) struct Places {
+    known: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// Places for requests.
+pub(super) fn places(limits: &Limits) -> Places {
+    Places {
+        known: Arc::new(Semaphore::new(limits.requests_at_once)),
+        strangers: Arc::new(Semaphore::new(STRANGERS)),
+    }
 }
 
 /// Lets a request in, or says that there are too many.
-pub(super) async fn guard(
-    State(places): State<Arc<Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn guard(State(places): State<Places>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    // A poll waits and does nothing: every child holds one open. The connections bound them.
-    let place = (path != "/sync/poll").then(|| places.try_acquire());
+    let place = match path.as_str() {
+        // A poll waits and does nothing: every child holds one open. The connections bound them.
+        "/sync/poll" | "/health" => None,
+        "/sync/join" => Some(places.strangers.try_acquire()),
+        _ => Some(places.known.try_acquire()),
+    };
     if matches!(place, Some(Err(_))) {
         let detail = "this site answers as many requests as requests_at_once allows; try again";
         return Failure::new(StatusCode::SERVICE_UNAVAILABLE, "throttled", detail).problem();

@@ -40,6 +40,8 @@ struct Traffic {
     wire_received: AtomicU64,
     raw_sent: AtomicU64,
     raw_received: AtomicU64,
+    /// Batches of lines that were settled or applied since the start.
+    batches: AtomicU64,
 }
 
 /// What kind of body an answer may have.
@@ -191,6 +193,15 @@ impl Link {
     pub fn count_received(&self, wire: usize, raw: usize) {
         self.traffic.wire_received.fetch_add(wire as u64, Ordering::Relaxed);
         self.traffic.raw_received.fetch_add(raw as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that lines were settled or applied.
+    pub fn note_progress(&self) {
+        self.traffic.batches.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Grows whenever lines were settled or applied.
+    pub fn progress(&self) -> u64 {
+        self.traffic.batches.load(Ordering::Relaxed)
     }
 
     /// The whole body of an answer.

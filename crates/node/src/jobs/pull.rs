@@ -144,6 +144,7 @@ async fn write(
             .write(move |store| store.change_apply(&source, &batch.lines, now))
             .await
             .map_err(|error| ours(&error))?;
+        link.note_progress();
         count(&mut read, &applied);
     }
     Ok(read)

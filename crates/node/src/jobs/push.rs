@@ -80,7 +80,13 @@ async fn settle(
             waiting.take(&mut outcomes)
         });
         match step {
-            Ok(settled) => pushed.add(write(site, settled).await?),
+            Ok(settled) => {
+                let step = write(site, settled).await?;
+                if step.taken > 0 {
+                    link.note_progress();
+                }
+                pushed.add(step);
+            }
             Err(error) => {
                 failure = Some(error);
                 break;

@@ -104,7 +104,8 @@ impl<'a> LineMaker<'a> {
         // Told even where the reader holds all of it: it has to know that the patient is its own.
         let left = self.left_at(*patient)?;
         let since = left.map_or(0, |left| left.max(entry.sequence));
-        let mut records = self.patient_records(*patient, since)?;
+        let first = left.is_none().then_some(entry.position);
+        let mut records = self.patient_records(*patient, since, first)?;
         if left.is_some() {
             records.extend(self.moved_away(*patient, name)?);
         }
@@ -302,13 +303,26 @@ impl<'a> LineMaker<'a> {
     /// brought after sequence `since`: where the patient had left a cohort, it may have been rid
     /// of what it brought before that, or before this join; and of what was another patient's once
     /// it may have been rid when that one's cohort was left.
-    fn patient_records(&self, patient: i64, since: u64) -> Result<Vec<(OutRecord, usize)>> {
+    ///
+    /// `first`: the position of the patient's only join. A record that is also that of a member
+    /// who joined before it came with that join, or by the live lane since: a Group of thousands
+    /// is not sent again with each of them.
+    fn patient_records(
+        &self,
+        patient: i64,
+        since: u64,
+        first: Option<u64>,
+    ) -> Result<Vec<(OutRecord, usize)>> {
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {LATEST} FROM record_patient AS rp
              CROSS JOIN record AS r ON r.key = rp.record {LATEST_FROM}
-             WHERE rp.patient = ?1"
+             WHERE rp.patient = ?1 AND (?3 IS NULL OR NOT EXISTS (
+                SELECT 1 FROM record_patient AS o
+                CROSS JOIN cohort_patient AS cp ON cp.feed = ?2 AND cp.patient = o.patient
+                WHERE o.record = rp.record AND o.patient <> ?1
+                    AND cp.\"left\" IS NULL AND cp.joined < ?3))"
         ))?;
-        let mut rows = statement.query([patient])?;
+        let mut rows = statement.query(params![patient, self.feed.key, first])?;
         let mut records = Vec::new();
         while let Some(row) = rows.next()? {
             let latest = Latest::read(row)?;
