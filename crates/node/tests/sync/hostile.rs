@@ -142,3 +142,26 @@ async fn defect_35_fields_that_a_site_does_not_know_do_not_trouble_it() {
     let body = String::from_utf8(body).unwrap();
     assert!(status == 200 && body.contains("\"already\""), "{body}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_never_finish_their_request_leave_room_for_everybody_else() {
+    use std::io::Write as _;
+    let world = World::pair_with(Limits { requests_at_once: 8, ..Limits::default() }).await;
+    let address = world.centre.site().config().listen;
+    let head = format!(
+        "POST /sync/join HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: 500\r\n\r\n{{"
+    );
+    let strangers: Vec<std::net::TcpStream> = (0..60)
+        .map(|_| {
+            let mut stranger = std::net::TcpStream::connect(address).unwrap();
+            stranger.write_all(head.as_bytes()).unwrap();
+            stranger
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    world.clinic().record("nurse", &[patient("p", "Mutua")]).await.unwrap();
+    world.settle().await;
+    assert!(text(&world.centre, "Patient/p").is_some());
+    drop(strangers);
+}

@@ -188,3 +188,28 @@ async fn defect_38_two_runs_at_once_do_nothing_twice() {
     world.assert_in_step().await;
     assert_eq!(sequence(&world.centre), 100);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_sent_once_and_not_with_each_of_its_members() {
+    let world = World::pair().await;
+    let members: Vec<String> =
+        (0..40).map(|n| format!("{{\"entity\":{{\"reference\":\"Patient/m{n}\"}}}}")).collect();
+    let group = format!(
+        "{{\"resourceType\":\"Group\",\"id\":\"g\",\"type\":\"person\",\"actual\":true,\
+         \"member\":[{}]}}",
+        members.join(",")
+    );
+    for n in 0..40 {
+        let id = format!("m{n}");
+        world.centre.record("registrar", &[patient(&id, "Chepkoech")]).await.unwrap();
+    }
+    world.centre.record("registrar", std::slice::from_ref(&group)).await.unwrap();
+    let path = "/sync/feeds/clinic/changes?after=0&lane=bulk";
+    let (_, body) = ask(&world, world.clinic(), "GET", path, b"").await;
+    let body = String::from_utf8(body).unwrap();
+    assert_eq!(body.matches("\"resourceType\":\"Group\"").count(), 1);
+    assert_eq!(body.matches("\"resourceType\":\"Patient\"").count(), 40);
+    world.settle().await;
+    world.assert_in_step().await;
+    assert_eq!(text(world.clinic(), "Group/g"), Some(group));
+}
