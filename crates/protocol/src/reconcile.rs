@@ -2,11 +2,14 @@
 //! record that two sides hold. Symmetric: both sites compute the same bytes from the same three
 //! versions, whoever of them is local.
 
+mod contest;
 mod identity;
 mod merge;
 mod node;
 mod order;
 mod path;
+mod policy;
+mod resolve;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -15,9 +18,15 @@ mod whole;
 use crate::digest::Digest;
 use crate::error::Refusal;
 use crate::json::{self, Json, Object};
+use crate::time::Timestamp;
+use contest::Contest;
 use merge::Merge;
 
-/// The one entry of `Plan::Conflict::elements` where a deletion met an edit.
+pub use contest::{CLOCKS_APART, Contested, EDITS_STAY};
+pub use policy::{Policies, Policy};
+pub use resolve::resolve;
+
+/// The one path in `Plan::Conflict::elements` where a deletion met an edit.
 pub const DELETED: &str = "(deleted)";
 
 /// One side's state of a record.
@@ -27,6 +36,9 @@ pub struct State<'a> {
     pub digest: Digest,
     /// Its JSON, `None` where it is deleted.
     pub body: Option<&'a str>,
+    /// When the change that made it was made, by the clock of its site. Only the policy `latest`
+    /// asks for it.
+    pub at: Option<Timestamp>,
 }
 
 /// Which end of the link a state comes from. The merge knows only these, never "local", so that
@@ -36,17 +48,6 @@ pub enum Side {
     /// The site nearer to the centre.
     Parent,
     /// The site nearer to the clinics.
-    Child,
-}
-
-/// Who wins where both sides changed the same element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// The parent's value (the default).
-    #[default]
-    Parent,
-    /// The child's value.
     Child,
 }
 
@@ -69,21 +70,22 @@ pub enum Plan {
     Conflict {
         /// The provisional result, compact JSON. It may equal what one side holds.
         body: String,
-        /// The elements concerned, as paths (`name[official].given`, `birthDate`), sorted.
-        elements: Vec<String>,
+        /// The elements concerned and what decided each for now, sorted by path.
+        elements: Vec<Contested>,
     },
 }
 
 /// Decides. `base` is the version that both sides last agreed on, `None` where none is known:
 /// then every differing element counts as changed by both. `local` is `None` where this site has
 /// never held the record. `incoming_side` says whose `incoming` is; `local` is the other's.
+/// `policies` are the parent's, at both ends.
 /// Fails only where a body is not a JSON object.
 pub fn reconcile(
     base: Option<State<'_>>,
     local: Option<State<'_>>,
     incoming: State<'_>,
     incoming_side: Side,
-    policy: Policy,
+    policies: &Policies,
 ) -> Result<Plan, Refusal> {
     let Some(local) = local else { return Ok(Plan::TakeIncoming) };
     if incoming.digest == local.digest {
@@ -94,8 +96,13 @@ pub fn reconcile(
         Some(base) if base.digest == incoming.digest => return Ok(Plan::KeepLocal),
         _ => {}
     }
+    let (parent, child) = match incoming_side {
+        Side::Parent => (&incoming, &local),
+        Side::Child => (&local, &incoming),
+    };
+    let later = later(parent, child).filter(|_| policies.clocks_agree);
     let (Some(local), Some(incoming)) = (local.body, incoming.body) else {
-        return edit_over_deletion(local.body.or(incoming.body));
+        return edit_over_deletion(parent.body, child.body);
     };
     let longest = local.len() + incoming.len();
     let (local, incoming) = (parse(local)?, parse(incoming)?);
@@ -104,9 +111,9 @@ pub fn reconcile(
         Side::Parent => (&incoming, &local),
         Side::Child => (&local, &incoming),
     };
-    let mut merge = Merge::new(policy);
+    let mut merge = Merge::new(Contest::new(policies, resolve::kind(parent), later, None));
     let merged = merge.resource(base.as_ref(), parent, child);
-    let elements = merge.into_elements();
+    let elements = contest::shortened(merge.into_contested());
     if elements.is_empty() && merged.says_object(&incoming) {
         return Ok(Plan::TakeIncoming);
     }
@@ -118,15 +125,24 @@ pub fn reconcile(
     Ok(if elements.is_empty() { Plan::Merged { body } } else { Plan::Conflict { body, elements } })
 }
 
+/// Whose change was made later, where both times are known. At the same time it is the parent's.
+fn later(parent: &State<'_>, child: &State<'_>) -> Option<Side> {
+    Some(if child.at? > parent.at? { Side::Child } else { Side::Parent })
+}
+
 /// One side deleted what the other edited: nothing clinical disappears by accident.
-fn edit_over_deletion(edit: Option<&str>) -> Result<Plan, Refusal> {
-    let Some(edit) = edit else {
+fn edit_over_deletion(parent: Option<&str>, child: Option<&str>) -> Result<Plan, Refusal> {
+    let (edit, side) = match (parent, child) {
+        (Some(edit), _) => (edit, Side::Parent),
+        (_, Some(edit)) => (edit, Side::Child),
         // Two deletions have one digest; whoever says otherwise has nothing to write.
-        return Ok(Plan::AlreadyHave);
+        (None, None) => return Ok(Plan::AlreadyHave),
     };
     let mut body = String::with_capacity(edit.len());
     parse(edit)?.write(&mut body);
-    Ok(Plan::Conflict { body, elements: vec![DELETED.to_owned()] })
+    let path = DELETED.to_owned();
+    let elements = vec![Contested { path, rule: EDITS_STAY, stands: Some(side) }];
+    Ok(Plan::Conflict { body, elements })
 }
 
 /// A body as its digest sees it: without what servers rewrite.

@@ -1,10 +1,11 @@
 //! The merge of one record by elements. It knows base, parent and child, never "local", so that
 //! it comes to the same bytes on both sides.
 
+use super::contest::{Contest, Contested, EDITS_STAY};
 use super::identity::{self, Group};
 use super::node::Node;
 use super::units::{self, Member, Unit};
-use super::{Policy, order, path, whole};
+use super::{Side, order, path, whole};
 use crate::json::{Json, Object, Text};
 
 /// A value in one state, where it is there.
@@ -12,10 +13,6 @@ pub(super) type Value<'t> = Option<&'t Json<'t>>;
 
 /// How deep values are merged part by part; what lies deeper is merged as a whole.
 const DEPTH: usize = 48;
-
-/// How many paths a conflict names; where there are more, the last one says so.
-const ELEMENTS: usize = 500;
-const MORE: &str = "(and more)";
 
 /// The three states of something.
 #[derive(Clone, Copy)]
@@ -65,28 +62,20 @@ impl<T> Three<T> {
 }
 
 /// One merge under way.
-pub(super) struct Merge {
-    policy: Policy,
+pub(super) struct Merge<'p> {
+    contest: Contest<'p>,
     /// Where we are.
     path: String,
     depth: usize,
-    /// The paths of the conflicts so far.
-    elements: Vec<String>,
 }
 
-impl Merge {
-    pub(super) fn new(policy: Policy) -> Self {
-        Merge { policy, path: String::new(), depth: 0, elements: Vec::new() }
+impl<'p> Merge<'p> {
+    pub(super) fn new(contest: Contest<'p>) -> Self {
+        Merge { contest, path: String::new(), depth: 0 }
     }
-    /// The paths of the elements that both sides changed to different values, sorted.
-    pub(super) fn into_elements(mut self) -> Vec<String> {
-        self.elements.sort();
-        self.elements.dedup();
-        if self.elements.len() > ELEMENTS {
-            self.elements.truncate(ELEMENTS);
-            self.elements.push(MORE.to_owned());
-        }
-        self.elements
+    /// The elements that both sides changed to different values, sorted.
+    pub(super) fn into_contested(self) -> Vec<Contested> {
+        self.contest.into_contested()
     }
     /// Merges a resource. `base` is `None` where no common version is known.
     pub(super) fn resource<'t>(
@@ -98,15 +87,6 @@ impl Merge {
         self.object("", Three { base, parent: Some(parent), child: Some(child) })
     }
 
-    fn conflict(&mut self) {
-        self.elements.push(self.path.clone());
-    }
-    fn winner<T>(&self, states: Three<T>) -> T {
-        match self.policy {
-            Policy::Parent => states.parent,
-            Policy::Child => states.child,
-        }
-    }
     /// Does `work` with the path one step further.
     fn within<T>(&mut self, step: &str, work: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
@@ -127,8 +107,11 @@ impl Merge {
 
     fn moved_by_both<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
         if is_derived(name, &self.path, &states) {
-            let winner = self.winner(states).or(states.parent).or(states.child);
-            return winner.map(Node::Same);
+            let preferred = match self.contest.preferred(&self.path) {
+                Side::Parent => states.parent.or(states.child),
+                Side::Child => states.child.or(states.parent),
+            };
+            return preferred.map(Node::Same);
         }
         if self.depth < DEPTH {
             self.depth += 1;
@@ -139,12 +122,7 @@ impl Merge {
                 return Some(merged).filter(|node| !matches!(node, Node::Array(i) if i.is_empty()));
             }
         }
-        self.conflict();
-        match (states.parent, states.child) {
-            (Some(_), Some(_)) => self.winner(states).map(Node::Same),
-            // One side took away what the other edited: the edit stays.
-            (parent, child) => parent.or(child).map(Node::Same),
-        }
+        self.contest.decide(&self.path, states, Option::is_none).map(Node::Same)
     }
 
     /// Merges two objects key by key, unless they are a whole, or nothing would be left of them.
@@ -216,13 +194,8 @@ impl Merge {
             Moved::Child => states.child,
             Moved::Both => {
                 let step = path::step(&self.path, &unit.name);
-                self.within(&step, Self::conflict);
-                let gone = |values: &[Value<'_>]| values.iter().all(Option::is_none);
-                match (gone(&states.parent), gone(&states.child)) {
-                    (true, _) => states.child,
-                    (_, true) => states.parent,
-                    _ => self.winner(states),
-                }
+                let is_gone = |values: &Vec<Value<'_>>| values.iter().all(Option::is_none);
+                self.within(&step, |merge| merge.contest.decide(&merge.path, states, is_gone))
             }
         };
         for (&place, value) in unit.members.iter().zip(taken) {
@@ -244,9 +217,14 @@ impl Merge {
         let groups = identity::groups(name, lists);
         if replaced_by_both(&groups) {
             // Both replaced an item, each by another: both stay, and somebody should look.
-            self.conflict();
+            match self.contest.both_stand(&self.path, EDITS_STAY) {
+                Some(Side::Parent) => return as_it_is(lists.parent),
+                Some(Side::Child) => return as_it_is(lists.child),
+                None => {}
+            }
         }
-        let order = order::order(&groups, lists, self.policy);
+        let preferred = self.contest.preferred(&self.path);
+        let order = order::order(&groups, lists, preferred);
         let mut labels = None;
         let mut merged = Vec::with_capacity(order.len());
         for (index, &place) in order.iter().enumerate() {
@@ -264,6 +242,10 @@ impl Merge {
         }
         Node::Array(merged)
     }
+}
+
+fn as_it_is<'t>(list: &'t [Json<'t>]) -> Node<'t> {
+    Node::Array(list.iter().map(Node::Same).collect())
 }
 
 /// Whether an item of base is gone from both sides while each put one in that the other has not.

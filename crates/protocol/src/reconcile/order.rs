@@ -1,6 +1,6 @@
 //! The order of a merged list. Digests depend on it, so it is the same on both sides.
 
-use super::Policy;
+use super::Side;
 use super::identity::Group;
 use super::merge::{Moved, Three};
 use crate::json::Json;
@@ -8,7 +8,7 @@ use crate::json::Json;
 /// The places of the groups that stay, in the order of the result: the parent's order, and what
 /// only the child has after the item that it follows there. Where the child alone changed the
 /// order of what all three hold, the child's order and the parent's additions.
-pub(super) fn order(groups: &[Group], lists: Three<&[Json<'_>]>, policy: Policy) -> Vec<usize> {
+pub(super) fn order(groups: &[Group], lists: Three<&[Json<'_>]>, preferred: Side) -> Vec<usize> {
     let stays: Vec<bool> = groups
         .iter()
         .map(|group| {
@@ -20,7 +20,7 @@ pub(super) fn order(groups: &[Group], lists: Three<&[Json<'_>]>, policy: Policy)
             }
         })
         .collect();
-    let (leader, follower) = match child_leads(groups, policy) {
+    let (leader, follower) = match child_leads(groups, preferred) {
         true => (2, 1),
         false => (1, 2),
     };
@@ -36,7 +36,7 @@ fn side(groups: &[Group], stays: &[bool], slot: usize) -> Vec<usize> {
 }
 
 /// Whether the child's order is the one to follow.
-fn child_leads(groups: &[Group], policy: Policy) -> bool {
+fn child_leads(groups: &[Group], preferred: Side) -> bool {
     let mut common: Vec<[usize; 3]> =
         groups.iter().filter_map(|g| Some([g.slots[0]?, g.slots[1]?, g.slots[2]?])).collect();
     common.sort_unstable();
@@ -44,7 +44,7 @@ fn child_leads(groups: &[Group], policy: Policy) -> bool {
     match (moved(1), moved(2)) {
         (false, moved) => moved,
         (true, false) => false,
-        (true, true) => policy == Policy::Child,
+        (true, true) => preferred == Side::Child,
     }
 }
 

@@ -3,6 +3,8 @@
 //! they carry no value of it: labels of items are code systems, uses, extension urls or the
 //! item's index in the result (from 0), never an identifier, a name or a number.
 
+use std::borrow::Cow;
+
 use crate::json::Json;
 
 /// Longest url in a label, and longest key, in bytes.
@@ -40,9 +42,29 @@ pub(super) fn step(path: &str, key: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!(".{name}") }
 }
 
+/// The names of the elements along a path, without the labels of items and with choices by their
+/// stems: `name[official].given` is `name`, `given`.
+pub(super) fn elements(path: &str) -> Vec<Cow<'_, str>> {
+    let mut names = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let end = if rest[end..].starts_with("[x]") { end + 3 } else { end };
+        if end > 0 {
+            names.push(Cow::Borrowed(&rest[..end]));
+        }
+        rest = &rest[end..];
+        if rest.starts_with('[') {
+            rest = rest.find(']').map_or("", |close| &rest[close + 1..]);
+        }
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+    }
+    names
+}
+
 /// The label of an item of the list `list`, where it has one without content.
 pub(super) fn label(list: &str, item: &Json<'_>) -> Option<String> {
-    let of = |key| item.str_at(key).map(std::borrow::Cow::into_owned);
+    let of = |key| item.str_at(key).map(Cow::into_owned);
     match list {
         "name" | "address" => of("use").filter(|code| CODES.contains(&code.as_str())),
         "telecom" => of("system").filter(|code| CODES.contains(&code.as_str())),

@@ -5,8 +5,9 @@ mod defects;
 mod laws;
 mod real;
 mod records;
+mod resolve;
 
-use super::{Plan, Policy, Side, State, reconcile};
+use super::{Plan, Policies, Policy, Side, State, reconcile};
 use crate::digest::Digest;
 use crate::id::RecordRef;
 use crate::json::{self, DEPTH_MAX};
@@ -17,7 +18,7 @@ fn state(body: Option<&str>) -> State<'_> {
         Some(body) => Digest::of(&json::parse(body.as_bytes(), DEPTH_MAX).unwrap()),
         None => Digest::of_deletion(&"Patient/1".parse::<RecordRef>().unwrap()),
     };
-    State { digest, body }
+    State { digest, body, at: None }
 }
 
 /// What a record is after reconciling, whoever was local.
@@ -39,7 +40,8 @@ fn outcome(
     let base = base.map(state);
     let [at_child, at_parent] = [(child, parent, Side::Parent), (parent, child, Side::Child)].map(
         |(local, incoming, side)| {
-            let plan = reconcile(base, Some(state(local)), state(incoming), side, policy);
+            let plan =
+                reconcile(base, Some(state(local)), state(incoming), side, &Policies::all(policy));
             held_after(plan.unwrap(), local, incoming)
         },
     );
@@ -55,7 +57,9 @@ fn held_after(plan: Plan, local: Option<&str>, incoming: Option<&str>) -> Outcom
         Plan::TakeIncoming => (incoming.map(str::to_owned), Vec::new()),
         Plan::KeepLocal => (local.map(str::to_owned), Vec::new()),
         Plan::Merged { body } => (Some(body), Vec::new()),
-        Plan::Conflict { body, elements } => (Some(body), elements),
+        Plan::Conflict { body, elements } => {
+            (Some(body), elements.into_iter().map(|contested| contested.path).collect())
+        }
     };
     Outcome { body, elements }
 }

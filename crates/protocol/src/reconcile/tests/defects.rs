@@ -1,7 +1,7 @@
 //! What broke in the systems before this one, where deciding and merging was the cause.
 
 use super::{Outcome, outcome, state};
-use crate::reconcile::{DELETED, Plan, Policy, Side, reconcile};
+use crate::reconcile::{DELETED, Plan, Policies, Policy, Side, reconcile};
 
 /// A patient of whom two sites edit different things.
 fn amina(birth_date: &str, phone: &str, given: &str) -> String {
@@ -43,7 +43,7 @@ fn defect_20_a_record_brought_back_is_written_and_not_dropped() {
     for side in [Side::Parent, Side::Child] {
         let deleted = state(gone);
         let plan =
-            reconcile(Some(deleted), Some(deleted), state(Some(&back)), side, Policy::Parent);
+            reconcile(Some(deleted), Some(deleted), state(Some(&back)), side, &Policies::default());
         assert_eq!(plan.unwrap(), Plan::TakeIncoming);
     }
 }
@@ -72,7 +72,7 @@ fn defect_22_two_edits_in_one_second_are_two_versions() {
         Some(state(Some(&first))),
         state(Some(&second)),
         Side::Child,
-        Policy::Parent,
+        &Policies::default(),
     );
     assert_eq!(plan.unwrap(), Plan::TakeIncoming);
 }
@@ -103,7 +103,7 @@ fn defect_26_our_own_bytes_come_back_to_nothing() {
         for echo in [&ours, &rewritten] {
             for side in [Side::Parent, Side::Child] {
                 let local = Some(state(Some(&ours)));
-                let plan = reconcile(base, local, state(Some(echo)), side, Policy::Parent);
+                let plan = reconcile(base, local, state(Some(echo)), side, &Policies::default());
                 assert_eq!(plan.unwrap(), Plan::AlreadyHave);
             }
         }
@@ -121,7 +121,7 @@ fn defect_26_a_merge_that_comes_back_is_no_third_version() {
         Some(state(Some(&both))),
         state(Some(&both)),
         Side::Child,
-        Policy::Parent,
+        &Policies::default(),
     );
     assert_eq!(again.unwrap(), Plan::AlreadyHave);
     assert_eq!(merged(&base, &parent, &both).body, Some(both));
@@ -130,8 +130,13 @@ fn defect_26_a_merge_that_comes_back_is_no_third_version() {
 #[test]
 fn a_body_that_is_not_an_object_is_refused() {
     for odd in ["[]", "1", "\"Amina\"", "null"] {
-        let plan =
-            reconcile(None, Some(state(Some("{}"))), state(Some(odd)), Side::Child, Policy::Parent);
+        let plan = reconcile(
+            None,
+            Some(state(Some("{}"))),
+            state(Some(odd)),
+            Side::Child,
+            &Policies::default(),
+        );
         let refusal = plan.unwrap_err();
         assert!(refusal.reason.contains("not a JSON object"), "{refusal}");
         assert!(!refusal.reason.contains("Amina"));
@@ -142,7 +147,7 @@ fn a_body_that_is_not_an_object_is_refused() {
 fn a_record_that_this_site_never_held_is_taken() {
     for body in [Some(r#"{"a":1}"#), None] {
         for base in [None, Some(state(Some(r#"{"a":0}"#)))] {
-            let plan = reconcile(base, None, state(body), Side::Parent, Policy::Parent);
+            let plan = reconcile(base, None, state(body), Side::Parent, &Policies::default());
             assert_eq!(plan.unwrap(), Plan::TakeIncoming);
         }
     }
@@ -154,7 +159,7 @@ fn plans_say_who_moved() {
     let plan = |local, incoming, side| {
         let base = Some(state(Some(base)));
         let local = Some(state(Some(local)));
-        reconcile(base, local, state(Some(incoming)), side, Policy::Parent).unwrap()
+        reconcile(base, local, state(Some(incoming)), side, &Policies::default()).unwrap()
     };
     assert_eq!(plan(base, theirs, Side::Parent), Plan::TakeIncoming);
     assert_eq!(plan(ours, base, Side::Parent), Plan::KeepLocal);

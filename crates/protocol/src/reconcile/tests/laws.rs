@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::records::{self, Dice, Tree, tree};
 use super::{Outcome, canonical, outcome, state};
-use crate::reconcile::{Plan, Policy, Side, reconcile};
+use crate::reconcile::{Plan, Policies, Policy, Side, reconcile};
 
 /// The three states of a record that two sides edited.
 struct Edited {
@@ -111,7 +111,7 @@ proptest! {
             prop_assert_eq!(&canonical(again.body.as_deref()), &known);
         }
         let held = state(Some(&merged));
-        let plan = reconcile(None, Some(held), held, Side::Parent, policy);
+        let plan = reconcile(None, Some(held), held, Side::Parent, &Policies::all(policy));
         prop_assert_eq!(plan.unwrap(), Plan::AlreadyHave);
     }
 

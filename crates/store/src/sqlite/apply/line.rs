@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
 use protocol::digest::ShortDigest;
-use protocol::reconcile::{self, Plan, Policy};
+use protocol::reconcile::{self, Plan, Policies};
 use protocol::resource::Record;
 use protocol::stream::{InLine, InRecord};
 use protocol::{Author, Digest, RecordRef, Refusal};
@@ -108,7 +108,10 @@ impl<'a> Merge<'a> {
                 return Ok(());
             }
             Plan::Merged { body } => (None, body),
-            Plan::Conflict { body, elements } => (Some(elements), body),
+            Plan::Conflict { body, elements } => {
+                let paths = elements.into_iter().map(|contested| contested.path).collect();
+                (Some(paths), body)
+            }
         };
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
         let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
@@ -181,10 +184,12 @@ fn plan(
         None => None,
     };
     let local_body = body_of(run, known.key, known.sequence)?;
-    let base = base.map(|(_, digest)| reconcile::State { digest, body: base_body.as_deref() });
-    let local = reconcile::State { digest: known.digest, body: local_body.as_deref() };
-    let incoming = reconcile::State { digest: incoming, body: prepared.record.body.as_deref() };
-    Ok(reconcile::reconcile(base, Some(local), incoming, run.incoming_side(), Policy::Parent)?)
+    let state = |digest, body| reconcile::State { digest, body, at: None };
+    let base = base.map(|(_, digest)| state(digest, base_body.as_deref()));
+    let local = state(known.digest, local_body.as_deref());
+    let incoming = state(incoming, prepared.record.body.as_deref());
+    let policies = Policies::default();
+    Ok(reconcile::reconcile(base, Some(local), incoming, run.incoming_side(), &policies)?)
 }
 
 fn body_of(run: &Run<'_>, record: i64, sequence: u64) -> Result<Option<String>> {
