@@ -7,6 +7,7 @@
 pub mod change;
 pub mod cohort;
 pub mod delivery;
+pub mod diff;
 pub mod digest;
 pub mod error;
 pub mod feed;

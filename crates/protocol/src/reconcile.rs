@@ -7,6 +7,7 @@ mod identity;
 mod merge;
 mod node;
 mod order;
+pub(crate) mod pairs;
 mod path;
 mod policy;
 mod resolve;
@@ -146,7 +147,7 @@ fn edit_over_deletion(parent: Option<&str>, child: Option<&str>) -> Result<Plan,
 }
 
 /// A body as its digest sees it: without what servers rewrite.
-fn parse(body: &str) -> Result<Object<'_>, Refusal> {
+pub(crate) fn parse(body: &str) -> Result<Object<'_>, Refusal> {
     let Json::Object(mut resource) = json::parse(body.as_bytes(), json::DEPTH_MAX)? else {
         return Err(Refusal::malformed("the body of a record is not a JSON object"));
     };

@@ -204,7 +204,7 @@ fn two_at_once(members: &[Member<'_>], places: &[(usize, &str)]) -> bool {
 }
 
 /// Splits `valueQuantity` into `value` and `Quantity`.
-fn choice(name: &str) -> Option<(&str, &'static str)> {
+pub(super) fn choice(name: &str) -> Option<(&str, &'static str)> {
     CHOICE_TYPES
         .iter()
         .filter_map(|datatype| Some((name.strip_suffix(datatype)?, *datatype)))

@@ -131,7 +131,7 @@ fn same_resource(states: [Option<&Object<'_>>; 3]) -> bool {
 }
 
 /// Whether an object has the look of one of `DATATYPES`.
-fn is_datatype(object: &Object<'_>) -> bool {
+pub(super) fn is_datatype(object: &Object<'_>) -> bool {
     DATATYPES.iter().any(|datatype| {
         object.iter().any(|(key, _)| datatype.needs.iter().any(|need| key == *need))
             && object.iter().all(|(key, value)| {
