@@ -18,6 +18,7 @@ pub mod reconcile;
 pub mod resource;
 pub mod stream;
 pub mod time;
+pub mod visit;
 
 pub use change::{Author, ChangeId, Via};
 pub use digest::Digest;

@@ -45,6 +45,17 @@ pub struct Limits {
     pub cohort_patients: usize,
     /// Requests that a site answers at the same time; more get 503 with `Retry-After`.
     pub requests_at_once: usize,
+    /// Patients in the answer to one search for who is not here.
+    pub find_hits: u32,
+    /// Times an hour that one child may look for patients or fetch one who is not its own.
+    pub asks_per_hour: u32,
+    /// Characters of the reason for a fetch.
+    pub reason_chars: usize,
+    /// Patients whose whole records are fetched by name in one request.
+    pub fetch_patients: usize,
+    /// Entries of a feed between its bulk marker and a join, from which on the patient's record
+    /// is fetched ahead of the bulk lane.
+    pub ahead_entries: u64,
 }
 
 impl Default for Limits {
@@ -69,6 +80,11 @@ impl Default for Limits {
             code_days: 7,
             cohort_patients: 1_000_000,
             requests_at_once: 256,
+            find_hits: 20,
+            asks_per_hour: 120,
+            reason_chars: 500,
+            fetch_patients: 20,
+            ahead_entries: 50,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod random;
 pub mod reading;
 pub mod recording;
 pub mod threads;
+pub mod visitors;
 
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 
@@ -126,6 +127,19 @@ macro_rules! for_each_rule {
                 defect_11_pages_of_a_search_never_skip_what_did_not_change,
                 defect_28_a_child_reads_only_its_cohorts_and_the_reference_records,
                 defect_29_a_childs_credential_opens_its_cohorts_until_it_is_revoked;
+            visitors:
+                defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
+                a_search_shows_whom_it_fits_and_no_more,
+                a_visit_ends_when_its_time_is_over_and_not_before,
+                an_operator_ends_a_visit_early,
+                a_fetch_that_the_end_of_the_visit_overtakes_is_void,
+                a_fetch_that_is_repeated_after_a_cut_does_no_harm,
+                visitors_of_one_child_are_no_other_childs_business,
+                the_visits_of_a_child_end_with_its_access,
+                who_is_not_there_is_not_fetched,
+                a_long_id_or_a_taken_name_makes_a_cohort_of_its_own,
+                a_child_asks_only_so_often_an_hour,
+                a_few_who_join_behind_a_first_load_are_fetched_ahead_of_it;
             random:
                 after_quiet_both_sides_hold_the_same;
         }

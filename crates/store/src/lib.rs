@@ -13,7 +13,8 @@ pub mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
-use protocol::{CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
+use protocol::visit::Wanted;
+use protocol::{Author, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
 
 pub use error::StoreError;
 pub use model::*;
@@ -102,6 +103,16 @@ pub trait Store: Send + Sync + 'static {
         scope: &Scope,
     ) -> Result<Option<Vec<StoredVersion>>>;
 
+    /// The whole records of patients who are in `feed` now, each as the bulk lane would bring it
+    /// with its join, whatever the reader may hold of it. Who is not in it is left out; `more`
+    /// where the rest would have passed `stream_bytes`. `Ok(None)`: no such feed for `scope`.
+    fn feed_patients(
+        &self,
+        feed: &str,
+        patients: &[RecordRef],
+        scope: &Scope,
+    ) -> Result<Option<FeedSlice>>;
+
     // -- markers (reading) ------------------------------------------------------------------
 
     /// All markers.
@@ -121,6 +132,12 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<RecordRef>>;
 
+    /// Patients of whose join in a parent's feed the live lane has told since this was last asked
+    /// about, and whose records are more than `ahead_entries` away on the bulk lane.
+    fn joins_ahead(&self, feed: &protocol::FeedId, epoch: &Epoch) -> Result<JoinsAhead>;
+    /// Notes up to which join that was decided.
+    fn joins_looked_at(&self, feed: &protocol::FeedId, epoch: &Epoch, position: u64) -> Result<()>;
+
     // -- cohorts ----------------------------------------------------------------------------
 
     /// Creates a cohort (and its feed, of `id`) or changes its definition; joins and leaves
@@ -135,6 +152,29 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&RecordRef>,
         limit: usize,
     ) -> Result<Vec<RecordRef>>;
+
+    // -- patients who are not a child's own ---------------------------------------------------
+
+    /// Looks for patients in a child's name, at most `find_hits` of them; in the audit with whom
+    /// it was shown.
+    fn patient_find(
+        &self,
+        wanted: &Wanted,
+        child: &SiteId,
+        author: &Author,
+        now: Timestamp,
+    ) -> Result<Asked<PatientsFound>>;
+    /// Makes a patient a visitor of a child, or lets a visitor stay longer; in the audit with the
+    /// reason, also where it is refused. The first makes the child's cohort of visitors.
+    fn visitor_add(&self, draft: &VisitorDraft, now: Timestamp) -> Result<Asked<Visiting>>;
+    /// The visitors of a child, or of all children.
+    fn visitor_list(&self, child: Option<&SiteId>) -> Result<Vec<VisitorInfo>>;
+    /// Ends a visit at once. `false`: there is no such visitor.
+    fn visitor_end(&self, child: &SiteId, patient: &RecordRef, now: Timestamp) -> Result<bool>;
+    /// Ends the visits whose time is over; gives how many.
+    fn visitor_expire(&self, now: Timestamp) -> Result<u64>;
+    /// Notes in the audit that a child was refused what it asked, if it may ask at all by now.
+    fn ask_refuse(&self, child: &SiteId, row: &AuditRow, now: Timestamp) -> Result<Asked<()>>;
 
     // -- deliveries -------------------------------------------------------------------------
 

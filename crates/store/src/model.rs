@@ -6,6 +6,7 @@ mod delivery;
 mod feed;
 mod record;
 mod site;
+mod visitor;
 
 pub use access::*;
 pub use change::*;
@@ -13,3 +14,4 @@ pub use delivery::*;
 pub use feed::*;
 pub use record::*;
 pub use site::*;
+pub use visitor::*;

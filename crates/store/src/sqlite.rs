@@ -4,7 +4,9 @@
 //! which. Several processes may have the same file open (`serve` and the verbs of the command
 //! line), so nothing that another process can change is kept in memory.
 
+mod ahead;
 mod apply;
+mod asks;
 mod audit;
 mod backup;
 mod body;
@@ -16,6 +18,7 @@ mod costs;
 mod deliveries;
 mod digests;
 mod feeds;
+mod find;
 mod history;
 mod index;
 mod journal;
@@ -37,13 +40,15 @@ mod sites;
 mod status;
 #[cfg(test)]
 mod testing;
+mod visitors;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 use protocol::digest::ShortDigest;
 use protocol::feed::{FeedInfo, FeedPage};
-use protocol::{CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use protocol::visit::Wanted;
+use protocol::{Author, CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
 use rusqlite::Connection;
 
 use crate::model::*;
@@ -179,6 +184,15 @@ impl Store for SqliteStore {
         feeds::feed_fetch(self, feed, records, scope)
     }
 
+    fn feed_patients(
+        &self,
+        feed: &str,
+        patients: &[RecordRef],
+        scope: &Scope,
+    ) -> Result<Option<FeedSlice>> {
+        feeds::feed_patients(self, feed, patients, scope)
+    }
+
     fn marker_list(&self) -> Result<Vec<Marker>> {
         status::marker_list(self)
     }
@@ -195,6 +209,12 @@ impl Store for SqliteStore {
     ) -> Result<Vec<RecordRef>> {
         markers::marker_compare(self, feed, page, range, sequence, now)
     }
+    fn joins_ahead(&self, feed: &FeedId, epoch: &Epoch) -> Result<JoinsAhead> {
+        ahead::joins_ahead(self, feed, epoch)
+    }
+    fn joins_looked_at(&self, feed: &FeedId, epoch: &Epoch, position: u64) -> Result<()> {
+        ahead::joins_looked_at(self, feed, epoch, position)
+    }
 
     fn cohort_set(&self, cohort: &CohortDraft, now: Timestamp) -> Result<CohortChange> {
         cohorts::cohort_set(self, cohort, now)
@@ -209,6 +229,31 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<RecordRef>> {
         status::cohort_patients(self, name, after, limit)
+    }
+
+    fn patient_find(
+        &self,
+        wanted: &Wanted,
+        child: &SiteId,
+        author: &Author,
+        now: Timestamp,
+    ) -> Result<Asked<PatientsFound>> {
+        find::patient_find(self, wanted, child, author, now)
+    }
+    fn visitor_add(&self, draft: &VisitorDraft, now: Timestamp) -> Result<Asked<Visiting>> {
+        visitors::visitor_add(self, draft, now)
+    }
+    fn visitor_list(&self, child: Option<&SiteId>) -> Result<Vec<VisitorInfo>> {
+        visitors::visitor_list(self, child)
+    }
+    fn visitor_end(&self, child: &SiteId, patient: &RecordRef, now: Timestamp) -> Result<bool> {
+        visitors::visitor_end(self, child, patient, now)
+    }
+    fn visitor_expire(&self, now: Timestamp) -> Result<u64> {
+        visitors::visitor_expire(self, now)
+    }
+    fn ask_refuse(&self, child: &SiteId, row: &AuditRow, now: Timestamp) -> Result<Asked<()>> {
+        asks::ask_refuse(self, child, row, now)
     }
 
     fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>> {

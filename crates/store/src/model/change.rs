@@ -126,6 +126,9 @@ pub enum Incoming {
     },
     /// The end line of a pull: the marker moves there.
     End(u64),
+    /// A join whose patient's record was asked for by name. Its position says since when the
+    /// patient is in the feed; no marker has passed it and none moves by it.
+    Ahead(Box<Incoming>),
 }
 
 /// What became of one incoming line.

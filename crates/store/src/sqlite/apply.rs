@@ -42,7 +42,11 @@ pub(super) fn change_apply(
 
 /// The states of a line, in its order, ready to be written.
 pub(super) fn prepare(line: &Incoming) -> Result<Vec<Prepared<'_>>> {
-    let Incoming::Line { line, .. } = line else { return Ok(Vec::new()) };
+    let line = match line {
+        Incoming::Line { line, .. } => line,
+        Incoming::Ahead(line) => return prepare(line),
+        Incoming::End(_) | Incoming::Refused { .. } => return Ok(Vec::new()),
+    };
     let states = line.records.iter().filter_map(|record| match record {
         InRecord::State { record, .. } => Some(Prepared::of(record)),
         InRecord::Held(_) | InRecord::Left(_) => None,
@@ -63,6 +67,8 @@ pub(super) struct Run<'a> {
     /// Parent: up to where the lane has been applied before this call, and now.
     marker: u64,
     moved_to: u64,
+    /// Whether the line at hand was asked for by name: markers have no say in it.
+    is_ahead: bool,
 }
 
 impl<'a> Run<'a> {
@@ -82,7 +88,18 @@ impl<'a> Run<'a> {
             }
         };
         let sequence = rows::site_sequence(step)?;
-        Ok(Run { store, step, source, now, way, actor, sequence, marker, moved_to: marker })
+        Ok(Run {
+            store,
+            step,
+            source,
+            now,
+            way,
+            actor,
+            sequence,
+            marker,
+            moved_to: marker,
+            is_ahead: false,
+        })
     }
 
     /// Moves the marker to where the lines of this call have come.
@@ -101,8 +118,16 @@ impl<'a> Run<'a> {
     fn incoming(&mut self, incoming: &Incoming, states: &[Prepared<'_>]) -> Result<Applied> {
         match incoming {
             Incoming::End(position) => {
-                self.moved_to = self.moved_to.max(*position);
+                if !self.is_ahead {
+                    self.moved_to = self.moved_to.max(*position);
+                }
                 Ok(self.applied(Outcome::Already))
+            }
+            Incoming::Ahead(line) => {
+                self.is_ahead = true;
+                let applied = self.incoming(line, states);
+                self.is_ahead = false;
+                applied
             }
             Incoming::Refused { line, raw } => self.refused(line, raw),
             Incoming::Line { line, raw } => self.line(line, raw, states),
@@ -161,7 +186,8 @@ impl<'a> Run<'a> {
     /// Whether the marker has passed a position. What was fetched by name stands at 0, and is no
     /// entry of the feed.
     fn is_behind(&self, position: Option<u64>) -> bool {
-        position.is_some_and(|position| position > 0 && position <= self.moved_to)
+        let passed = |position| position > 0 && position <= self.moved_to;
+        !self.is_ahead && position.is_some_and(passed)
     }
 
     fn not_applied(&mut self, line: &InLine, raw: &[u8], reason: &str) -> Result<Applied> {
@@ -176,7 +202,8 @@ impl<'a> Run<'a> {
 
     /// The marker moves with the last part of a line.
     fn advance(&mut self, position: Option<u64>, part: Option<(u32, u32)>) {
-        if let (Some(position), true) = (position, part.is_none_or(|(part, of)| part >= of)) {
+        let is_last = part.is_none_or(|(part, of)| part >= of);
+        if let (Some(position), true, false) = (position, is_last, self.is_ahead) {
             self.moved_to = self.moved_to.max(position);
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn site_check(
         sequences(conn, &mut findings)?;
         progress("feeds");
         feeds(conn, &mut findings)?;
+        visitors(conn, &mut findings)?;
         progress("records and their versions");
         records(conn, &mut findings)?;
         bodies(conn, &mut findings, progress)?;
@@ -196,6 +197,29 @@ fn feeds(conn: &Connection, findings: &mut Findings) -> Result<()> {
              WHERE patient = m.patient AND feed = m.feed AND kind <> 0)
          WHERE e.position IS NOT max(m.joined, coalesce(m.\"left\", 0))
             OR e.kind <> CASE WHEN m.\"left\" IS NULL THEN 1 ELSE 2 END",
+        [],
+    )
+}
+
+fn visitors(conn: &Connection, findings: &mut Findings) -> Result<()> {
+    findings.query(
+        conn,
+        "SELECT 'Patient/' || p.id || ' visits ' || f.site
+                || ' and is not in the cohort of its visitors'
+         FROM visitor AS v JOIN visitor_feed AS f ON f.feed = v.feed
+         JOIN patient AS p ON p.key = v.patient
+         WHERE p.placed = 1 AND NOT EXISTS (SELECT 1 FROM cohort_patient AS m
+            WHERE m.feed = v.feed AND m.patient = v.patient AND m.\"left\" IS NULL)",
+        [],
+    )?;
+    findings.query(
+        conn,
+        "SELECT 'Patient/' || p.id || ' is in the cohort of the visitors of ' || f.site
+                || ' without a visit'
+         FROM visitor_feed AS f JOIN cohort_patient AS m ON m.feed = f.feed
+         JOIN patient AS p ON p.key = m.patient
+         WHERE m.\"left\" IS NULL AND NOT EXISTS
+            (SELECT 1 FROM visitor AS v WHERE v.feed = m.feed AND v.patient = m.patient)",
         [],
     )
 }

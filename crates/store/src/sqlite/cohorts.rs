@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
 
 use super::publish::{Move, publish_move};
-use super::{SqliteStore, audit, rows};
+use super::{SqliteStore, audit, rows, visitors};
 use crate::{AuditRow, CohortChange, CohortDraft, Result, StoreError};
 
 /// Definitions that stay parsed in memory; more are parsed anew.
@@ -55,7 +55,13 @@ pub(super) fn moves(
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(i64, [u8; 32])>>>()?;
     let mut moves = Vec::new();
-    for patient in patients.iter().filter(|_| !cohorts.is_empty()) {
+    for patient in patients {
+        for feed in visitors::returning(step, *patient)? {
+            moves.extend(move_of(step, feed, *patient, true)?);
+        }
+        if cohorts.is_empty() {
+            continue;
+        }
         let (name, places) = patient_places(step, *patient)?;
         for (feed, digest) in &cohorts {
             let definition = store.definitions.get(step, *feed, *digest)?;
@@ -111,6 +117,7 @@ pub(super) fn cohort_set(
         source: Box::new(e),
     })?;
     store.write("set a cohort", |step| {
+        visitors::refuse_owned(step, cohort.name.as_str())?;
         let (feed, created) = feed_of(step, cohort, now)?;
         let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         step.execute(

@@ -4,6 +4,7 @@
 mod entries;
 mod lines;
 mod page;
+mod patients;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use super::*;
 use super::{rows, scope};
 
 pub(super) use page::feed_page;
+pub(super) use patients::feed_patients;
 pub(super) use stream::feed_changes;
 
 /// Which records a feed is about.

@@ -20,7 +20,10 @@ const BUSY: Duration = Duration::from_secs(20);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 256;
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/sqlite/0001_first.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
+    M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
+];
 
 pub(super) fn create(
     path: &Path,

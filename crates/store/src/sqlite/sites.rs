@@ -4,7 +4,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
-use super::{audit, rows};
+use super::{audit, rows, visitors};
 use crate::StoreError;
 
 pub(super) fn child_add(store: &SqliteStore, child: &ChildDraft, now: Timestamp) -> Result<()> {
@@ -25,10 +25,15 @@ pub(super) fn child_add(store: &SqliteStore, child: &ChildDraft, now: Timestamp)
             child.code_expires.millis(),
             now.millis()
         ])?;
-        step.prepare_cached("DELETE FROM child_cohort WHERE site = ?1")?
-            .execute([child.site.as_str()])?;
+        // The cohort of its visitors stays the child's.
+        step.prepare_cached(
+            "DELETE FROM child_cohort WHERE site = ?1
+                AND feed NOT IN (SELECT feed FROM visitor_feed)",
+        )?
+        .execute([child.site.as_str()])?;
         for cohort in &child.cohorts {
             cohort_exists(step, cohort)?;
+            visitors::refuse_owned(step, cohort.as_str())?;
             step.prepare_cached(
                 "INSERT OR IGNORE INTO child_cohort (site, feed)
                  SELECT ?1, key FROM feed WHERE name = ?2",
@@ -103,6 +108,7 @@ pub(super) fn child_revoke(store: &SqliteStore, site: &SiteId, now: Timestamp) -
             )?
             .execute([site.as_str()])?;
         if changed > 0 {
+            visitors::end_all(step, site, now)?;
             note(step, "child-revoke", site.as_str(), "", now)?;
         }
         Ok(changed > 0)

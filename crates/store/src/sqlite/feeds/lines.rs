@@ -112,6 +112,17 @@ impl<'a> LineMaker<'a> {
         Ok(self.push(line_of(entry), records, lines))
     }
 
+    /// Appends a join with the patient's whole record, whatever the reader may hold of it; gives
+    /// about how many bytes that is.
+    pub(super) fn whole(&self, join: EntryRow, lines: &mut Vec<OutLine>) -> Result<usize> {
+        let Some((patient, name)) = &join.patient else { return Ok(0) };
+        let mut records = self.patient_records(*patient, u64::MAX, None)?;
+        if self.left_at(*patient)?.is_some() {
+            records.extend(self.moved_away(*patient, name)?);
+        }
+        Ok(self.push(line_of(join), records, lines))
+    }
+
     /// Whether a join or leave is the newest of its patient in this feed.
     fn is_newest(&self, entry: &EntryRow) -> Result<bool> {
         let Some((patient, _)) = &entry.patient else { return Ok(false) };

@@ -110,7 +110,7 @@ fn behind(conn: &Connection, feed: &Feed, query: &FeedQuery) -> Result<u64> {
 }
 
 /// The key of the reader in the life that it says it is in, where it has ever sent us something.
-fn reader(conn: &Connection, scope: &Scope) -> Result<Option<i64>> {
+pub(super) fn reader(conn: &Connection, scope: &Scope) -> Result<Option<i64>> {
     let Scope::Cohorts { reader, epoch, .. } = scope else { return Ok(None) };
     Ok(conn
         .prepare_cached("SELECT key FROM origin WHERE site = ?1 AND epoch = ?2")?

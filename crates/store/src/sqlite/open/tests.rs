@@ -57,7 +57,8 @@ fn a_store_of_a_newer_program_is_refused_with_both_versions() {
     let (_folder, path) = a_store();
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = open(&path, options()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1 }), "{error}");
+    let newest = u32::try_from(MIGRATIONS.len()).unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, known } if known == newest), "{error}");
     assert!(matches!(
         restore_as(&path, &Epoch::from_random([7; 16]), START),
         Err(StoreError::Newer { .. })
