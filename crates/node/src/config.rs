@@ -1,10 +1,12 @@
 //! One site's settings: `tributary.toml` in its folder. Unknown keys are refused, so that a
 //! misspelt one cannot be believed to work.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use protocol::reconcile::Policies;
 use protocol::{Limits, SiteId};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
@@ -32,6 +34,10 @@ pub struct Config {
     /// The parent, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// How records are merged that this site and its children changed, by resource type and
+    /// element: `"Patient.telecom" = "union"` (`docs/merging.md`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge: BTreeMap<String, String>,
     /// The bounds on everything.
     #[serde(default)]
     pub limits: Limits,
@@ -75,8 +81,17 @@ impl Config {
             .with_context(|| format!("failed to write {}", path.display()))
     }
 
+    /// How records are merged that this site and its children changed; the defaults where the
+    /// settings are none that `check` accepts.
+    pub fn policies(&self) -> Policies {
+        Policies::from_settings(&self.merge).unwrap_or_default()
+    }
+
     /// What must hold between settings.
     pub fn check(&self) -> anyhow::Result<()> {
+        if let Err(refusal) = Policies::from_settings(&self.merge) {
+            bail!("[merge] {refusal}");
+        }
         check_url("public_url", &self.public_url)?;
         if let Some(parent) = &self.parent {
             check_url("parent.url", &parent.url)?;

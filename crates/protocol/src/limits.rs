@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Most policies by type and element that `[merge]` may hold.
+pub const MERGE_RULES: usize = 1_000;
+
 /// The bounds of one site. Sizes are bytes before compression, times are seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,6 +59,13 @@ pub struct Limits {
     /// Entries of a feed between its bulk marker and a join, from which on the patient's record
     /// is fetched ahead of the bulk lane.
     pub ahead_entries: u64,
+}
+
+impl Limits {
+    /// Whether clocks that are so many milliseconds apart count as one.
+    pub fn clocks_agree(&self, offset_millis: i64) -> bool {
+        offset_millis.unsigned_abs() <= self.clock_offset_seconds.saturating_mul(1_000)
+    }
 }
 
 impl Default for Limits {

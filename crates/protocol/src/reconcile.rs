@@ -11,6 +11,7 @@ pub(crate) mod pairs;
 mod path;
 mod policy;
 mod resolve;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod units;

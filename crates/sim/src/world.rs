@@ -15,6 +15,7 @@ use node::jobs::{enrol, round};
 use node::ports::Entropy as _;
 use node::site::{Parts, Site};
 use protocol::cohort::Definition;
+use protocol::reconcile::Policies;
 use protocol::resource::Record;
 use protocol::{
     Author, CohortName, Digest, Epoch, FeedId, Limits, RecordRef, ResourceType, SiteId, Timestamp,
@@ -93,6 +94,7 @@ impl World {
             insecure_http: false,
             open_on_loopback: false,
             parent: None,
+            merge: BTreeMap::new(),
             limits: Limits::default(),
         };
         let chance = SeededEntropy::new(self.seed, id.as_str());
@@ -239,5 +241,10 @@ async fn work(site: &Site) -> String {
 }
 
 fn options() -> OpenOptions {
-    OpenOptions { limits: Limits::default(), cache_bytes: 1 << 20, readers: 1 }
+    OpenOptions {
+        limits: Limits::default(),
+        merge: Policies::default(),
+        cache_bytes: 1 << 20,
+        readers: 1,
+    }
 }

@@ -104,6 +104,7 @@ macro_rules! for_each_rule {
                 a_state_older_than_the_parents_word_is_dropped,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
             merges:
+                a_child_merges_by_what_its_parent_told_last,
                 edits_of_different_elements_are_merged_at_both_sides,
                 edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
                 a_merge_keeps_all_three_versions,

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::Limits;
+use protocol::reconcile::Policies;
 use store::conformance::START;
 use store::conformance::builders::{an_observation, named, put};
 use store::sqlite::SqliteStore;
@@ -20,7 +21,12 @@ fn opened(name: &str) -> (tempfile::TempDir, SqliteStore) {
     let path = folder.path().join("site.db");
     let packed = std::fs::read(fixture(&format!("schema-1-{name}.db.zst"))).unwrap();
     std::fs::write(&path, zstd::decode_all(&packed[..]).unwrap()).unwrap();
-    let options = OpenOptions { limits: Limits::default(), cache_bytes: 1 << 20, readers: 1 };
+    let options = OpenOptions {
+        limits: Limits::default(),
+        merge: Policies::default(),
+        cache_bytes: 1 << 20,
+        readers: 1,
+    };
     let store = SqliteStore::open(&path, options).unwrap();
     (folder, store)
 }

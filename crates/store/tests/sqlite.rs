@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use protocol::Limits;
+use protocol::reconcile::Policies;
 use store::conformance::{Maker, START};
 use store::sqlite::SqliteStore;
 use store::{NewSite, OpenOptions, Store};
@@ -25,7 +26,12 @@ impl Files {
 }
 
 fn options(limits: &Limits) -> OpenOptions {
-    OpenOptions { limits: limits.clone(), cache_bytes: 1 << 20, readers: 2 }
+    OpenOptions {
+        limits: limits.clone(),
+        merge: Policies::default(),
+        cache_bytes: 1 << 20,
+        readers: 2,
+    }
 }
 
 impl Maker for Files {

@@ -1,6 +1,7 @@
 //! A parent and its child, each in a folder as `init` and `join` would leave it: the child's can
 //! be given to another process.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -195,6 +196,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         insecure_http: false,
         open_on_loopback: false,
         parent: None,
+        merge: BTreeMap::new(),
         limits: Limits::default(),
     };
     let new = NewSite {

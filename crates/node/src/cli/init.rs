@@ -1,5 +1,6 @@
 //! `tributary init`: a new site.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         insecure_http: args.insecure_http,
         open_on_loopback: args.open_on_loopback,
         parent: None,
+        merge: BTreeMap::new(),
         limits: Limits::default(),
     };
     config.check()?;

@@ -63,7 +63,12 @@ impl Dir {
 
 /// How the store is opened.
 pub(crate) fn options(config: &Config) -> OpenOptions {
-    OpenOptions { limits: config.limits.clone(), cache_bytes: 8 << 20, readers: 4 }
+    OpenOptions {
+        limits: config.limits.clone(),
+        merge: config.policies(),
+        cache_bytes: 8 << 20,
+        readers: 4,
+    }
 }
 
 fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {

@@ -1,5 +1,6 @@
 //! One site of the demo: its folder, its server, its link to the centre.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,11 +47,20 @@ impl DemoSite {
         id: &SiteId,
         limits: Limits,
     ) -> anyhow::Result<DemoSite> {
+        DemoSite::with(folder, id, |config| config.limits = limits).await
+    }
+
+    /// As `make`, with other settings.
+    pub async fn with(
+        folder: &Path,
+        id: &SiteId,
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<DemoSite> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to make {}", folder.display()))?;
         let listener = server::bind(([127, 0, 0, 1], 0).into()).await?;
         let listen = listener.local_addr().context("failed to learn the address")?;
-        let config = Config {
+        let mut config = Config {
             site: id.clone(),
             listen,
             public_url: format!("http://{listen}"),
@@ -58,8 +68,10 @@ impl DemoSite {
             // The demo's records are nobody's; looking at them should be easy.
             open_on_loopback: true,
             parent: None,
-            limits,
+            merge: BTreeMap::new(),
+            limits: Limits::default(),
         };
+        change(&mut config);
         config.save(folder)?;
         let new = NewSite {
             site: id.clone(),
@@ -171,7 +183,12 @@ impl DemoSite {
 }
 
 fn options(config: &Config) -> OpenOptions {
-    OpenOptions { limits: config.limits.clone(), cache_bytes: 8 << 20, readers: 2 }
+    OpenOptions {
+        limits: config.limits.clone(),
+        merge: config.policies(),
+        cache_bytes: 8 << 20,
+        readers: 2,
+    }
 }
 
 fn open(

@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use protocol::stream::Lane;
-use store::Marker;
+use store::{LinkEvent, Marker};
 
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
 use crate::jobs::link::{Link, Positions, ours};
@@ -54,7 +54,7 @@ async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
 }
 
 async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
-    let view = link.status(site, &report(site).await?).await?;
+    let view = hear(site, link).await?;
     if view.site != link.parent().site {
         return Err(LinkError(format!(
             "the site at the parent's address is {}, not {}: check parent.url",
@@ -95,6 +95,22 @@ pub async fn retry_parked(site: &Site) {
     if let Err(error) = done.await {
         tracing::warn!(%error, "failed to retry parked lines");
     }
+}
+
+/// Tells the parent how we are and hears how it is; keeps how it merges, for lines that are parked
+/// as well.
+async fn hear(site: &Site, link: &Link) -> Result<ParentView, LinkError> {
+    let view = link.status(site, &report(site).await?).await?;
+    if view.site != link.parent().site {
+        return Ok(view);
+    }
+    let (told, now) = (view.policies(), site.now());
+    let noted = site.read(move |store| match store.link_get()?.policies == told {
+        true => Ok(()),
+        false => store.link_note(&LinkEvent::Policies(told), now),
+    });
+    noted.await.map_err(|e| ours(&e))?;
+    Ok(view)
 }
 
 /// One direction of a round.
@@ -139,7 +155,7 @@ async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
     }
     if lane == Lane::Bulk {
         // A first load may take hours: today's changes go before its next portion.
-        round.view = link.status(site, &report(site).await?).await?;
+        round.view = hear(site, link).await?;
         for feed in round.view.feeds.clone() {
             compare::meet(site, link, &round.view, &feed).await?;
         }

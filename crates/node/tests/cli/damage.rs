@@ -76,6 +76,20 @@ fn settings_that_nobody_reads_are_refused_by_name() {
 }
 
 #[test]
+fn a_policy_for_what_does_not_exist_is_refused_with_the_nearest_name() {
+    let site = Folder::new("centre");
+    let path = site.dir().join("tributary.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |rule: &str| std::fs::write(&path, format!("{text}\n[merge]\n{rule}\n")).unwrap();
+    with(r#""Patient.brithDate" = "parent""#);
+    site.run(&["serve"]).refused(&["tributary.toml", "[merge]", "did you mean Patient.birthDate?"]);
+    with(r#""Patient.birthDate" = "union""#);
+    site.run(&["serve"]).refused(&["tributary.toml", "\"Patient.birthDate\"", "is for lists"]);
+    with(r#""Patient.telecom" = "union""#);
+    assert!(site.run(&["status"]).err.is_empty());
+}
+
+#[test]
 fn a_folder_without_a_site_says_how_to_make_one() {
     let site = Folder::new("centre");
     let nowhere = site.beside("nowhere");

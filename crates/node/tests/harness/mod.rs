@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "these are tests")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,6 +123,7 @@ impl TestSite {
             insecure_http: false,
             open_on_loopback: true,
             parent: None,
+            merge: BTreeMap::new(),
             limits: Limits::default(),
         };
         change(&mut config);
@@ -275,7 +277,12 @@ fn new_store(
         epoch: Epoch::from_random(entropy.uuid_bytes()),
         reference: FeedId::from_random(entropy.uuid_bytes()),
     };
-    let options = OpenOptions { limits: config.limits.clone(), cache_bytes: 4 << 20, readers: 2 };
+    let options = OpenOptions {
+        limits: config.limits.clone(),
+        merge: config.policies(),
+        cache_bytes: 4 << 20,
+        readers: 2,
+    };
     Arc::new(SqliteStore::create(&folder.join("tributary.db"), &new, options, now).unwrap())
 }
 

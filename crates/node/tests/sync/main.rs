@@ -9,5 +9,6 @@ mod entitlement;
 mod epochs;
 mod examples;
 mod hostile;
+mod policies;
 mod streams;
 mod world;

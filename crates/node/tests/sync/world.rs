@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use node::config::Config;
 use node::demo::site::DemoSite;
 use node::jobs::enrol;
 use node::jobs::link::Link;
@@ -34,10 +35,14 @@ impl World {
     }
 
     pub(crate) async fn centre_with(limits: Limits) -> World {
+        World::centre_set(|config| config.limits = limits).await
+    }
+
+    /// A centre with other settings.
+    pub(crate) async fn centre_set(change: impl FnOnce(&mut Config)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let id: SiteId = "centre".parse().unwrap();
-        let centre =
-            DemoSite::with_limits(&folder.path().join("centre"), &id, limits).await.unwrap();
+        let centre = DemoSite::with(&folder.path().join("centre"), &id, change).await.unwrap();
         World { centre, clinics: Vec::new(), folder }
     }
 

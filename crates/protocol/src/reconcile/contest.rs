@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::merge::Three;
 use super::policy::{Policies, Policy};
+use super::rules::{self, Rule};
+use super::units::Member;
 use super::{Side, path};
 
 /// How many paths a conflict names; where there are more, the last one says so.
@@ -21,7 +23,8 @@ pub const CLOCKS_APART: &str = "clocks-apart";
 pub struct Contested {
     /// Its path: `name[official].given`, `birthDate`; `DELETED` for the record as a whole.
     pub path: String,
-    /// What decided: a policy (`parent`, `child`, `latest`, `conflict`) or a rule (`edits-stay`).
+    /// What decided: a policy (`parent`, `child`, `latest`, `conflict`) or a rule (`edits-stay`,
+    /// `deceased-stays`).
     pub rule: &'static str,
     /// Whose value stands for the time being; `None` where it is the one of before both changes,
     /// or a list with items of both.
@@ -33,6 +36,10 @@ pub(super) struct Contest<'p> {
     policies: &'p Policies,
     /// The resource's type.
     kind: String,
+    /// The clinical rules for it.
+    rules: Vec<&'static Rule>,
+    /// Whether one of them is about items of lists.
+    keeps_items: bool,
     /// Whose change was later, where that is known.
     later: Option<Side>,
     /// What people chose, by path.
@@ -47,7 +54,9 @@ impl<'p> Contest<'p> {
         later: Option<Side>,
         choices: Option<&'p BTreeMap<String, Side>>,
     ) -> Self {
-        Contest { policies, kind, later, choices, contested: Vec::new() }
+        let rules = rules::of(&kind);
+        let keeps_items = rules::keep_items(&rules);
+        Contest { policies, kind, rules, keeps_items, later, choices, contested: Vec::new() }
     }
 
     /// What was contested, sorted by path, with no path twice.
@@ -59,23 +68,76 @@ impl<'p> Contest<'p> {
 
     /// The side that the policy of the element at `path` prefers.
     pub(super) fn preferred(&self, path: &str) -> Side {
-        match self.policies.of(&self.kind, &path::elements(path)) {
+        self.side(self.policies.of(&self.kind, &path::elements(path)))
+    }
+
+    fn side(&self, policy: Policy) -> Side {
+        match policy {
             Policy::Child => Side::Child,
             Policy::Latest => self.later.unwrap_or(Side::Parent),
             Policy::Parent | Policy::Union | Policy::Conflict => Side::Parent,
         }
     }
 
+    /// Whether the list at `path` has the policy that both sides' items stay.
+    pub(super) fn is_union(&self, path: &str) -> bool {
+        !self.policies.is_plain()
+            && self.policies.exactly(&self.kind, &path::elements(path)) == Some(Policy::Union)
+    }
+
+    /// The side that a clinical rule lets win at an element of the resource itself.
+    pub(super) fn ruled(&self, name: &str, members: &[Member<'_>]) -> Option<(Side, &'static str)> {
+        let (side, rule) = rules::winner(&self.rules, name, members)?;
+        let overridden =
+            rule.yields && self.policies.exactly(&self.kind, &path::elements(name)).is_some();
+        (!overridden).then_some((side, rule.name))
+    }
+
+    /// Whether no item may be taken out of the list at `path`, or of one in it.
+    pub(super) fn keeps_items_within(&self, path: &str) -> bool {
+        self.keeps_items && rules::keeps_items_within(&self.rules, &path::elements(path).join("."))
+    }
+
+    /// The rule by which no item may be taken out of the list at `path`.
+    pub(super) fn keeps_items_of(&self, path: &str) -> Option<&'static str> {
+        let rule = self
+            .keeps_items
+            .then(|| rules::keeps_items_of(&self.rules, &path::elements(path).join(".")));
+        rule.flatten().map(|rule| rule.name)
+    }
+
     /// Decides a contest at `path`, and notes it. `is_gone` says whether a state is that the
-    /// element is not there.
+    /// element is not there; `rule` is a rule by which the element is what it is.
     pub(super) fn decide<T>(
         &mut self,
         path: &str,
         states: Three<T>,
         is_gone: impl Fn(&T) -> bool,
+        rule: Option<&'static str>,
     ) -> T {
         let gone = [&states.base, &states.parent, &states.child].map(is_gone);
-        let (stands, rule) = self.rule(path, gone);
+        let (stands, by) = self.rule(path, gone);
+        self.stand(path, states, stands, rule.unwrap_or(by))
+    }
+
+    /// Lets a rule decide at `path` against what one side alone did, or both.
+    pub(super) fn overrule<T>(
+        &mut self,
+        path: &str,
+        states: Three<T>,
+        side: Side,
+        rule: &'static str,
+    ) -> T {
+        self.stand(path, states, Some(side), rule)
+    }
+
+    fn stand<T>(
+        &mut self,
+        path: &str,
+        states: Three<T>,
+        stands: Option<Side>,
+        rule: &'static str,
+    ) -> T {
         let stands = self.choice(path).or(stands);
         self.contested.push(Contested { path: path.to_owned(), rule, stands });
         match stands {
@@ -105,8 +167,7 @@ impl<'p> Contest<'p> {
             (_, [_, true, _]) => (Some(Side::Child), EDITS_STAY),
             (_, [_, _, true]) => (Some(Side::Parent), EDITS_STAY),
             (Policy::Latest, _) if self.later.is_none() => (Some(Side::Parent), CLOCKS_APART),
-            (Policy::Union, _) => (Some(Side::Parent), Policy::Parent.name()),
-            _ => (Some(self.preferred(path)), policy.name()),
+            _ => (Some(self.side(policy)), policy.name()),
         }
     }
 }

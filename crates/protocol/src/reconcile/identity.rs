@@ -46,6 +46,7 @@ const fn by(
 
 const PERSON: &[&str] = &["individual.reference", "actor.reference", "member.reference"];
 
+#[rustfmt::skip]
 const IDENTITIES: &[Identity] = &[
     by(&["identifier"], &[&["system", "value"]]),
     Identity {
@@ -60,26 +61,106 @@ const IDENTITIES: &[Identity] = &[
         or_none: true,
     },
     by(&["extension", "modifierExtension"], &[&["url"]]),
-    by(&["coding", "tag", "security"], &[&["system", "code"]]),
+    by(
+        &["coding", "tag", "security", "securityLabel", "subtype", "modality"],
+        &[&["system", "code"]],
+    ),
     by(
         &["contact"],
         &[&["name.text", "name.family", "name.given"], &["relationship"], &["purpose"]],
     ),
-    by(&["communication"], &[&["language"]]),
+    by(&["communication"], &[&[""], &["language"]]),
     by(&["link"], &[&["other.reference"], &["target.reference"]]),
-    by(&["participant"], &[&["individual.reference", "actor.reference", "type"], PERSON]),
-    by(&["location"], &[&["location.reference", "period.start"], &["location.reference"]]),
-    by(&["component"], &[&["code"]]),
-    by(&["note"], &[&["time", "authorReference.reference", "authorString"]]),
-    by(&["reaction"], &[&["onset", "substance"]]),
     by(&["contained"], &[&["id"]]),
+    // Who takes part, and as what: one person may do so in two ways.
+    by(&["participant"], &[&[""], &["individual.reference", "actor.reference", "type"], PERSON]),
+    by(&["performer"], &[&[""], &["actor.reference", "function"], &["actor.reference"]]),
+    by(&["member"], &[&[""], &["entity.reference", "period.start"], &["entity.reference"]]),
+    by(&["agent"], &[&["who.reference", "type", "role"], &["who.reference"]]),
+    by(&["entity"], &[&["what.reference", "role"], &["what.reference"]]),
+    by(&["attester"], &[&["mode", "party.reference"]]),
+    by(&["actor"], &[&[""], &["reference.reference", "role"]]),
+    // Where and in what state, one after the other: the same place or status comes again later.
+    by(&["location"], &[&[""], &["location.reference", "period.start"], &["location.reference"]]),
+    by(&["statusHistory"], &[&["status", "period.start"]]),
+    by(&["classHistory"], &[&["class", "period.start"]]),
+    // What was found: by what it is of.
+    by(&["component"], &[&["code"]]),
+    by(
+        &["diagnosis"],
+        &[&["condition.reference", "use", "role"], &["condition.reference"], &["sequence"]],
+    ),
+    by(&["evidence"], &[&["code"], &["detail"]]),
+    by(&["stage"], &[&["type"], &["summary"]]),
+    by(&["finding"], &[&["itemReference.reference", "itemCodeableConcept"]]),
+    by(&["prediction"], &[&["outcome"]]),
+    by(&["target"], &[&[""], &["measure", "dueDate"], &["measure"]]),
+    by(&["activity"], &[&["reference.reference"], &["detail.code"]]),
+    by(&["mitigation"], &[&["action", "date"]]),
+    // Reactions to one substance at two times are two.
+    by(&["reaction"], &[&["onset", "substance"], &["date", "detail.reference"]]),
+    by(&["suspectEntity"], &[&["instance.reference"]]),
+    by(&["causality"], &[&["author.reference"], &["method"]]),
+    // A dose is the nth of its series against a disease.
+    by(
+        &["protocolApplied"],
+        &[
+            &["series", "targetDisease", "doseNumberPositiveInt", "doseNumberString"],
+            &["series", "targetDisease"],
+        ],
+    ),
+    by(&["recommendation"], &[&["vaccineCode", "targetDisease"]]),
+    by(&["education"], &[&["documentType", "reference"]]),
+    by(&["ingredient"], &[&["itemReference.reference", "itemCodeableConcept"]]),
+    by(&["lensSpecification"], &[&["eye", "product"]]),
+    by(&["prism"], &[&["base"]]),
+    by(&["processing"], &[&["procedure", "timeDateTime", "timePeriod.start"]]),
+    by(&["container"], &[&["identifier"], &["type"]]),
+    by(&["focalDevice"], &[&["manipulated.reference"]]),
+    // Images by the names that DICOM gave them, files by where they are.
+    by(&["series", "instance"], &[&["uid"]]),
+    by(&["media"], &[&["link.reference"]]),
+    by(&["photo", "image", "presentedForm"], &[&["url"], &["hash"]]),
+    by(&["content"], &[&["attachment.url", "format"], &["attachment.url"], &["attachment.hash"]]),
+    by(&["payload"], &[&["contentReference.reference"]]),
+    // A remark is known by who made it and when.
+    by(&["note", "progress"], &[&["time", "authorReference.reference", "authorString"]]),
     by(&["entry"], &[&["item.reference"]]),
     by(&["section"], &[&["code"], &["title"]]),
-    by(&["parameter"], &[&["name"]]),
+    by(
+        &["relatesTo"],
+        &[&["code", "targetReference.reference", "target.reference", "targetIdentifier"]],
+    ),
+    by(&["related"], &[&["claim.reference"], &["ref.reference"], &["identifier"]]),
+    by(&["relatedAction"], &[&["actionId", "relationship"]]),
+    by(&["action"], &[&["code"], &["title"]]),
+    // What is allowed is never put together from two: consent was given to one text or the other.
+    by(&["provision"], &[]),
+    by(&["policy"], &[&["uri"]]),
+    by(&["verification"], &[&["verifiedWith.reference", "verificationDate"]]),
+    by(&["data"], &[&["reference.reference"]]),
+    by(&["parameter"], &[&["name"], &["code"]]),
+    // Accounts: by the number that the rest of the claim refers to, else by whose it is.
+    by(&["insurance"], &[&["sequence"], &["coverage.reference"]]),
+    by(&["coverage"], &[&[""], &["coverage.reference"]]),
+    by(&["guarantor"], &[&["party.reference"]]),
+    by(&["careTeam"], &[&[""], &["sequence"], &["provider.reference"]]),
+    by(&["item"], &[&["linkId"], &["sequence"], &["itemSequence"], &["category"]]),
+    by(
+        &["detail", "subDetail"],
+        &[&[""], &["sequence"], &["detailSequence"], &["subDetailSequence"], &["type"]],
+    ),
+    by(&["processNote"], &[&["number"]]),
+    by(&["class"], &[&["system", "code"], &["type"]]),
+    by(&["nutrient"], &[&["modifier"]]),
+    by(&["texture"], &[&["modifier", "foodType"]]),
+    by(&["supplement"], &[&["type", "productName"]]),
+    by(&["variant"], &[&["start", "end", "observedAllele"]]),
+    by(&["repository"], &[&["type", "name", "url"]]),
 ];
 
 /// Identity in lists that the table does not name: by what an item itself is (a Reference, a
-/// CodeableConcept), else by the members that mostly tell items apart.
+/// CodeableConcept), else by the members that tell items apart in most of R4's lists.
 const OTHERWISE: Identity = by(
     &[],
     &[

@@ -4,6 +4,7 @@
 use super::contest::{Contest, Contested, EDITS_STAY};
 use super::identity::{self, Group};
 use super::node::Node;
+use super::rules::IDENTIFIERS_STAY;
 use super::units::{self, Member, Unit};
 use super::{Side, order, path, whole};
 use crate::json::{Json, Object, Text};
@@ -56,6 +57,9 @@ impl<T> Three<T> {
             _ => &mut self.child,
         }
     }
+    fn by_ref(&self) -> Three<&T> {
+        Three { base: &self.base, parent: &self.parent, child: &self.child }
+    }
     pub(super) fn map<U>(self, change: impl Fn(T) -> U) -> Three<U> {
         Three { base: change(self.base), parent: change(self.parent), child: change(self.child) }
     }
@@ -99,10 +103,33 @@ impl<'p> Merge<'p> {
     /// Merges one element, or one item of a list. `name` is the element's.
     fn element<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
         match states.moved() {
-            Moved::Parent => states.parent.map(Node::Same),
-            Moved::Child => states.child.map(Node::Same),
+            Moved::Parent => self.moved_by_one(name, states, states.parent),
+            Moved::Child => self.moved_by_one(name, states, states.child),
             Moved::Both => self.moved_by_both(name, states),
         }
+    }
+
+    /// What one side did stands, unless a rule keeps items that it took away.
+    fn moved_by_one<'t>(
+        &mut self,
+        name: &str,
+        states: Three<Value<'t>>,
+        moved: Value<'t>,
+    ) -> Option<Node<'t>> {
+        let is_kept = states.differ() && self.contest.keeps_items_within(&self.path);
+        let merged = if is_kept { self.inner(name, states) } else { None };
+        merged.or(moved.map(Node::Same))
+    }
+
+    /// Merges what is in an element, where that can be merged; `None` is a whole.
+    fn inner<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
+        if self.depth >= DEPTH {
+            return None;
+        }
+        self.depth += 1;
+        let merged = self.parts(name, states).or_else(|| self.items(name, states));
+        self.depth -= 1;
+        merged
     }
 
     fn moved_by_both<'t>(&mut self, name: &str, states: Three<Value<'t>>) -> Option<Node<'t>> {
@@ -113,16 +140,11 @@ impl<'p> Merge<'p> {
             };
             return preferred.map(Node::Same);
         }
-        if self.depth < DEPTH {
-            self.depth += 1;
-            let merged = self.parts(name, states).or_else(|| self.items(name, states));
-            self.depth -= 1;
-            if let Some(merged) = merged {
-                // A list whose items are all gone is gone: FHIR knows no empty lists.
-                return Some(merged).filter(|node| !matches!(node, Node::Array(i) if i.is_empty()));
-            }
+        if let Some(merged) = self.inner(name, states) {
+            // A list whose items are all gone is gone: FHIR knows no empty lists.
+            return Some(merged).filter(|node| !matches!(node, Node::Array(i) if i.is_empty()));
         }
-        self.contest.decide(&self.path, states, Option::is_none).map(Node::Same)
+        self.contest.decide(&self.path, states, Option::is_none, None).map(Node::Same)
     }
 
     /// Merges two objects key by key, unless they are a whole, or nothing would be left of them.
@@ -143,15 +165,12 @@ impl<'p> Merge<'p> {
 
     fn object<'t>(&mut self, name: &str, states: Three<Option<&'t Object<'t>>>) -> Node<'t> {
         let members = units::members(states);
-        let kind = [states.parent, states.child].into_iter().flatten().find_map(|object| {
-            object.get("resourceType")?.as_str().map(std::borrow::Cow::into_owned)
-        });
-        let within = [name, kind.as_deref().unwrap_or_default()];
+        let within = units::within(name, states);
         let mut merged = Vec::with_capacity(members.len());
         let units = units::units(&within, &members);
         for (place, member) in members.iter().enumerate() {
             match units.of.get(&place).map(|&unit| &units.all[unit]) {
-                None => self.member(member, &mut merged),
+                None => self.member(member, &members, &mut merged),
                 Some(unit) if unit.members[0] == place => {
                     self.together(unit, &members, &mut merged);
                 }
@@ -162,16 +181,45 @@ impl<'p> Merge<'p> {
     }
 
     /// Merges one member.
-    fn member<'t>(&mut self, member: &Member<'t>, merged: &mut Vec<(&'t Text<'t>, Node<'t>)>) {
-        let node = match member.states.moved() {
-            Moved::Parent => member.states.parent.map(Node::Same),
-            Moved::Child => member.states.child.map(Node::Same),
-            Moved::Both => {
-                let step = path::step(&self.path, &member.name);
-                self.within(&step, |merge| merge.moved_by_both(&member.name, member.states))
-            }
+    fn member<'t>(
+        &mut self,
+        member: &Member<'t>,
+        members: &[Member<'t>],
+        merged: &mut Vec<(&'t Text<'t>, Node<'t>)>,
+    ) {
+        let Member { name, states, .. } = member;
+        let node = if !states.differ() {
+            states.parent.map(Node::Same)
+        } else {
+            let step = path::step(&self.path, name);
+            let ruled = self.ruled(name, members, *states);
+            self.within(&step, |merge| match ruled {
+                Some((side, rule)) => {
+                    merge.contest.overrule(&merge.path, *states, side, rule).map(Node::Same)
+                }
+                None => merge.element(name, *states),
+            })
         };
         merged.extend(node.map(|node| (member.key, node)));
+    }
+
+    /// The side that a clinical rule lets win, where that is another one than moved.
+    fn ruled<T: PartialEq>(
+        &self,
+        name: &str,
+        members: &[Member<'_>],
+        states: Three<T>,
+    ) -> Option<(Side, &'static str)> {
+        if self.depth > 0 || states.parent == states.child {
+            return None;
+        }
+        let (side, rule) = self.contest.ruled(name, members)?;
+        let agrees = match states.moved() {
+            Moved::Parent => side == Side::Parent,
+            Moved::Child => side == Side::Child,
+            Moved::Both => false,
+        };
+        (!agrees).then_some((side, rule))
     }
 
     /// Takes all members of an element from one side.
@@ -189,14 +237,18 @@ impl<'p> Merge<'p> {
             parent: values(|states| states.parent),
             child: values(|states| states.child),
         };
-        let taken = match states.moved() {
-            Moved::Parent => states.parent,
-            Moved::Child => states.child,
-            Moved::Both => {
-                let step = path::step(&self.path, &unit.name);
-                let is_gone = |values: &Vec<Value<'_>>| values.iter().all(Option::is_none);
-                self.within(&step, |merge| merge.contest.decide(&merge.path, states, is_gone))
+        let step = path::step(&self.path, &unit.name);
+        let is_gone = |values: &Vec<Value<'_>>| values.iter().all(Option::is_none);
+        let ruled = self.ruled(&unit.name, members, states.by_ref());
+        let taken = match (ruled, states.moved()) {
+            (Some((side, rule)), _) => {
+                self.within(&step, |merge| merge.contest.overrule(&merge.path, states, side, rule))
             }
+            (None, Moved::Parent) => states.parent,
+            (None, Moved::Child) => states.child,
+            (None, Moved::Both) => self.within(&step, |merge| {
+                merge.contest.decide(&merge.path, states, is_gone, unit.rule)
+            }),
         };
         for (&place, value) in unit.members.iter().zip(taken) {
             merged.extend(value.map(|value| (members[place].key, Node::Same(value))));
@@ -209,38 +261,73 @@ impl<'p> Merge<'p> {
         let lists = states.map(|state| state.map_or(Some(&[][..]), Json::as_array));
         let (Some(parent), Some(child)) = (lists.parent, lists.child) else { return None };
         let lists = Three { base: lists.base.unwrap_or(&[]), parent, child };
+        let union = self.contest.is_union(&self.path);
         let is_whole = whole::list(name, [lists.base, lists.parent, lists.child]);
-        (!is_whole).then(|| self.list(name, lists))
+        (!is_whole || union).then(|| self.list(name, lists, union))
     }
 
-    fn list<'t>(&mut self, name: &str, lists: Three<&'t [Json<'t>]>) -> Node<'t> {
+    fn list<'t>(&mut self, name: &str, lists: Three<&'t [Json<'t>]>, union: bool) -> Node<'t> {
         let groups = identity::groups(name, lists);
-        if replaced_by_both(&groups) {
+        let kept_by = self.contest.keeps_items_of(&self.path);
+        let rule = kept_by.or((name == "identifier").then_some(IDENTIFIERS_STAY));
+        if !union && replaced_by_both(&groups) {
             // Both replaced an item, each by another: both stay, and somebody should look.
-            match self.contest.both_stand(&self.path, EDITS_STAY) {
+            match self.contest.both_stand(&self.path, rule.unwrap_or(EDITS_STAY)) {
                 Some(Side::Parent) => return as_it_is(lists.parent),
                 Some(Side::Child) => return as_it_is(lists.child),
                 None => {}
             }
         }
         let preferred = self.contest.preferred(&self.path);
-        let order = order::order(&groups, lists, preferred);
+        let order = order::order(&groups, lists, preferred, kept_by.is_some());
+        let is_named = self.contest.keeps_items_within(&self.path);
         let mut labels = None;
         let mut merged = Vec::with_capacity(order.len());
         for (index, &place) in order.iter().enumerate() {
             let states = groups[place].states(lists);
-            let node = match states.moved() {
-                Moved::Both => {
+            let has = gone_from(states);
+            let node = match (has, states.moved()) {
+                (Some(_), Moved::Both) if union => states.parent.or(states.child).map(Node::Same),
+                (_, Moved::Parent | Moved::Child) if !is_named => self.element(name, states),
+                (has, _) => {
                     let labels = labels
                         .get_or_insert_with(|| identity::labels(name, &groups, &order, lists));
                     let step = format!("[{}]", labels[index]);
-                    self.within(&step, |merge| merge.moved_by_both(name, states))
+                    self.within(&step, |merge| merge.item(name, states, has, rule))
                 }
-                _ => self.element(name, states),
             };
             merged.extend(node);
         }
         Node::Array(merged)
+    }
+
+    /// Merges one item of a list. `has` is the side that still has it where the other has not,
+    /// `rule` the one by which it stays then, whoever moved.
+    fn item<'t>(
+        &mut self,
+        name: &str,
+        states: Three<Value<'t>>,
+        has: Option<Side>,
+        rule: Option<&'static str>,
+    ) -> Option<Node<'t>> {
+        match (has, states.moved(), rule) {
+            (Some(_), Moved::Both, rule) => {
+                self.contest.decide(&self.path, states, Option::is_none, rule).map(Node::Same)
+            }
+            (Some(has), _, Some(rule)) if states.base.is_some() => {
+                self.contest.overrule(&self.path, states, has, rule).map(Node::Same)
+            }
+            _ => self.element(name, states),
+        }
+    }
+}
+
+/// The side that still has what the other has not; `None` where both have it, or neither.
+fn gone_from(states: Three<Value<'_>>) -> Option<Side> {
+    match (states.parent, states.child) {
+        (Some(_), None) => Some(Side::Parent),
+        (None, Some(_)) => Some(Side::Child),
+        _ => None,
     }
 }
 

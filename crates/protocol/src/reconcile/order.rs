@@ -8,12 +8,19 @@ use crate::json::Json;
 /// The places of the groups that stay, in the order of the result: the parent's order, and what
 /// only the child has after the item that it follows there. Where the child alone changed the
 /// order of what all three hold, the child's order and the parent's additions.
-pub(super) fn order(groups: &[Group], lists: Three<&[Json<'_>]>, preferred: Side) -> Vec<usize> {
+/// `all` says that an item stays which one side took away.
+pub(super) fn order(
+    groups: &[Group],
+    lists: Three<&[Json<'_>]>,
+    preferred: Side,
+    all: bool,
+) -> Vec<usize> {
     let stays: Vec<bool> = groups
         .iter()
         .map(|group| {
             let states = group.states(lists);
             match states.moved() {
+                _ if all => states.parent.or(states.child).is_some(),
                 Moved::Parent => states.parent.is_some(),
                 Moved::Child => states.child.is_some(),
                 Moved::Both => true,

@@ -3,11 +3,12 @@
 mod cases;
 mod defects;
 mod laws;
+mod lines;
 mod real;
 mod records;
 mod resolve;
 
-use super::{Plan, Policies, Policy, Side, State, reconcile};
+use super::{Contested, Plan, Policies, Policy, Side, State, reconcile};
 use crate::digest::Digest;
 use crate::id::RecordRef;
 use crate::json::{self, DEPTH_MAX};
@@ -37,12 +38,22 @@ fn outcome(
     child: Option<&str>,
     policy: Policy,
 ) -> Outcome {
-    let base = base.map(state);
+    let found = decided(base.map(state), state(parent), state(child), &Policies::all(policy));
+    let elements = found.1.into_iter().map(|contested| contested.path).collect();
+    Outcome { body: found.0, elements }
+}
+
+/// The same with all that policies may ask for; the bytes that both hold, and what was contested.
+fn decided(
+    base: Option<State<'_>>,
+    parent: State<'_>,
+    child: State<'_>,
+    policies: &Policies,
+) -> (Option<String>, Vec<Contested>) {
     let [at_child, at_parent] = [(child, parent, Side::Parent), (parent, child, Side::Child)].map(
         |(local, incoming, side)| {
-            let plan =
-                reconcile(base, Some(state(local)), state(incoming), side, &Policies::all(policy));
-            held_after(plan.unwrap(), local, incoming)
+            let plan = reconcile(base, Some(local), incoming, side, policies);
+            held_after(plan.unwrap(), local.body, incoming.body)
         },
     );
     assert_eq!(at_child, at_parent, "the child and the parent came to different records");
@@ -50,18 +61,19 @@ fn outcome(
 }
 
 /// What a site holds after a plan.
-fn held_after(plan: Plan, local: Option<&str>, incoming: Option<&str>) -> Outcome {
-    let (body, elements) = match plan {
+fn held_after(
+    plan: Plan,
+    local: Option<&str>,
+    incoming: Option<&str>,
+) -> (Option<String>, Vec<Contested>) {
+    match plan {
         // Equal digests: each side keeps its own bytes, which may differ in key order.
         Plan::AlreadyHave => (local.min(incoming).map(str::to_owned), Vec::new()),
         Plan::TakeIncoming => (incoming.map(str::to_owned), Vec::new()),
         Plan::KeepLocal => (local.map(str::to_owned), Vec::new()),
         Plan::Merged { body } => (Some(body), Vec::new()),
-        Plan::Conflict { body, elements } => {
-            (Some(body), elements.into_iter().map(|contested| contested.path).collect())
-        }
-    };
-    Outcome { body, elements }
+        Plan::Conflict { body, elements } => (Some(body), elements),
+    }
 }
 
 fn canonical(body: Option<&str>) -> Option<String> {

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::merge::{Three, Value};
-use crate::json::{Object, Text};
+use super::rules::FINAL_VALUES;
+use crate::json::{Json, Object, Text};
 
 /// A member of an object in its three states.
 pub(super) struct Member<'t> {
@@ -19,6 +20,8 @@ pub(super) struct Member<'t> {
 pub(super) struct Unit {
     pub(super) name: String,
     pub(super) members: Vec<usize>,
+    /// The clinical rule that makes them one.
+    pub(super) rule: Option<&'static str>,
 }
 
 /// The elements of an object that have several members.
@@ -36,20 +39,46 @@ struct Together {
     /// The name in paths, which is a member as well: `x[x]` stands for every type of a choice.
     name: &'static str,
     with: &'static [&'static str],
+    /// The clinical rule that says so: then the members are one element also where only one of
+    /// them differs.
+    rule: Option<&'static str>,
 }
 
+/// What `within` says of an Observation whose value somebody has signed.
+const FINAL: &str = "final Observation";
+
 const TOGETHER: &[Together] = &[
+    // A result that was signed is what one person or device measured, whole.
+    Together {
+        within: &[FINAL],
+        name: "value[x]",
+        with: &[
+            "component",
+            "dataAbsentReason",
+            "interpretation",
+            "referenceRange",
+            "code",
+            "effective[x]",
+        ],
+        rule: Some(FINAL_VALUES),
+    },
     // `H` was said of the value that one side replaced; a value and a reason for having none
     // exclude each other.
     Together {
         within: &["Observation", "component"],
         name: "value[x]",
         with: &["dataAbsentReason", "interpretation"],
+        rule: None,
     },
     // A number is one only in its system.
-    Together { within: &["identifier", "telecom"], name: "value", with: &["system"] },
+    Together { within: &["identifier", "telecom"], name: "value", with: &["system"], rule: None },
     // The reason was given for that status.
-    Together { within: &[], name: "status", with: &["statusReason", "statusReason[x]"] },
+    Together {
+        within: &[],
+        name: "status",
+        with: &["statusReason", "statusReason[x]"],
+        rule: None,
+    },
 ];
 
 /// FHIR's datatypes as they stand at the end of a choice's name.
@@ -124,32 +153,58 @@ pub(super) fn members<'t>(states: Three<Option<&'t Object<'t>>>) -> Vec<Member<'
     members
 }
 
+/// What an object is to `TOGETHER`: the element that it stands at, its resource type, and whether
+/// it is an Observation that is final in one of its states.
+pub(super) fn within<'t>(name: &'t str, states: Three<Option<&'t Object<'t>>>) -> Vec<&'t str> {
+    let all = [states.parent, states.child, states.base];
+    let is = |object: &Object<'_>, key, texts: &[&str]| {
+        let text = object.get(key).and_then(Json::as_str);
+        text.is_some_and(|text| texts.contains(&&*text))
+    };
+    let any = |key, texts: &[&str]| all.iter().flatten().any(|object| is(object, key, texts));
+    let mut within = vec![name];
+    if any("resourceType", &["Observation"]) {
+        within.push("Observation");
+        if any("status", &["final", "amended", "corrected"]) {
+            within.push(FINAL);
+        }
+    }
+    within
+}
+
 /// The elements of more than one member. Only members that differ between the states are grouped:
 /// the others are nobody's change.
 pub(super) fn units(within: &[&str], members: &[Member<'_>]) -> Units {
     let differing: Vec<usize> =
         (0..members.len()).filter(|&place| members[place].states.differ()).collect();
     let mut units = Units::default();
-    if differing.len() < 2 {
+    if differing.len() < 2 && !within.contains(&FINAL) {
         return units;
     }
     let choices = choices(members, &differing);
-    let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut named: BTreeMap<(String, Option<&'static str>), Vec<usize>> = BTreeMap::new();
     for place in differing {
         let stem = choices.get(&place).copied();
         if let Some(name) = element_name(within, &members[place], stem) {
             named.entry(name).or_default().push(place);
         }
     }
-    for (name, members) in named.into_iter().filter(|(_, members)| members.len() > 1) {
-        units.of.extend(members.iter().map(|&place| (place, units.all.len())));
-        units.all.push(Unit { name, members });
+    for ((name, rule), members) in named {
+        if members.len() > 1 || rule.is_some() {
+            units.of.extend(members.iter().map(|&place| (place, units.all.len())));
+            units.all.push(Unit { name, members, rule });
+        }
     }
     units
 }
 
-/// The name of the element that a member is a part of; `None` where it is one by itself.
-fn element_name(within: &[&str], member: &Member<'_>, stem: Option<&str>) -> Option<String> {
+/// The name of the element that a member is a part of, and the rule that says so; `None` where it
+/// is one by itself.
+fn element_name(
+    within: &[&str],
+    member: &Member<'_>,
+    stem: Option<&str>,
+) -> Option<(String, Option<&'static str>)> {
     let plain = member.name.trim_start_matches('_');
     let own_stem = stem.or_else(|| choice(plain).map(|(stem, _)| stem));
     for together in TOGETHER {
@@ -159,15 +214,15 @@ fn element_name(within: &[&str], member: &Member<'_>, stem: Option<&str>) -> Opt
             None => plain == name,
         };
         if here && (is(together.name) || together.with.iter().any(|name| is(name))) {
-            return Some(together.name.to_owned());
+            return Some((together.name.to_owned(), together.rule));
         }
     }
     if let Some(stem) = stem {
-        return Some(format!("{stem}[x]"));
+        return Some((format!("{stem}[x]"), None));
     }
     let Three { base, parent, child } = member.states;
     let is_list = [base, parent, child].iter().flatten().any(|value| value.as_array().is_some());
-    is_list.then(|| plain.to_owned())
+    is_list.then(|| (plain.to_owned(), None))
 }
 
 /// The stems of the choices among the differing members, by the members' places. A stem is a
@@ -201,6 +256,11 @@ fn two_at_once(members: &[Member<'_>], places: &[(usize, &str)]) -> bool {
     in_state(|states| states.base.is_some())
         || in_state(|states| states.parent.is_some())
         || in_state(|states| states.child.is_some())
+}
+
+/// Whether an element is a type of the choice with this stem: `valueQuantity` of `value`.
+pub(super) fn is_type_of(element: &str, stem: &str) -> bool {
+    element.strip_prefix(stem).is_some_and(|datatype| CHOICE_TYPES.contains(&datatype))
 }
 
 /// Splits `valueQuantity` into `value` and `Quantity`.

@@ -141,6 +141,10 @@ pub(super) fn is_datatype(object: &Object<'_>) -> bool {
                     || key.starts_with('_') && datatype.scalars.contains(&plain)
                     || match is_scalar(value) {
                         true => datatype.scalars.contains(&plain),
+                        // A Reference has one identifier; what has a list of them is no Reference.
+                        false if plain == "identifier" => {
+                            datatype.objects.contains(&plain) && value.as_object().is_some()
+                        }
                         false => datatype.objects.contains(&plain),
                     }
             })

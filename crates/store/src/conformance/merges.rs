@@ -1,12 +1,13 @@
 //! Both sides changed one record: what they come to, with whatever order of push and pull.
 
 use protocol::delivery::Outcome;
+use protocol::reconcile::{Policies, Policy};
 use protocol::{Limits, Timestamp};
 
 use super::builders::{Resource, a_patient, delete, named, put};
 use super::pair::{Pair, body};
 use super::{Maker, START, site};
-use crate::{HistoryQuery, Scope, Store};
+use crate::{HistoryQuery, LinkEvent, Scope, Store};
 
 /// A pair that agrees on Amina.
 fn agreed(maker: &dyn Maker) -> (Pair, Resource) {
@@ -35,6 +36,31 @@ fn either_way(maker: &dyn Maker, edit: impl Fn(&Pair, &Resource), check: impl Fn
 
 fn conflicts(store: &dyn Store) -> Vec<Vec<String>> {
     store.conflict_list(10).unwrap().into_iter().map(|conflict| conflict.elements).collect()
+}
+
+pub fn a_child_merges_by_what_its_parent_told_last(maker: &dyn Maker) {
+    let later_where_clocks_agree = |agree| Policies::all(Policy::Latest).with_clocks(agree);
+    for (policies, expected) in [
+        (Policies::default(), "1981-02-02"),
+        (Policies::all(Policy::Child), "1982-03-03"),
+        (Policies::all(Policy::Conflict), "1980-01-01"),
+        (later_where_clocks_agree(true), "1982-03-03"),
+        (later_where_clocks_agree(false), "1981-02-02"),
+    ] {
+        let (pair, amina) = agreed(maker);
+        let told = LinkEvent::Policies(policies.clone());
+        pair.child.link_note(&told, START).unwrap();
+        assert_eq!(pair.child.link_get().unwrap().policies, policies);
+        pair.at_parent(&put(&[amina.clone().born("1981-02-02")]));
+        pair.at_child(&put(&[amina.clone().born("1982-03-03")]));
+        pair.pull();
+        let held = body(&*pair.child, "Patient/amina").unwrap();
+        assert!(held.contains(expected), "{policies:?}: {held}");
+        // What it came to is the child's change now, and the parent takes it.
+        pair.quiet();
+        pair.assert_in_step();
+        assert_eq!(body(&*pair.parent, "Patient/amina"), Some(held));
+    }
 }
 
 pub fn edits_of_different_elements_are_merged_at_both_sides(maker: &dyn Maker) {

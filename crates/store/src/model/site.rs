@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde::Serialize;
 
@@ -65,6 +66,8 @@ pub enum LinkEvent {
         /// When the next try is due.
         next: Timestamp,
     },
+    /// It said how records are merged that it and we changed.
+    Policies(Policies),
     /// Bytes moved: on the wire and before compression.
     Traffic {
         /// Sent on the wire.
@@ -92,6 +95,7 @@ pub struct LinkInfo {
     pub raw_sent: u64,
     pub raw_received: u64,
     pub peer: Option<String>,
+    pub policies: Policies,
 }
 
 /// How to open a store.
@@ -99,6 +103,8 @@ pub struct LinkInfo {
 pub struct OpenOptions {
     /// The bounds that the store keeps to.
     pub limits: Limits,
+    /// How records are merged that the site and its children changed.
+    pub merge: Policies,
     /// Bytes of page cache of each connection.
     pub cache_bytes: usize,
     /// Connections for readers.

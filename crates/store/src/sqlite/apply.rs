@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
-use protocol::reconcile::Side;
+use protocol::reconcile::{Policies, Side};
 use protocol::stream::{InLine, InRecord, RefusedLine};
 use protocol::{Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::Connection;
@@ -18,7 +18,7 @@ use self::line::Merge;
 use super::journal::Way;
 use super::prepared::Prepared;
 use super::writer::in_savepoint;
-use super::{SqliteStore, leaves, markers, parked, received, rows};
+use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites};
 use crate::{Applied, Incoming, Result, Source, StoreError};
 
 pub(super) fn change_apply(
@@ -308,6 +308,14 @@ impl<'a> Run<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// The policies for what came: the parent's, at both ends of the link.
+    fn policies(&self) -> Result<Policies> {
+        match self.source {
+            Source::Parent { .. } => link::policies(self.step),
+            Source::Child { site, .. } => sites::policies(self.store, self.step, site),
+        }
     }
 
     fn incoming_side(&self) -> Side {

@@ -1,10 +1,13 @@
 //! The link to the parent: becoming its child, and what happened on the way.
 
+use std::collections::BTreeMap;
+
+use protocol::reconcile::Policies;
 use protocol::{FeedId, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, audit, rows};
-use crate::{AuditRow, LinkEvent, Result};
+use crate::{AuditRow, LinkEvent, Result, StoreError};
 
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
     store.write("become a child", |step| {
@@ -51,6 +54,24 @@ fn begin_outgoing(
     Ok(())
 }
 
+/// Policies as they are kept.
+fn told(policies: &Policies) -> Result<String> {
+    serde_json::to_string(&policies.to_settings())
+        .map_err(|e| StoreError::Database { step: "keep policies", source: Box::new(e) })
+}
+
+/// The parent's policies, as it told them last; the defaults where it told none.
+pub(super) fn policies(connection: &Connection) -> Result<Policies> {
+    let found: Option<(Option<String>, bool)> = connection
+        .prepare_cached("SELECT merge, clocks_agree FROM link WHERE target = 'parent'")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((Some(told), clocks_agree)) = found else { return Ok(Policies::default()) };
+    let settings: BTreeMap<String, String> = serde_json::from_str(&told)
+        .map_err(|e| StoreError::Database { step: "read policies", source: Box::new(e) })?;
+    Ok(Policies::from_parent(&settings).with_clocks(clocks_agree))
+}
+
 pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) -> Result<()> {
     let now = now.millis();
     store.write("note what happened on the link", |step| {
@@ -66,6 +87,10 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
                     last_attempt = ?1
                  WHERE target = 'parent'",
                 params![now, error, next.millis()],
+            )?,
+            LinkEvent::Policies(policies) => step.execute(
+                "UPDATE link SET merge = ?1, clocks_agree = ?2 WHERE target = 'parent'",
+                params![told(policies)?, policies.clocks_agree],
             )?,
             LinkEvent::Traffic { wire_sent, wire_received, raw_sent, raw_received } => step
                 .execute(

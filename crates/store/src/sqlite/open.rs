@@ -22,6 +22,7 @@ const STATEMENTS: usize = 256;
 
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
+    M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
     M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
 ];
 

@@ -1,6 +1,7 @@
 //! Children, programs and their credentials. Of secrets only their SHA-256 is kept, and they are
 //! found by it: what a comparison's time could tell is of a hash, which gives nobody access.
 
+use protocol::reconcile::Policies;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
@@ -159,14 +160,41 @@ pub(super) fn child_seen(
     report: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
+    let its_clock = report.and_then(|report| serde_json::from_str::<ItsClock>(report).ok());
+    let offset = its_clock.map(|clock| clock.at.since(now));
     store.write("note that a child was here", |step| {
         step.prepare_cached(
-            "UPDATE child SET epoch = ?2, last_seen = ?4, report = coalesce(?3, report)
+            "UPDATE child SET epoch = ?2, last_seen = ?4, report = coalesce(?3, report),
+                clock_offset = coalesce(?5, clock_offset)
              WHERE site = ?1 AND state = 'joined'",
         )?
-        .execute(params![site.as_str(), epoch.as_bytes(), report, now.millis()])?;
+        .execute(params![
+            site.as_str(),
+            epoch.as_bytes(),
+            report,
+            now.millis(),
+            offset
+        ])?;
         Ok(())
     })
+}
+
+/// What a report says of the child's clock.
+#[derive(serde::Deserialize)]
+struct ItsClock {
+    at: Timestamp,
+}
+
+/// The policies for what a child and this site changed.
+pub(super) fn policies(store: &SqliteStore, step: &Connection, child: &SiteId) -> Result<Policies> {
+    let offset: Option<i64> = step
+        .prepare_cached("SELECT clock_offset FROM child WHERE site = ?1")?
+        .query_row([child.as_str()], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let options = &store.options;
+    let agree = offset.is_some_and(|offset| options.limits.clocks_agree(offset));
+    Ok(options.merge.clone().with_clocks(agree))
 }
 
 pub(super) fn token_add(store: &SqliteStore, token: &TokenDraft, now: Timestamp) -> Result<()> {

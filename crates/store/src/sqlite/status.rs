@@ -7,12 +7,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use protocol::reconcile::Policies;
 use protocol::stream::Lane;
 use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
-use super::{rows, sites};
+use super::{link, rows, sites};
 use crate::StoreError;
 
 pub(super) use deliveries::delivery_list;
@@ -153,10 +154,12 @@ fn link_info(conn: &Connection) -> Result<LinkInfo> {
                 raw_sent: row.get(7)?,
                 raw_received: row.get(8)?,
                 peer: row.get(9)?,
+                policies: Policies::default(),
             })
         })
         .optional()?;
-    Ok(found.unwrap_or_default())
+    let policies = link::policies(conn)?;
+    Ok(LinkInfo { policies, ..found.unwrap_or_default() })
 }
 
 pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<ParkedLine>> {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use protocol::reconcile::Policies;
 use protocol::resource::search::SearchKey;
 use protocol::{Via, json};
 use rusqlite::{OptionalExtension, Params, Row, params};
@@ -101,7 +102,8 @@ impl World {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let limits = protocol::Limits { page_entries, ..Default::default() };
-        let options = OpenOptions { limits, cache_bytes: 4 << 20, readers: 2 };
+        let options =
+            OpenOptions { limits, merge: Policies::default(), cache_bytes: 4 << 20, readers: 2 };
         let site = NewSite {
             site: "centre".parse().unwrap(),
             epoch: Epoch::from_bytes([1; 16]),

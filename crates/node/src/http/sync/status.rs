@@ -6,6 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,19 @@ pub struct ParentView {
     pub dictionary: String,
     /// The feeds that the child may read, `reference` first.
     pub feeds: Vec<FeedHead>,
+    /// How records are merged that both sites changed, as in `[merge]`; both ends go by this.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge: BTreeMap<String, String>,
+    /// Whether the child's clock, by its report, agrees with the parent's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clocks_agree: bool,
+}
+
+impl ParentView {
+    /// The policies that it tells.
+    pub fn policies(&self) -> Policies {
+        Policies::from_parent(&self.merge).with_clocks(self.clocks_agree)
+    }
 }
 
 /// A feed and how far it goes.
@@ -83,14 +97,14 @@ pub async fn exchange(
         return Err(Failure::bad_request("the header Tributary-Epoch is missing").into());
     };
     let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
-    let report = String::from_utf8(bytes.to_vec())
-        .ok()
-        .filter(|text| serde_json::from_str::<ChildReport>(text).is_ok())
-        .ok_or_else(|| Failure::bad_request("the status is not understood"))?;
+    let odd = || Failure::bad_request("the status is not understood");
+    let report = String::from_utf8(bytes.to_vec()).map_err(|_| odd())?;
+    let its_clock = serde_json::from_str::<ChildReport>(&report).map_err(|_| odd())?.at;
     let now = site.now();
     let noted = site.read(move |store| store.child_seen(&child, &epoch, Some(&report), now));
     noted.await?;
-    Ok(Json(view(&site, &scope).await?))
+    let clocks_agree = site.config().limits.clocks_agree(its_clock.since(now));
+    Ok(Json(ParentView { clocks_agree, ..view(&site, &scope).await? }))
 }
 
 async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
@@ -114,6 +128,8 @@ async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
         at: site.now(),
         dictionary: wire::dictionary_name(),
         feeds,
+        merge: site.config().merge.clone(),
+        clocks_agree: false,
     })
 }
 

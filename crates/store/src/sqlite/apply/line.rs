@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
 use protocol::digest::ShortDigest;
-use protocol::reconcile::{self, Plan, Policies};
+use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
 use protocol::stream::{InLine, InRecord};
-use protocol::{Author, Digest, RecordRef, Refusal};
+use protocol::{Author, Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::params;
 
 use super::{Run, bases};
@@ -58,7 +58,7 @@ impl<'a> Merge<'a> {
                 let name = &prepared.record.reference;
                 return Err(Refusal::invalid(format!("{name} stands twice in one line")).into());
             }
-            merge.decide_one(run, prepared, base, &line.patients)?;
+            merge.decide_one(run, prepared, base, line)?;
         }
         Ok(merge)
     }
@@ -68,8 +68,9 @@ impl<'a> Merge<'a> {
         run: &Run<'_>,
         prepared: &'a Prepared<'a>,
         named: Option<ShortDigest>,
-        patients: &'a [RecordRef],
+        line: &'a InLine,
     ) -> Result<()> {
+        let patients = &line.patients[..];
         let parent_sequence = match run.source {
             Source::Parent { sequence, .. } => Some(*sequence),
             Source::Child { .. } => None,
@@ -88,7 +89,7 @@ impl<'a> Merge<'a> {
         } else {
             bases::find(run.step, run.way, &known, named)?
         };
-        let plan = plan(run, prepared, &known, base)?;
+        let plan = plan(run, prepared, &known, base, line.at)?;
         if let (Plan::AlreadyHave | Plan::KeepLocal, Some(sequence)) = (&plan, parent_sequence) {
             agree(run, &known, incoming, sequence)?;
         }
@@ -169,6 +170,7 @@ fn plan(
     prepared: &Prepared<'_>,
     known: &RecordRow,
     base: Option<bases::Base>,
+    made: Option<Timestamp>,
 ) -> Result<Plan> {
     let incoming = prepared.record.digest;
     if known.digest == incoming {
@@ -184,12 +186,23 @@ fn plan(
         None => None,
     };
     let local_body = body_of(run, known.key, known.sequence)?;
+    let policies = run.policies()?;
+    let local_made = match policies.ask_for_times() {
+        true => Some(made_at(run, known.sequence)?),
+        false => None,
+    };
     let state = |digest, body| reconcile::State { digest, body, at: None };
     let base = base.map(|(_, digest)| state(digest, base_body.as_deref()));
-    let local = state(known.digest, local_body.as_deref());
-    let incoming = state(incoming, prepared.record.body.as_deref());
-    let policies = Policies::default();
+    let local = reconcile::State { at: local_made, ..state(known.digest, local_body.as_deref()) };
+    let body = prepared.record.body.as_deref();
+    let incoming = reconcile::State { at: made, ..state(incoming, body) };
     Ok(reconcile::reconcile(base, Some(local), incoming, run.incoming_side(), &policies)?)
+}
+
+/// When a change was made, by the clock of its site.
+fn made_at(run: &Run<'_>, sequence: u64) -> Result<Timestamp> {
+    let mut statement = run.step.prepare_cached("SELECT at FROM change WHERE sequence = ?1")?;
+    Ok(statement.query_row([sequence], |row| rows::time(row, 0))?)
 }
 
 fn body_of(run: &Run<'_>, record: i64, sequence: u64) -> Result<Option<String>> {

@@ -1,6 +1,7 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use protocol::Limits;
+use protocol::reconcile::Policies;
 use tempfile::TempDir;
 
 use super::*;
@@ -9,7 +10,12 @@ use crate::conformance::builders::{a_patient, put};
 use crate::conformance::{START, site};
 
 fn options() -> OpenOptions {
-    OpenOptions { limits: Limits::default(), cache_bytes: 1 << 20, readers: 2 }
+    OpenOptions {
+        limits: Limits::default(),
+        merge: Policies::default(),
+        cache_bytes: 1 << 20,
+        readers: 2,
+    }
 }
 
 /// A closed store with some patients in it.

@@ -110,6 +110,29 @@ fn what_a_child_reported_last_is_kept() {
     assert_eq!(seen(None, 4_000), (4_000, Some("{}".into())));
 }
 
+#[test]
+fn a_childs_clock_is_what_its_last_report_said() {
+    let world = World::new();
+    invite(&world, "east", &[], CODE).unwrap();
+    redeem(&world, CODE, "east", TOKEN, 2_000).unwrap();
+    let agrees = |report: Option<&str>, now: i64| {
+        let epoch = Epoch::from_bytes([8; 16]);
+        world.store.child_seen(&site("east"), &epoch, report, at(now)).unwrap();
+        let read = |step: &Connection| policies(&world.store, step, &site("east"));
+        world.store.read("ask", read).unwrap().clocks_agree
+    };
+    assert!(!agrees(None, 1_000), "a child that has told nothing");
+    let noon = at(1_700_000_000_000);
+    let report = format!(r#"{{"at":"{noon}","version":"0.1.0"}}"#);
+    for (offset, expected) in [(0, true), (300_000, true), (-300_000, true), (300_001, false)] {
+        let now = noon.millis() + offset;
+        assert_eq!(agrees(Some(&report), now), expected, "{offset} ms");
+        // What is not a report says nothing of a clock.
+        assert_eq!(agrees(None, now + 900_000), expected);
+        assert_eq!(agrees(Some("{}"), now + 900_000), expected);
+    }
+}
+
 fn add_token(world: &World, name: &str, hash: [u8; 32], expires: Option<i64>) -> Result<()> {
     let token = TokenDraft {
         name: name.into(),
