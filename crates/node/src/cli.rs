@@ -12,6 +12,7 @@ mod import;
 mod init;
 mod join;
 pub(crate) mod open;
+mod patient;
 mod queue;
 mod restore;
 mod serve;
@@ -70,6 +71,8 @@ enum Verb {
     Sync(sync::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
+    /// Show what happened to a patient's records, change by change
+    Patient(patient::Args),
     /// Prove that this site holds the same as its parent, or name what differs
     Verify(verify::Args),
     /// Copy the store of a running site to a file
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Sync(args) => sync::run(&args),
         Verb::Queue(args) => queue::run(&args),
+        Verb::Patient(args) => patient::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Backup(args) => backup::run(&args),
         Verb::Restore(args) => restore::run(&args),

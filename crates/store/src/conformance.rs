@@ -20,6 +20,7 @@ pub mod random;
 pub mod reading;
 pub mod recording;
 pub mod threads;
+pub mod timelines;
 pub mod visitors;
 
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
@@ -141,6 +142,13 @@ macro_rules! for_each_rule {
                 a_long_id_or_a_taken_name_makes_a_cohort_of_its_own,
                 a_child_asks_only_so_often_an_hour,
                 a_few_who_join_behind_a_first_load_are_fetched_ahead_of_it;
+            timelines:
+                a_timeline_tells_changes_joins_and_leaves_in_the_order_of_the_site,
+                a_timeline_shows_of_a_merge_what_each_side_did,
+                a_timeline_is_paged_both_ways_without_gaps,
+                a_timeline_shows_a_child_nothing_of_a_patient_whom_it_may_not_see,
+                a_timeline_of_a_deleted_record_tells_its_end_and_its_return,
+                a_timeline_of_a_purged_patient_says_so_and_shows_nothing_else;
             random:
                 after_quiet_both_sides_hold_the_same;
         }

@@ -61,6 +61,15 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&RecordRef>,
         limit: usize,
     ) -> Result<Vec<(RecordRef, Digest)>>;
+    /// What happened to a patient, page by page: changes of the patient's records with what
+    /// differs, joins and leaves. `None` where the patient is unknown here, or in none of the
+    /// cohorts of `scope` now. Of a record that was another patient's once, what was that one's
+    /// is left out where `scope` does not reach that patient.
+    fn patient_timeline(
+        &self,
+        query: &TimelineQuery,
+        scope: &Scope,
+    ) -> Result<Option<TimelinePage>>;
 
     // -- changes ----------------------------------------------------------------------------
 

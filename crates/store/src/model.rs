@@ -6,6 +6,7 @@ mod delivery;
 mod feed;
 mod record;
 mod site;
+mod timeline;
 mod visitor;
 
 pub use access::*;
@@ -14,4 +15,5 @@ pub use delivery::*;
 pub use feed::*;
 pub use record::*;
 pub use site::*;
+pub use timeline::*;
 pub use visitor::*;

@@ -40,6 +40,7 @@ mod sites;
 mod status;
 #[cfg(test)]
 mod testing;
+mod timeline;
 mod visitors;
 mod writer;
 
@@ -141,6 +142,13 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<(RecordRef, Digest)>> {
         digests::record_digests(self, scope, after, limit)
+    }
+    fn patient_timeline(
+        &self,
+        query: &TimelineQuery,
+        scope: &Scope,
+    ) -> Result<Option<TimelinePage>> {
+        timeline::patient_timeline(self, query, scope)
     }
 
     fn change_record(&self, draft: &Draft, now: Timestamp) -> Result<Recorded> {

@@ -5,6 +5,7 @@ pub mod digests;
 pub mod join;
 pub mod push;
 pub mod status;
+pub mod timeline;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -29,6 +30,7 @@ pub fn router() -> Router<Site> {
         .route("/changes", post(push::receive))
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))
+        .route("/patients/{id}/timeline", get(timeline::timeline))
         .route("/join", post(join::redeem))
 }
 

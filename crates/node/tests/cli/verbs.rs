@@ -124,3 +124,38 @@ fn a_backup_of_a_running_site_is_restored_under_a_new_epoch() {
     let foreign = Folder::new("kisumu");
     foreign.run(&["restore", &backup, "--replace"]).refused(&["of centre", "kisumu"]);
 }
+
+#[test]
+fn a_timeline_shows_who_changed_what_in_lines_that_fit() {
+    let site = Folder::new("centre");
+    let born = |day: &str| {
+        let long = "a very long remark ".repeat(9);
+        let json = serde_json::json!({
+            "resourceType": "Patient", "id": "amina", "birthDate": day, "language": long + day,
+        });
+        site.write("amina.json", json.to_string())
+    };
+    site.run(&["import", &born("1990-01-02")]).ok();
+    site.run(&["import", &born("1990-02-02")]).ok();
+    site.run(&["cohort", "set", "east", "--all"]).ok();
+    let told = site.run(&["patient", "timeline", "amina"]).ok();
+    for line in [
+        "import at centre",
+        "    Patient/amina created",
+        "      birthDate  1990-01-02 -> 1990-02-02",
+        "joined the cohort east",
+    ] {
+        assert!(told.contains(line), "{line} is not in\n{told}");
+    }
+    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+    let newest = ["patient", "timeline", "Patient/amina", "--json", "--reverse", "--limit", "2"];
+    let newest = site.json(&newest);
+    let kinds = [&newest["entries"][0]["kind"], &newest["entries"][1]["kind"]];
+    assert_eq!(kinds, ["join", "change"]);
+    assert!(newest["next"].is_string() && newest["entries"][2].is_null());
+    let later = ["patient", "timeline", "amina", "--since", "2999-01-01"];
+    assert!(site.run(&later).ok().contains("Nothing"));
+    site.run(&["patient", "timeline", "nobody"]).refused(&["Patient/nobody is not known"]);
+    let yesterday = site.run(&["patient", "timeline", "amina", "--since", "yesterday"]);
+    assert_eq!(yesterday.code, Some(2));
+}

@@ -171,3 +171,22 @@ async fn without_the_setting_this_machine_needs_a_credential_too() {
     let site = TestSite::with("centre", |config| config.open_on_loopback = false);
     site.get("/fhir/Patient").await.expect(401);
 }
+
+#[tokio::test]
+async fn each_reading_of_a_timeline_is_in_the_audit_as_is_each_that_is_denied() {
+    let (site, credential) = centre().await;
+    let get = async |path: &str| as_child(&site, &credential, Method::GET, path).await;
+    let noted = |action, patient: &str| {
+        site.has_audited("child:east", action, &format!("Patient/{patient}"))
+    };
+    assert!(!noted("timeline", "mine") && !noted("denied", "foreign"));
+    get("/sync/patients/mine/timeline").await.expect(200);
+    assert!(noted("timeline", "mine") && !noted("denied", "mine"));
+    get("/sync/patients/foreign/timeline").await.expect(404);
+    assert!(noted("denied", "foreign") && !noted("timeline", "foreign"));
+    get("/sync/patients/unknown/timeline").await.expect(404);
+    assert!(!noted("denied", "unknown") && !noted("timeline", "unknown"));
+    let token = site.token("reader", TokenScope::FhirRead);
+    as_child(&site, &token, Method::GET, "/sync/patients/foreign/timeline").await.expect(200);
+    assert!(site.has_audited("program:reader", "timeline", "Patient/foreign"));
+}

@@ -11,4 +11,5 @@ mod examples;
 mod hostile;
 mod policies;
 mod streams;
+mod timeline;
 mod world;

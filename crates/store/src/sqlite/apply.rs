@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
         let Source::Parent { feed, .. } = self.source else { return Ok(()) };
         for state in states.iter().filter(|_| line.position.is_none_or(|at| at == 0)) {
             if let Some(row) = rows::record_row(self.step, &state.record.reference)? {
-                leaves::listed(self.step, feed, row.key)?;
+                leaves::listed(self.step, feed, row.key, self.now)?;
             }
         }
         Ok(())
@@ -300,11 +300,13 @@ impl<'a> Run<'a> {
             match line.kind {
                 EntryKind::Change => {}
                 EntryKind::Join => {
-                    if !leaves::joined(self.step, feed, patient, position)? {
+                    if !leaves::joined(self.step, feed, patient, position, self.now)? {
                         return Ok(true);
                     }
                 }
-                EntryKind::Leave => leaves::left(self.step, feed, patient, position, *leave)?,
+                EntryKind::Leave => {
+                    leaves::left(self.step, feed, patient, position, *leave, self.now)?;
+                }
             }
         }
         Ok(false)

@@ -10,15 +10,20 @@ use crate::{AuditRow, LeavePolicy, Result};
 
 /// Most patients that one call purges.
 const PURGED_AT_ONCE: u32 = 200;
+/// `held_move.kind`.
+const JOINED: u8 = 1;
+const LEFT: u8 = 2;
+const PURGED: u8 = 3;
 const LEFT_HERE: &str = "the patient left this site";
 
-/// Notes that the parent's feed holds a patient from `position` on. `false` where a later leave
+/// Notes that the parent's feed holds a patient from `position` on. Gives `false` where a later leave
 /// was applied already: the join is void.
 pub(super) fn joined(
     step: &Connection,
     feed: &FeedId,
     patient: &RecordRef,
     position: u64,
+    now: Timestamp,
 ) -> Result<bool> {
     let patient = rows::patient_key(step, patient)?;
     let void = step
@@ -28,6 +33,12 @@ pub(super) fn joined(
         .exists(params![feed.as_bytes(), patient, position])?;
     if void {
         return Ok(false);
+    }
+    let held = step
+        .prepare_cached("SELECT 1 FROM held_patient WHERE feed = ?1 AND patient = ?2")?
+        .exists(params![feed.as_bytes(), patient])?;
+    if !held {
+        note_move(step, patient, JOINED, Some(feed), now)?;
     }
     step.prepare_cached(
         "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, ?3)
@@ -41,18 +52,22 @@ pub(super) fn joined(
 
 /// Notes that the parent lists a record in its feed, outside of any join: where the record has
 /// one patient, that is whom the feed holds. (Of several it cannot be told which.)
-pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64) -> Result<()> {
+pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timestamp) -> Result<()> {
     let mut statement = step.prepare_cached(
         "SELECT patient FROM record_patient WHERE record = ?1
             AND (SELECT count(*) FROM record_patient WHERE record = ?1) = 1",
     )?;
     let patient: Option<i64> = statement.query_row([record], |row| row.get(0)).optional()?;
     let Some(patient) = patient else { return Ok(()) };
-    step.prepare_cached(
-        "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, 0)
-         ON CONFLICT (feed, patient) DO NOTHING",
-    )?
-    .execute(params![feed.as_bytes(), patient])?;
+    let new = step
+        .prepare_cached(
+            "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, 0)
+             ON CONFLICT (feed, patient) DO NOTHING",
+        )?
+        .execute(params![feed.as_bytes(), patient])?;
+    if new > 0 {
+        note_move(step, patient, JOINED, Some(feed), now)?;
+    }
     step.prepare_cached("DELETE FROM left_patient WHERE feed = ?1 AND patient = ?2")?
         .execute(params![feed.as_bytes(), patient])?;
     step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
@@ -68,6 +83,7 @@ pub(super) fn left(
     patient: &RecordRef,
     position: u64,
     policy: LeavePolicy,
+    now: Timestamp,
 ) -> Result<()> {
     let patient = rows::patient_key(step, patient)?;
     let joined: Option<u64> = step
@@ -76,6 +92,9 @@ pub(super) fn left(
         .optional()?;
     if joined.is_some_and(|joined| joined >= position) {
         return Ok(());
+    }
+    if joined.is_some() {
+        note_move(step, patient, LEFT, Some(feed), now)?;
     }
     step.prepare_cached("DELETE FROM held_patient WHERE feed = ?1 AND patient = ?2")?
         .execute(params![feed.as_bytes(), patient])?;
@@ -95,6 +114,23 @@ pub(super) fn left(
         step.prepare_cached("UPDATE patient SET state = ?2 WHERE key = ?1")?
             .execute(params![patient, state])?;
     }
+    Ok(())
+}
+
+/// Notes in the patient's timeline that the patient came or went.
+fn note_move(
+    step: &Connection,
+    patient: i64,
+    kind: u8,
+    feed: Option<&FeedId>,
+    now: Timestamp,
+) -> Result<()> {
+    step.prepare_cached(
+        "INSERT INTO held_move (patient, kind, cohort, sequence, at)
+         SELECT ?1, ?2, coalesce((SELECT name FROM marker WHERE feed = ?3 LIMIT 1), ''),
+            sequence, ?4 FROM site",
+    )?
+    .execute(params![patient, kind, feed.map(FeedId::as_bytes), now.millis()])?;
     Ok(())
 }
 
@@ -193,6 +229,7 @@ fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> R
     step.prepare_cached("DELETE FROM record_place WHERE patient = ?1")?.execute([patient])?;
     step.prepare_cached("UPDATE patient SET state = 'here', placed = 0 WHERE key = ?1")?
         .execute([patient])?;
+    note_move(step, patient, PURGED, None, now)?;
     let row = AuditRow {
         actor: "tributary".to_owned(),
         action: "patient-purge",

@@ -116,12 +116,12 @@ pub(super) fn marker_compare(
         let patients = theirs.keys().filter(|name| name.is_patient() && range.name != "reference");
         for patient in patients {
             // The joins of the life before are gone, and these are of the cohort.
-            leaves::joined(step, feed, patient, 0)?;
+            leaves::joined(step, feed, patient, 0, now)?;
         }
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {
-            match compare(step, feed, name, theirs.get(name).copied(), sequence)? {
+            match compare(step, feed, name, theirs.get(name).copied(), (sequence, now))? {
                 Verdict::Agreed | Verdict::Nothing => {}
                 Verdict::Offer(row) => offers.push((name.clone(), *row)),
                 Verdict::Fetch => fetch.push(name.clone()),
@@ -160,11 +160,11 @@ fn compare(
     feed: &FeedId,
     name: &RecordRef,
     theirs: Option<ShortDigest>,
-    sequence: u64,
+    (sequence, now): (u64, Timestamp),
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(Verdict::Fetch) };
     if theirs.is_some() {
-        leaves::listed(step, feed, row.key)?;
+        leaves::listed(step, feed, row.key, now)?;
     }
     let base = match theirs {
         Some(short) => with_short(step, &row, short)?,

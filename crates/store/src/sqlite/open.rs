@@ -23,6 +23,7 @@ const STATEMENTS: usize = 256;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
     M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
+    M::up(include_str!("../../migrations/sqlite/0004_timeline.sql")),
     M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
 ];
 

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use protocol::{CohortName, ResourceType};
-use rusqlite::{Connection, OptionalExtension};
+use protocol::{CohortName, RecordRef, ResourceType};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{Result, Scope};
 
@@ -27,6 +27,21 @@ impl Sight {
         }
         keys.sort_unstable();
         Ok(Sight::Feeds(keys))
+    }
+
+    /// Whether it reaches a patient: one of the cohorts holds the patient now.
+    pub(super) fn sees(&self, conn: &Connection, patient: &RecordRef) -> Result<bool> {
+        let Sight::Feeds(feeds) = self else { return Ok(true) };
+        let mut statement = conn.prepare_cached(
+            "SELECT 1 FROM patient AS p CROSS JOIN cohort_patient AS cp ON cp.patient = p.key
+             WHERE p.id = ?1 AND cp.feed = ?2 AND cp.\"left\" IS NULL",
+        )?;
+        for feed in feeds {
+            if statement.exists(params![patient.id(), feed])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The condition on a row of `record` that is named `alias`; only numbers and constants go
