@@ -71,7 +71,7 @@ enum Verb {
     Sync(sync::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
-    /// Show what happened to a patient's records, change by change
+    /// Show what happened to a patient's records; find and fetch patients whom this site lacks
     Patient(patient::Args),
     /// Prove that this site holds the same as its parent, or name what differs
     Verify(verify::Args),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use protocol::reconcile::Policies;
+use protocol::visit::Rules;
 use protocol::{Limits, SiteId};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
@@ -38,6 +39,9 @@ pub struct Config {
     /// element: `"Patient.telecom" = "union"` (`docs/merging.md`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merge: BTreeMap<String, String>,
+    /// What children may do about patients who are not their own.
+    #[serde(default)]
+    pub visitors: Rules,
     /// The bounds on everything.
     #[serde(default)]
     pub limits: Limits,
@@ -98,6 +102,12 @@ impl Config {
             if parent.site == self.site {
                 bail!("parent.site is this site itself");
             }
+        }
+        if self.visitors.days_max == 0 {
+            bail!("visitors.days_max is 0: to let no child fetch patients, say fetch = false");
+        }
+        if self.visitors.reason_min_chars > self.limits.reason_chars {
+            bail!("visitors.reason_min_chars is over limits.reason_chars: no reason would do");
         }
         if !self.listen.ip().is_loopback() && !self.insecure_http {
             bail!(

@@ -6,10 +6,12 @@
 pub mod compare;
 pub mod enrol;
 pub mod link;
+pub mod patients;
 pub mod pull;
 pub mod push;
 pub mod round;
 pub mod verify;
+pub mod visitors;
 
 use protocol::delivery::backoff_millis;
 use store::LinkEvent;
@@ -26,9 +28,11 @@ const ROUND_EVERY: i64 = 15 * 60 * 1_000;
 
 /// Runs all jobs of a site until it is told to stop.
 pub async fn run(site: Site, stop: CancellationToken) {
+    let all = async { tokio::join!(keep_in_step(&site), visitors::run(&site)) };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
-        () = keep_in_step(&site) => {}
+        _ = all => {}
     }
 }
 

@@ -95,6 +95,7 @@ impl World {
             open_on_loopback: false,
             parent: None,
             merge: BTreeMap::new(),
+            visitors: protocol::visit::Rules::default(),
             limits: Limits::default(),
         };
         let chance = SeededEntropy::new(self.seed, id.as_str());

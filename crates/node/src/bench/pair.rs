@@ -197,6 +197,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         open_on_loopback: false,
         parent: None,
         merge: BTreeMap::new(),
+        visitors: protocol::visit::Rules::default(),
         limits: Limits::default(),
     };
     let new = NewSite {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use protocol::{CohortName, SiteId};
+use protocol::{CohortName, RecordRef, SiteId};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
@@ -39,6 +39,20 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// List the patients who visit a child without being its own, or end a visit
+    Visitors {
+        /// The child's site id
+        #[arg(value_name = "SITE")]
+        site: SiteId,
+        /// End the visit of this patient now
+        #[arg(long, value_name = "Patient/ID")]
+        end: Option<RecordRef>,
+        #[command(flatten)]
+        dir: Dir,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// End a child's access at once
     Revoke {
         /// The child's site id
@@ -54,6 +68,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Add { site, cohorts, dir } => add(&dir.open()?, site, cohorts),
         Action::List { dir, json } => list(&dir.open()?, *json),
+        Action::Visitors { site, end, dir, json } => match end {
+            Some(patient) => end_visit(&dir.open()?, site, patient),
+            None => list_visitors(&dir.open()?, site, *json),
+        },
         Action::Revoke { site, dir } => {
             let here = dir.open()?;
             if !here.store().child_revoke(site, here.now())? {
@@ -93,6 +111,39 @@ fn list(here: &Site, json: bool) -> anyhow::Result<ExitCode> {
             child.site,
             child.state,
             cohorts.join(", ")
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn end_visit(here: &Site, site: &SiteId, patient: &RecordRef) -> anyhow::Result<ExitCode> {
+    if !here.store().visitor_end(site, patient, here.now())? {
+        bail!("failed to end the visit: {patient} is no visitor of {site}");
+    }
+    say!("{patient} does not visit {site} any more; the site hears of it at its next contact.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_visitors(here: &Site, site: &SiteId, json: bool) -> anyhow::Result<ExitCode> {
+    if !here.store().child_list()?.iter().any(|child| child.site == *site) {
+        bail!("failed to list the visitors of {site}: there is no such child");
+    }
+    let visitors = here.store().visitor_list(Some(site))?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&visitors)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if visitors.is_empty() {
+        say!("Nobody visits {site}.");
+    }
+    for visitor in visitors {
+        say!(
+            "{}  since {} until {}  by {}: {}",
+            visitor.patient,
+            visitor.since,
+            visitor.until,
+            visitor.author,
+            visitor.reason
         );
     }
     Ok(ExitCode::SUCCESS)

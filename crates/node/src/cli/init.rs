@@ -51,6 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         open_on_loopback: args.open_on_loopback,
         parent: None,
         merge: BTreeMap::new(),
+        visitors: protocol::visit::Rules::default(),
         limits: Limits::default(),
     };
     config.check()?;

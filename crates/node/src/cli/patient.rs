@@ -1,5 +1,7 @@
-//! `tributary patient`: what a site knows of one patient.
+//! `tributary patient`: what a site knows of one patient, and patients whom it does not hold.
 
+mod fetch;
+mod find;
 mod timeline;
 
 use std::process::ExitCode;
@@ -18,12 +20,18 @@ pub(super) struct Args {
 enum Action {
     /// Show what happened to a patient's records: when, where, by whom, and what changed
     Timeline(timeline::Args),
+    /// At a child: ask the parent who somebody is that this site does not hold
+    Find(find::Args),
+    /// At a child: fetch the record of a patient who is here for some days
+    Fetch(fetch::Args),
 }
 
 /// Does what was asked for.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Timeline(args) => timeline::run(args),
+        Action::Find(args) => find::run(args),
+        Action::Fetch(args) => fetch::run(args),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let _alone = alone(&args.dir)?;
     block_on(async {
+        // Before anybody is answered: visits may have ended while the site was down.
+        jobs::visitors::step(&site).await;
         let listener = server::bind(site.config().listen).await?;
         let address = listener.local_addr().context("failed to learn the address")?;
         say!("{} listens on http://{address}", site.id());

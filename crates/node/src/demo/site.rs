@@ -69,6 +69,7 @@ impl DemoSite {
             open_on_loopback: true,
             parent: None,
             merge: BTreeMap::new(),
+            visitors: protocol::visit::Rules::default(),
             limits: Limits::default(),
         };
         change(&mut config);

@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod digests;
 pub mod join;
+pub mod patients;
 pub mod push;
 pub mod status;
 pub mod timeline;
@@ -27,6 +28,9 @@ pub fn router() -> Router<Site> {
         .route("/feeds/{feed}/changes", get(changes::stream))
         .route("/feeds/{feed}/digests", get(digests::list))
         .route("/feeds/{feed}/fetch", post(digests::fetch))
+        .route("/feeds/{feed}/patients", post(patients::of_feed))
+        .route("/patients/find", post(patients::find))
+        .route("/patients/fetch", post(patients::fetch))
         .route("/changes", post(push::receive))
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))

@@ -161,6 +161,7 @@ async fn fetch(
         let text = link.text(response).await.unwrap_or_default();
         return Err(refused(status, &text));
     }
-    let target = Target { feed: feed.clone(), epoch: view.epoch, lane: Lane::Live };
+    let target =
+        Target { feed: feed.clone(), epoch: view.epoch, lane: Lane::Live, is_ahead: false };
     pull::apply(site, link, target, response).await.map(|_| ())
 }

@@ -58,7 +58,7 @@ pub async fn step(
             return Err(refused(status, &text));
         }
     }
-    let target = Target { feed: feed.clone(), epoch: view.epoch, lane };
+    let target = Target { feed: feed.clone(), epoch: view.epoch, lane, is_ahead: false };
     let read = apply(site, link, target, response).await?;
     if read.end.is_none_or(|end| end <= after) {
         return Err(LinkError("the parent's answer does not get on; will ask again".to_owned()));
@@ -75,6 +75,15 @@ pub struct Target {
     pub epoch: protocol::Epoch,
     /// The lane.
     pub lane: Lane,
+    /// Whether these are joins that were asked for by name: no marker moves by them.
+    pub is_ahead: bool,
+}
+
+impl Target {
+    /// For whole records that come ahead of the bulk lane.
+    pub fn ahead(feed: FeedHead, epoch: protocol::Epoch) -> Target {
+        Target { feed, epoch, lane: Lane::Bulk, is_ahead: true }
+    }
 }
 
 /// What was read and applied.
@@ -84,6 +93,8 @@ pub struct Read {
     pub applied: u64,
     /// Lines parked.
     pub parked: u64,
+    /// Records that were written.
+    pub written: u64,
     /// What the end line said.
     pub end: Option<u64>,
 }
@@ -152,6 +163,7 @@ async fn write(
 
 fn count(read: &mut Read, applied: &[Applied]) {
     for line in applied {
+        read.written += u64::from(line.written);
         if line.parked {
             read.parked += 1;
         } else if line.outcome != Outcome::Already {
@@ -301,10 +313,13 @@ impl Reader {
             _ if self.header.is_none() => {
                 Err(LinkError("the parent's answer does not begin with a header".to_owned()))
             }
+            Parsed::Line(line) if self.expected.is_ahead => {
+                Ok(Some(Incoming::Ahead(Box::new(line))))
+            }
             Parsed::Line(line) => Ok(Some(line)),
             Parsed::End(end) => {
                 self.end = Some(end);
-                Ok(Some(Incoming::End(end)))
+                Ok((!self.expected.is_ahead).then_some(Incoming::End(end)))
             }
         }
     }

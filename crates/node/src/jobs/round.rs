@@ -8,7 +8,7 @@ use store::{LinkEvent, Marker};
 
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
 use crate::jobs::link::{Link, Positions, ours};
-use crate::jobs::{compare, pull, push};
+use crate::jobs::{compare, patients, pull, push};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -55,13 +55,7 @@ async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
 
 async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     let view = hear(site, link).await?;
-    if view.site != link.parent().site {
-        return Err(LinkError(format!(
-            "the site at the parent's address is {}, not {}: check parent.url",
-            view.site,
-            link.parent().site
-        )));
-    }
+    check_parent(link, &view)?;
     let mut round =
         Round { view, markers: Positions::new(), sent: 0, not_taken: 0, received: 0, parked: 0 };
     for feed in round.view.feeds.clone() {
@@ -82,6 +76,17 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         Some(error) => Err(error),
         None => Ok(round),
     }
+}
+
+/// Whether who answers is our parent.
+pub fn check_parent(link: &Link, view: &ParentView) -> Result<(), LinkError> {
+    let expected = &link.parent().site;
+    if view.site == *expected {
+        return Ok(());
+    }
+    let found = &view.site;
+    let reason = format!("the site at the parent's address is {found}, not {expected}");
+    Err(LinkError(format!("{reason}: check parent.url")))
 }
 
 /// Lines that were parked and are due, and patients who left and have nothing to be sent. What
@@ -145,6 +150,12 @@ async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
 async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
     round.markers = positions(site, &round.view).await?;
     let Some((feed, lane, after)) = next_of(&round.view, &round.markers) else { return Ok(false) };
+    if lane == Lane::Bulk
+        && let Some(read) = patients::fetch_ahead(site, link, &round.view).await?
+    {
+        round.received += read.applied;
+        round.parked += read.parked;
+    }
     match pull::step(site, link, &round.view, &feed, lane, after).await? {
         pull::Pulled::Lines { applied, parked } => {
             round.received += applied;

@@ -11,4 +11,5 @@ mod folder;
 mod help;
 mod import;
 mod pair;
+mod patient;
 mod verbs;

@@ -124,6 +124,7 @@ impl TestSite {
             open_on_loopback: true,
             parent: None,
             merge: BTreeMap::new(),
+            visitors: protocol::visit::Rules::default(),
             limits: Limits::default(),
         };
         change(&mut config);

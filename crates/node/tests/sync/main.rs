@@ -12,4 +12,6 @@ mod hostile;
 mod policies;
 mod streams;
 mod timeline;
+mod transfer;
+mod visitors;
 mod world;

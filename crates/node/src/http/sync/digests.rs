@@ -157,7 +157,7 @@ fn line_for(version: StoredVersion) -> OutLine {
     }
 }
 
-fn compressed(asked: &HeaderMap, text: &str) -> Result<Response, Failure> {
+pub(super) fn compressed(asked: &HeaderMap, text: &str) -> Result<Response, Failure> {
     let coding = Coding::negotiate(
         header_text(asked, "accept-encoding"),
         header_text(asked, AVAILABLE_DICTIONARY),
