@@ -5,8 +5,7 @@ use super::rust_text::take_apart;
 use super::{File, Finding};
 
 /// First and last of each run of numbers that must have a test.
-const NUMBERS: &[(u32, u32)] =
-    &[(1, 12), (14, 14), (16, 17), (21, 36), (38, 40), (42, 44)];
+const NUMBERS: &[(u32, u32)] = &[(1, 12), (14, 14), (16, 17), (21, 36), (38, 40), (42, 44)];
 
 pub(crate) fn check(files: &[File]) -> Vec<Finding> {
     let tested: Vec<u32> =

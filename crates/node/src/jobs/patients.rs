@@ -70,7 +70,7 @@ pub async fn fetch(
     let author = question.author.as_deref().unwrap_or("nobody named");
     let asked = format!("by {author}: {}", question.reason.trim());
     note(site, "patient-fetch-asked", question.patient.clone(), asked).await?;
-    let view = link.status(site, &round::report(site).await?).await?;
+    let view = round::hear(site, link).await?;
     round::check_parent(link, &view)?;
     check_epoch(site, &view).await?;
     let response = post(site, link, "/sync/patients/fetch", question).await?;

@@ -104,7 +104,7 @@ pub async fn retry_parked(site: &Site) {
 
 /// Tells the parent how we are and hears how it is; keeps how it merges, for lines that are parked
 /// as well.
-async fn hear(site: &Site, link: &Link) -> Result<ParentView, LinkError> {
+pub async fn hear(site: &Site, link: &Link) -> Result<ParentView, LinkError> {
     let view = link.status(site, &report(site).await?).await?;
     if view.site != link.parent().site {
         return Ok(view);
