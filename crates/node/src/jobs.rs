@@ -9,6 +9,7 @@ pub mod link;
 pub mod patients;
 pub mod pull;
 pub mod push;
+pub mod replaced;
 pub mod round;
 pub mod verify;
 pub mod visitors;
@@ -28,7 +29,8 @@ const ROUND_EVERY: i64 = 15 * 60 * 1_000;
 
 /// Runs all jobs of a site until it is told to stop.
 pub async fn run(site: Site, stop: CancellationToken) {
-    let all = async { tokio::join!(keep_in_step(&site), visitors::run(&site)) };
+    let all =
+        async { tokio::join!(keep_in_step(&site), visitors::run(&site), replaced::run(&site)) };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}

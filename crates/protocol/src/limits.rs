@@ -46,6 +46,8 @@ pub struct Limits {
     pub code_days: u32,
     /// Patients in one cohort's explicit list.
     pub cohort_patients: usize,
+    /// Files (Patient records) of one person that are followed when one was replaced by another.
+    pub merged_patients: usize,
     /// Requests that a site answers at the same time; more get 503 with `Retry-After`.
     pub requests_at_once: usize,
     /// Patients in the answer to one search for who is not here.
@@ -89,6 +91,7 @@ impl Default for Limits {
             clock_offset_seconds: 300,
             code_days: 7,
             cohort_patients: 1_000_000,
+            merged_patients: 64,
             requests_at_once: 256,
             find_hits: 20,
             asks_per_hour: 120,

@@ -3,6 +3,7 @@
 pub mod compartment;
 pub mod date;
 pub mod references;
+pub mod replaced;
 pub mod search;
 #[cfg(test)]
 mod tests;

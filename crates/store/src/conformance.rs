@@ -19,6 +19,7 @@ pub mod parking;
 pub mod random;
 pub mod reading;
 pub mod recording;
+pub mod replaced;
 pub mod threads;
 pub mod timelines;
 pub mod visitors;
@@ -149,6 +150,25 @@ macro_rules! for_each_rule {
                 a_timeline_shows_a_child_nothing_of_a_patient_whom_it_may_not_see,
                 a_timeline_of_a_deleted_record_tells_its_end_and_its_return,
                 a_timeline_of_a_purged_patient_says_so_and_shows_nothing_else;
+            replaced:
+                what_refers_to_a_replaced_patient_follows_in_the_same_transaction,
+                what_comes_later_for_a_replaced_patient_is_recorded_as_it_came_and_follows,
+                nothing_follows_to_a_patient_who_is_not_here,
+                links_are_followed_to_their_end_and_a_circle_moves_nothing,
+                a_patient_who_is_replaced_by_several_moves_nothing,
+                a_merge_that_is_taken_back_gives_the_very_bytes_of_before,
+                a_record_that_goes_back_keeps_what_was_changed_of_it_since,
+                a_link_that_goes_out_of_a_chain_takes_only_its_own_records_back,
+                deleting_a_loser_takes_nothing_back,
+                a_long_record_follows_in_portions_and_never_loses_its_place,
+                a_merge_at_either_side_comes_to_the_same_and_to_rest,
+                an_edit_of_a_losers_patient_from_before_the_link_takes_nothing_back,
+                to_have_moved_a_record_is_no_edit_of_it,
+                a_chain_of_merges_made_apart_is_no_conflict,
+                who_held_a_loser_holds_the_winner,
+                defect_28_a_link_by_a_child_shows_it_nobody_whom_it_does_not_hold,
+                a_group_follows_and_what_was_documented_stays,
+                a_visitor_comes_and_goes_with_all_files_of_the_person;
             random:
                 after_quiet_both_sides_hold_the_same;
         }

@@ -203,6 +203,17 @@ pub trait Store: Send + Sync + 'static {
     /// Purges patients who left (policy `purge`) and have nothing undelivered; gives how many.
     fn patient_purge(&self, now: Timestamp) -> Result<u64>;
 
+    // -- merged patients --------------------------------------------------------------------
+
+    /// One portion of what was left to do when a Patient was replaced by another, or was so no
+    /// more: records that follow, or go back. Gives whether there was anything: then call again.
+    fn patient_follow(&self, now: Timestamp) -> Result<bool>;
+    /// Who says to be replaced by whom, by the losers' ids.
+    fn patient_replaced(&self, limit: usize) -> Result<Vec<ReplacedInfo>>;
+    /// Believes what only a child has said of this loser, which does not hold both patients.
+    /// `false`: there was nothing to believe.
+    fn patient_confirm(&self, loser: &RecordRef, author: &Author, now: Timestamp) -> Result<bool>;
+
     // -- people, children, programs ---------------------------------------------------------
 
     /// Open conflicts, newest first.

@@ -33,6 +33,7 @@ mod publish;
 mod reader;
 mod received;
 mod records;
+mod replaced;
 mod rows;
 mod scope;
 mod search;
@@ -283,6 +284,16 @@ impl Store for SqliteStore {
     }
     fn patient_purge(&self, now: Timestamp) -> Result<u64> {
         leaves::patient_purge(self, now)
+    }
+
+    fn patient_follow(&self, now: Timestamp) -> Result<bool> {
+        replaced::patient_follow(self, now)
+    }
+    fn patient_replaced(&self, limit: usize) -> Result<Vec<ReplacedInfo>> {
+        replaced::patient_replaced(self, limit)
+    }
+    fn patient_confirm(&self, loser: &RecordRef, author: &Author, now: Timestamp) -> Result<bool> {
+        replaced::patient_confirm(self, loser, author, now)
     }
 
     fn conflict_list(&self, limit: usize) -> Result<Vec<ConflictInfo>> {

@@ -8,7 +8,7 @@ use store::{LinkEvent, Marker};
 
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
 use crate::jobs::link::{Link, Positions, ours};
-use crate::jobs::{compare, patients, pull, push};
+use crate::jobs::{compare, patients, pull, push, replaced};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -99,6 +99,9 @@ pub async fn retry_parked(site: &Site) {
     });
     if let Err(error) = done.await {
         tracing::warn!(%error, "failed to retry parked lines");
+    }
+    if let Err(error) = replaced::step(site).await {
+        tracing::warn!(%error, "failed to follow merged patients");
     }
 }
 

@@ -179,3 +179,21 @@ pub struct DigestRange {
     /// The feed's name at the parent.
     pub name: String,
 }
+
+/// A Patient that says to be replaced by another, and how far what refers to it has followed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ReplacedInfo {
+    /// Who was replaced.
+    pub loser: RecordRef,
+    /// By whom.
+    pub winner: RecordRef,
+    /// `waiting` (it cannot be followed), `moving`, `moved`, or `undoing` (the link is gone, and
+    /// records are on their way back).
+    pub state: String,
+    /// Why it waits.
+    pub reason: Option<String>,
+    /// The child by whose word alone it is known.
+    pub child: Option<String>,
+    /// Records that followed and can go back.
+    pub moved: u64,
+}

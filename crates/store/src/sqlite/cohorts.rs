@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
 
 use super::publish::{Move, publish_move};
-use super::{SqliteStore, audit, rows, visitors};
+use super::{SqliteStore, audit, replaced, rows, visitors};
 use crate::{AuditRow, CohortChange, CohortDraft, Result, StoreError};
 
 /// Definitions that stay parsed in memory; more are parsed anew.
@@ -55,21 +55,41 @@ pub(super) fn moves(
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(i64, [u8; 32])>>>()?;
     let mut moves = Vec::new();
-    for patient in patients {
-        for feed in visitors::returning(step, *patient)? {
-            moves.extend(move_of(step, feed, *patient, true)?);
+    let limit = store.options.limits.merged_patients;
+    for patient in replaced::with_files(step, patients, limit)? {
+        let files = replaced::together(step, patient, limit)?;
+        for (feed, holds) in visitors::of_files(step, patient, &files)? {
+            moves.extend(move_of(step, feed, patient, holds)?);
         }
         if cohorts.is_empty() {
             continue;
         }
-        let (name, places) = patient_places(step, *patient)?;
+        let files = files.into_iter().map(|file| patient_places(step, file));
+        let files = files.collect::<Result<Vec<_>>>()?;
         for (feed, digest) in &cohorts {
             let definition = store.definitions.get(step, *feed, *digest)?;
-            let holds = definition.holds(&name, &places);
-            moves.extend(move_of(step, *feed, *patient, holds)?);
+            let holds = files.iter().any(|(name, places)| definition.holds(name, places));
+            moves.extend(move_of(step, *feed, patient, holds)?);
         }
     }
     Ok(moves)
+}
+
+/// Whether a cohort holds a patient for another file of the same person.
+fn holds_another_file(
+    store: &SqliteStore,
+    step: &Connection,
+    definition: &Definition,
+    patient: i64,
+) -> Result<bool> {
+    let files = replaced::together(step, patient, store.options.limits.merged_patients)?;
+    for file in files.into_iter().filter(|file| *file != patient) {
+        let (name, places) = patient_places(step, file)?;
+        if definition.holds(&name, &places) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn move_of(step: &Connection, feed: i64, patient: i64, holds: bool) -> Result<Option<Move>> {
@@ -126,7 +146,7 @@ pub(super) fn cohort_set(
              SET definition = excluded.definition, digest = excluded.digest",
             params![feed, text, digest],
         )?;
-        let (joined, left) = evaluate_all(step, feed, &cohort.definition, now)?;
+        let (joined, left) = evaluate_all(store, step, feed, &cohort.definition, now)?;
         let row = AuditRow {
             actor: "operator".to_owned(),
             action: "cohort-set",
@@ -167,6 +187,7 @@ fn feed_of(step: &Connection, cohort: &CohortDraft, now: Timestamp) -> Result<(i
 
 /// Asks a definition about every patient; gives how many joined and left.
 fn evaluate_all(
+    store: &SqliteStore,
     step: &Connection,
     feed: i64,
     definition: &Definition,
@@ -185,7 +206,9 @@ fn evaluate_all(
     let mut current: Option<(i64, RecordRef, BTreeSet<Place>)> = None;
     let mut settle = |patient: Option<(i64, RecordRef, BTreeSet<Place>)>| -> Result<()> {
         let Some((key, name, places)) = patient else { return Ok(()) };
-        if let Some(each) = move_of(step, feed, key, definition.holds(&name, &places))? {
+        let holds =
+            definition.holds(&name, &places) || holds_another_file(store, step, definition, key)?;
+        if let Some(each) = move_of(step, feed, key, holds)? {
             if each.leaves.is_none() {
                 counts.0 += 1
             } else {

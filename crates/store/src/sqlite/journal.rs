@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::Touched;
 use super::prepared::{Prepared, State};
-use super::{SqliteStore, audit, index, publish, rows};
+use super::{SqliteStore, audit, index, publish, replaced, rows};
 use crate::{AuditRow, Result};
 
 /// Which way a change came, as the column `change.via` has it.
@@ -48,8 +48,21 @@ struct Place {
     has_parent: bool,
 }
 
-/// Writes a change of at least one state; gives its sequence.
+/// Writes a change of at least one state; gives its sequence. What refers to a patient who was
+/// replaced follows in changes after it, in the same transaction.
 pub(super) fn write(
+    store: &SqliteStore,
+    step: &Connection,
+    change: &NewChange<'_>,
+    states: &[State<'_>],
+) -> Result<u64> {
+    let sequence = write_alone(store, step, change, states)?;
+    replaced::follow(store, step, (change.way, change.now), states)?;
+    Ok(sequence)
+}
+
+/// As `write`, and whoever calls it sees to what follows.
+pub(super) fn write_alone(
     store: &SqliteStore,
     step: &Connection,
     change: &NewChange<'_>,

@@ -5,7 +5,7 @@ use protocol::{FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::publish::{self, Move, publish_move};
-use super::{SqliteStore, audit, index, rows};
+use super::{SqliteStore, audit, index, replaced, rows};
 use crate::{AuditRow, LeavePolicy, Result};
 
 /// Most patients that one call purges.
@@ -177,6 +177,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
         "DELETE FROM record_place WHERE record = ?1",
         "DELETE FROM record_patient WHERE record = ?1",
         "DELETE FROM conflict WHERE record = ?1",
+        "DELETE FROM moved_record WHERE record = ?1",
         "DELETE FROM version WHERE record = ?1",
         "DELETE FROM record WHERE key = ?1",
     ] {
@@ -226,6 +227,7 @@ fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> R
     for record in &records {
         remove(step, *record)?;
     }
+    replaced::forget(step, patient, name)?;
     step.prepare_cached("DELETE FROM record_place WHERE patient = ?1")?.execute([patient])?;
     step.prepare_cached("UPDATE patient SET state = 'here', placed = 0 WHERE key = ?1")?
         .execute([patient])?;

@@ -25,6 +25,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
     M::up(include_str!("../../migrations/sqlite/0004_timeline.sql")),
     M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
+    M::up(include_str!("../../migrations/sqlite/0006_replaced.sql")),
 ];
 
 pub(super) fn create(

@@ -109,7 +109,7 @@ pub(super) fn child_revoke(store: &SqliteStore, site: &SiteId, now: Timestamp) -
             )?
             .execute([site.as_str()])?;
         if changed > 0 {
-            visitors::end_all(step, site, now)?;
+            visitors::end_all(store, step, site, now)?;
             note(step, "child-revoke", site.as_str(), "", now)?;
         }
         Ok(changed > 0)

@@ -2,13 +2,15 @@
 //! Each child has at most one cohort for them, which the first fetch makes; all that holds for a
 //! cohort holds for it, except that no definition says who is in it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use protocol::{RecordRef, SiteId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::asks::{self, Ask};
 use super::find::of_patient;
 use super::publish::{Move, publish_move};
-use super::{SqliteStore, audit, rows};
+use super::{SqliteStore, audit, replaced, rows};
 use crate::{Asked, AuditRow, Result, StoreError, Visiting, VisitorDraft, VisitorInfo};
 
 /// Characters of a cohort's name, at the most.
@@ -74,9 +76,11 @@ fn admit(
         draft.author.as_str(),
         draft.reason
     ])?;
-    if !is_member(step, feed, patient)? {
-        let sequence = rows::site_sequence(step)?;
-        publish_move(step, &Move { feed, patient, leaves: None }, sequence, now)?;
+    for patient in replaced::together(step, patient, store.options.limits.merged_patients)? {
+        if !is_member(step, feed, patient)? {
+            let sequence = rows::site_sequence(step)?;
+            publish_move(step, &Move { feed, patient, leaves: None }, sequence, now)?;
+        }
     }
     let until = step
         .prepare_cached("SELECT until FROM visitor WHERE feed = ?1 AND patient = ?2")?
@@ -158,13 +162,29 @@ fn free_name(step: &Connection, child: &str) -> Result<String> {
     }
 }
 
-/// The feeds of visitors that hold a patient whom a record names again, after this site had been
-/// rid of it.
-pub(super) fn returning(step: &Connection, patient: i64) -> Result<Vec<i64>> {
-    let mut statement =
-        step.prepare_cached("SELECT feed FROM visitor WHERE patient = ?1 ORDER BY feed")?;
-    let found = statement.query_map([patient], |row| row.get(0))?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+/// The feeds of visitors that have to do with a patient, and whether each is to hold it: for a
+/// visit of any file of the same person. Others hold it from before. (One that is to hold it may
+/// not: this site had been rid of the patient, whom a record names again.)
+pub(super) fn of_files(
+    step: &Connection,
+    patient: i64,
+    files: &BTreeSet<i64>,
+) -> Result<BTreeMap<i64, bool>> {
+    let list = |sql: &str, patient: i64| -> Result<Vec<i64>> {
+        let mut statement = step.prepare_cached(sql)?;
+        let found = statement.query_map([patient], |row| row.get(0))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    };
+    let member = "SELECT m.feed FROM cohort_patient AS m
+         CROSS JOIN visitor_feed AS v ON v.feed = m.feed
+         WHERE m.patient = ?1 AND m.\"left\" IS NULL";
+    let mut feeds = BTreeMap::new();
+    feeds.extend(list(member, patient)?.into_iter().map(|feed| (feed, false)));
+    for file in files {
+        let visits = list("SELECT feed FROM visitor WHERE patient = ?1", *file)?;
+        feeds.extend(visits.into_iter().map(|feed| (feed, true)));
+    }
+    Ok(feeds)
 }
 
 /// Whether a feed is one of visitors, and whose.
@@ -237,7 +257,7 @@ pub(super) fn visitor_expire(store: &SqliteStore, now: Timestamp) -> Result<u64>
     store.write("end visits that are over", |step| {
         let over = select(step, "v.until <= ?1", params![now.millis()])?;
         for visitor in &over {
-            end(step, visitor, "tributary", now)?;
+            end(store, step, visitor, "tributary", now)?;
         }
         Ok(over.len() as u64)
     })
@@ -253,16 +273,21 @@ pub(super) fn visitor_end(
         let found =
             select(step, "f.site = ?1 AND p.id = ?2", params![child.as_str(), patient.id()])?;
         for visitor in &found {
-            end(step, visitor, "operator", now)?;
+            end(store, step, visitor, "operator", now)?;
         }
         Ok(!found.is_empty())
     })
 }
 
 /// Ends all visits of a child that has no access any more.
-pub(super) fn end_all(step: &Connection, child: &SiteId, now: Timestamp) -> Result<()> {
+pub(super) fn end_all(
+    store: &SqliteStore,
+    step: &Connection,
+    child: &SiteId,
+    now: Timestamp,
+) -> Result<()> {
     let all = select(step, "f.site = ?1", params![child.as_str()])?;
-    all.iter().try_for_each(|visitor| end(step, visitor, "operator", now))
+    all.iter().try_for_each(|visitor| end(store, step, visitor, "operator", now))
 }
 
 fn select(step: &Connection, which: &str, values: impl rusqlite::Params) -> Result<Vec<Visitor>> {
@@ -271,14 +296,23 @@ fn select(step: &Connection, which: &str, values: impl rusqlite::Params) -> Resu
     Ok(statement.query_map(values, read)?.collect::<rusqlite::Result<_>>()?)
 }
 
-fn end(step: &Connection, visitor: &Visitor, actor: &str, now: Timestamp) -> Result<()> {
+fn end(
+    store: &SqliteStore,
+    step: &Connection,
+    visitor: &Visitor,
+    actor: &str,
+    now: Timestamp,
+) -> Result<()> {
     let Visitor { feed, patient, info } = visitor;
     step.prepare_cached("DELETE FROM visitor WHERE feed = ?1 AND patient = ?2")?
         .execute(params![feed, patient])?;
-    if is_member(step, *feed, *patient)? {
-        let sequence = rows::site_sequence(step)?;
-        let leave = Move { feed: *feed, patient: *patient, leaves: Some(OVER) };
-        publish_move(step, &leave, sequence, now)?;
+    let files = replaced::together(step, *patient, store.options.limits.merged_patients)?;
+    let still = of_files(step, *patient, &files)?.get(feed) == Some(&true);
+    for patient in files.into_iter().filter(|_| !still) {
+        if is_member(step, *feed, patient)? {
+            let sequence = rows::site_sequence(step)?;
+            publish_move(step, &Move { feed: *feed, patient, leaves: Some(OVER) }, sequence, now)?;
+        }
     }
     let row = AuditRow {
         actor: actor.to_owned(),

@@ -15,6 +15,7 @@ use super::{Run, bases};
 use crate::sqlite::body;
 use crate::sqlite::journal::{self, NewChange, Way};
 use crate::sqlite::prepared::{Prepared, State};
+use crate::sqlite::replaced::{self, Meeting, Through};
 use crate::sqlite::rows::{self, RecordRow};
 use crate::{Applied, Result, Source, StoreError};
 
@@ -53,14 +54,32 @@ impl<'a> Merge<'a> {
             InRecord::State { base, .. } => Some(*base),
             InRecord::Held(_) | InRecord::Left(_) => None,
         });
-        for (prepared, base) in states.iter().zip(bases) {
+        for prepared in states {
             if !seen.insert(&prepared.record.reference) {
                 let name = &prepared.record.reference;
                 return Err(Refusal::invalid(format!("{name} stands twice in one line")).into());
             }
+        }
+        // Who was replaced by whom counts for the other records of the line.
+        let (patients, others): (Vec<_>, Vec<_>) =
+            states.iter().zip(bases).partition(|(state, _)| state.record.reference.is_patient());
+        for (prepared, base) in patients {
+            merge.decide_one(run, prepared, base, line)?;
+        }
+        if !others.is_empty() {
+            let results = merge.results.iter().map(|result| &result.record);
+            let came = merge.taken.iter().map(|state| state.prepared.record);
+            let said = came.filter(|record| !merge.has_result(record)).chain(results);
+            replaced::announce(run.store, run.step, (run.way, run.now), said)?;
+        }
+        for (prepared, base) in others {
             merge.decide_one(run, prepared, base, line)?;
         }
         Ok(merge)
+    }
+
+    fn has_result(&self, record: &Record) -> bool {
+        self.results.iter().any(|result| result.record.reference == record.reference)
     }
 
     fn decide_one(
@@ -90,9 +109,19 @@ impl<'a> Merge<'a> {
             bases::find(run.step, run.way, &known, named)?
         };
         let plan = plan(run, prepared, &known, base, line.at)?;
-        if let (Plan::AlreadyHave | Plan::KeepLocal, Some(sequence)) = (&plan, parent_sequence) {
+        if let (Through::Plan(Plan::AlreadyHave | Plan::KeepLocal), Some(sequence)) =
+            (&plan, parent_sequence)
+        {
             agree(run, &known, incoming, sequence)?;
         }
+        let plan = match plan {
+            Through::Plan(plan) => plan,
+            Through::StaysDeleted => {
+                let record = Record::deleted(prepared.record.reference.clone());
+                self.result(prepared, known, (record, None), base, (parent_sequence, patients));
+                return Ok(());
+            }
+        };
         let (elements, body) = match plan {
             Plan::AlreadyHave => return Ok(()),
             Plan::KeepLocal => {
@@ -115,10 +144,23 @@ impl<'a> Merge<'a> {
             }
         };
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
+        self.result(prepared, known, (record, elements), base, (parent_sequence, patients));
+        Ok(())
+    }
+
+    /// What came is written as it came, and after it what the merge came to.
+    fn result(
+        &mut self,
+        prepared: &'a Prepared<'a>,
+        known: RecordRow,
+        (record, elements): (Record, Option<Vec<String>>),
+        base: Option<bases::Base>,
+        (parent_sequence, patients): (Option<u64>, &'a [RecordRef]),
+    ) {
         let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
+        let incoming = prepared.record.digest;
         self.results.push(MergeResult { record, incoming, elements, base, local });
         self.taken.push(State { prepared, known: Some(known), parent_sequence, patients });
-        Ok(())
     }
 
     /// Writes it all; gives what became of the line.
@@ -134,7 +176,7 @@ impl<'a> Merge<'a> {
                 now: run.now,
                 actor: &run.actor,
             };
-            run.sequence = journal::write(run.store, run.step, &change, &taken)?;
+            run.sequence = journal::write_alone(run.store, run.step, &change, &taken)?;
         }
         let came = run.sequence;
         write_results(run, &results)?;
@@ -144,6 +186,9 @@ impl<'a> Merge<'a> {
             }
             note_conflict(run, result, came)?;
         }
+        let moved = follow(run, &taken, &results)?;
+        let followed = !moved.is_empty();
+        differs.extend(moved);
         let conflicts = results.iter().filter_map(|result| {
             let elements = result.elements.as_ref()?.join(", ");
             Some(format!("{}: {elements}", result.record.reference))
@@ -151,7 +196,7 @@ impl<'a> Merge<'a> {
         let reason = conflicts.collect::<Vec<_>>().join("; ");
         let outcome = if !reason.is_empty() {
             Outcome::Conflict
-        } else if !results.is_empty() {
+        } else if followed || !results.is_empty() {
             Outcome::Merged
         } else if taken.is_empty() {
             Outcome::Already
@@ -171,14 +216,16 @@ fn plan(
     known: &RecordRow,
     base: Option<bases::Base>,
     made: Option<Timestamp>,
-) -> Result<Plan> {
+) -> Result<Through> {
     let incoming = prepared.record.digest;
     if known.digest == incoming {
-        return Ok(Plan::AlreadyHave);
+        return Ok(Through::Plan(Plan::AlreadyHave));
     }
     match base {
-        Some((_, digest)) if digest == known.digest => return Ok(Plan::TakeIncoming),
-        Some((_, digest)) if digest == incoming => return Ok(Plan::KeepLocal),
+        Some((_, digest)) if digest == known.digest => {
+            return Ok(Through::Plan(Plan::TakeIncoming));
+        }
+        Some((_, digest)) if digest == incoming => return Ok(Through::Plan(Plan::KeepLocal)),
         _ => {}
     }
     let base_body = match base {
@@ -196,7 +243,9 @@ fn plan(
     let local = reconcile::State { at: local_made, ..state(known.digest, local_body.as_deref()) };
     let body = prepared.record.body.as_deref();
     let incoming = reconcile::State { at: made, ..state(incoming, body) };
-    Ok(reconcile::reconcile(base, Some(local), incoming, run.incoming_side(), &policies)?)
+    let (name, side) = (&prepared.record.reference, run.incoming_side());
+    let meeting = Meeting { name, base, local, incoming, side };
+    replaced::reconcile_through(run.store, run.step, &meeting, &policies)
 }
 
 /// When a change was made, by the clock of its site.
@@ -249,8 +298,32 @@ fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
         now: run.now,
         actor: MERGE_AUTHOR,
     };
-    run.sequence = journal::write(run.store, run.step, &change, &states)?;
-    Ok(())
+    run.sequence = journal::write_alone(run.store, run.step, &change, &states)?;
+    replaced::follow(run.store, run.step, (run.way, run.now), &states)
+}
+
+/// What came and refers to a patient who was replaced follows it; gives the records of which this
+/// site holds another state for that.
+fn follow(
+    run: &mut Run<'_>,
+    taken: &[State<'_>],
+    results: &[MergeResult],
+) -> Result<Vec<(RecordRef, Digest)>> {
+    replaced::follow(run.store, run.step, (run.way, run.now), taken)?;
+    let newest = rows::site_sequence(run.step)?;
+    if newest == run.sequence {
+        return Ok(Vec::new());
+    }
+    run.sequence = newest;
+    let mut moved = Vec::new();
+    for Prepared { record, .. } in taken.iter().map(|state| state.prepared) {
+        let here = rows::record_row(run.step, &record.reference)?.map(|row| row.digest);
+        let result = results.iter().any(|result| result.record.reference == record.reference);
+        if let Some(here) = here.filter(|here| !result && *here != record.digest) {
+            moved.push((record.reference.clone(), here));
+        }
+    }
+    Ok(moved)
 }
 
 fn note_conflict(run: &Run<'_>, result: &MergeResult, came: u64) -> Result<()> {
