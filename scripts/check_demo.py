@@ -26,6 +26,11 @@ def main():
     table = json.loads(run.stdout)
     print(json.dumps(table, indent=1))
     assert table["in_step"] is True, "the sites are not in step"
+    apart = table["apart"]
+    clinics = min(3, len(table["sites"]) - 1)
+    assert apart["sites"] == clinics + 1, f"{apart['sites']} sites edited one patient"
+    assert apart["rounds"] <= 2, "the sites took longer than a round after the links returned"
+    assert apart["timeline"] > 2 * clinics, "the timeline of the patient lacks edits"
     sites = table["sites"]
     assert len(sites) >= 2, "a demo needs a centre and a clinic"
     for site in sites:

@@ -12,7 +12,7 @@ mod import;
 mod init;
 mod join;
 pub(crate) mod open;
-mod patient;
+pub(crate) mod patient;
 mod queue;
 mod restore;
 mod serve;

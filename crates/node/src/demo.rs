@@ -1,6 +1,7 @@
 //! The demo: a centre and its clinics in one process on loopback, each with its own database,
 //! living through a story. All of it is production code but the links, which can be cut.
 
+pub mod apart;
 pub mod edit;
 pub mod generator;
 pub mod link;

@@ -2,7 +2,7 @@
 
 mod fetch;
 mod find;
-mod timeline;
+pub(crate) mod timeline;
 
 use std::process::ExitCode;
 

@@ -115,7 +115,9 @@ impl Patients {
         }
         let place = self.world.clinics().nth(clinic).context("failed to find the clinic")?;
         let places = [place.organization.parse()?].into();
-        Ok(Definition::Location { places, by: [LocationBy::Managing].into() })
+        // Whoever is looked after here, or has a card of this clinic beside another one's.
+        let by = [LocationBy::Managing, LocationBy::Identifier].into();
+        Ok(Definition::Location { places, by })
     }
 
     fn import(

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::status::bytes;
+use crate::demo::apart::Apart;
 
 /// The end of a demo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -11,6 +12,8 @@ pub struct Report {
     pub in_step: bool,
     /// How long the story took.
     pub seconds: f64,
+    /// How one patient fared whom all edited while they were cut off.
+    pub apart: Apart,
     /// The centre first.
     pub sites: Vec<SiteRow>,
 }

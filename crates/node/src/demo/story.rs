@@ -9,6 +9,7 @@ use protocol::cohort::Definition;
 use protocol::{CohortName, FeedId, RecordRef, SiteId, Timestamp};
 use store::CohortDraft;
 
+use crate::demo::apart::Apart;
 use crate::demo::edit;
 use crate::demo::generator::clinic_names;
 use crate::demo::patients::{Choice, Patient, Patients};
@@ -89,12 +90,14 @@ pub async fn run(options: &Options, narrator: &dyn Narrator) -> anyhow::Result<(
         clinic.switch().set(true);
     }
     cast.catch_up(narrator).await?;
-    cast.show_conflicts(narrator).await?;
     let told = cast.look_at(&edited, moved.as_ref()).await?;
     for line in told {
         narrator.tell(&line);
     }
-    let report = cast.report(started).await?;
+    let apart = cast.edit_one_patient_apart(&patients, narrator).await?;
+    cast.catch_up(narrator).await?;
+    cast.show_conflicts(narrator).await?;
+    let report = cast.report(started, apart).await?;
     Ok((report, cast))
 }
 
@@ -292,24 +295,29 @@ impl Cast {
     }
 
     /// Rounds until nobody has anything to say.
-    async fn catch_up(&mut self, narrator: &dyn Narrator) -> anyhow::Result<()> {
+    pub(super) async fn catch_up(&mut self, narrator: &dyn Narrator) -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
-            let mut quiet = true;
-            let all = self.clinics.len() as u64;
-            for (index, clinic) in self.clinics.iter().enumerate() {
-                narrator.progress("catching up", index as u64, all);
-                let round = clinic.round().await.map_err(|error| {
-                    anyhow::anyhow!("failed to bring {} into step: {error}", clinic.id())
-                })?;
-                quiet &= round.sent == 0 && round.received == 0 && round.not_taken == 0;
-                self.moved[index].0 += round.sent;
-                self.moved[index].1 += round.received;
-            }
-            if quiet {
+            if self.round_of_all(narrator).await? {
                 return Ok(());
             }
         }
         bail!("failed to come to rest within {ROUNDS} rounds")
+    }
+
+    /// A round of each clinic; gives whether nobody had anything to say.
+    pub(super) async fn round_of_all(&mut self, narrator: &dyn Narrator) -> anyhow::Result<bool> {
+        let mut quiet = true;
+        let all = self.clinics.len() as u64;
+        for (index, clinic) in self.clinics.iter().enumerate() {
+            narrator.progress("catching up", index as u64, all);
+            let round = clinic.round().await.map_err(|error| {
+                anyhow::anyhow!("failed to bring {} into step: {error}", clinic.id())
+            })?;
+            quiet &= round.sent == 0 && round.received == 0 && round.not_taken == 0;
+            self.moved[index].0 += round.sent;
+            self.moved[index].1 += round.received;
+        }
+        Ok(quiet)
     }
 
     async fn show_conflicts(&self, narrator: &dyn Narrator) -> anyhow::Result<()> {
@@ -354,7 +362,7 @@ impl Cast {
         Ok(told)
     }
 
-    async fn report(&self, started: Instant) -> anyhow::Result<Report> {
+    async fn report(&self, started: Instant, apart: Apart) -> anyhow::Result<Report> {
         let mut in_step = true;
         let mut sites = Vec::new();
         let mut centre = row(&self.centre).await?;
@@ -374,7 +382,7 @@ impl Cast {
             sites.push(row);
         }
         sites.insert(0, centre);
-        Ok(Report { in_step, seconds: started.elapsed().as_secs_f64(), sites })
+        Ok(Report { in_step, seconds: started.elapsed().as_secs_f64(), apart, sites })
     }
 }
 
@@ -389,7 +397,7 @@ struct Edited {
     conflicting: RecordRef,
 }
 
-async fn set_cohort(
+pub(super) async fn set_cohort(
     centre: &DemoSite,
     name: &CohortName,
     definition: Definition,

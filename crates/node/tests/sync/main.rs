@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so what it expects")]
 
+mod apart;
 mod delivery;
 mod enrolment;
 mod entitlement;

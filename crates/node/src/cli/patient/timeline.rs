@@ -96,8 +96,8 @@ fn entries(site: &Site, args: &Args) -> anyhow::Result<Option<TimelinePage>> {
     }
 }
 
-/// One entry in lines.
-fn text(entry: &TimelineEntry) -> String {
+/// One entry in lines, after an empty one.
+pub(crate) fn text(entry: &TimelineEntry) -> String {
     let when = short(entry.recorded);
     match &entry.event {
         TimelineEvent::Change(change) => change_text(&when, change),
