@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -90,6 +91,15 @@ class Site:
         self.process = None
         self.log = None
         command("init", "--dir", self.dir, "--site", name, "--listen", f"127.0.0.1:{self.port}")
+
+    def set_limits(self, limits):
+        """Changes limits in the site's settings, before it starts."""
+        settings = self.dir / "tributary.toml"
+        text = settings.read_text()
+        for name, value in limits.items():
+            text, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
+            assert count == 1, f"{name} stands {count} times in {settings}"
+        settings.write_text(text)
 
     def verb(self, *arguments, **options):
         """Runs a verb on this site's folder."""
