@@ -115,6 +115,7 @@ macro_rules! for_each_rule {
                 two_children_and_their_parent_come_to_the_same;
             parking:
                 defect_08_a_bad_line_from_the_parent_holds_back_only_its_patient,
+                defect_27_a_leave_does_not_wait_behind_a_line_that_cannot_be_taken,
                 defect_16_later_lines_of_a_parked_patient_wait_and_go_in_in_order,
                 defect_08_a_refused_delivery_holds_back_only_its_patient,
                 a_refused_delivery_parks_after_its_attempts_and_can_be_freed,

@@ -214,7 +214,8 @@ fn feed_of(response: &Response) -> Result<FeedHead, LinkError> {
 async fn begin(site: &Site, feed: &FeedHead, epoch: Epoch) -> Result<(), LinkError> {
     let (id, name, head, now) = (feed.id, feed.name.clone(), feed.head, site.now());
     let begun = site.write(move |store| {
-        if store.marker_list()?.iter().any(|marker| marker.feed == id) {
+        // A feed of this name that was another one's is compared with when a round meets it.
+        if store.marker_list()?.iter().any(|marker| marker.feed == id || marker.name == name) {
             return Ok(());
         }
         let marker =

@@ -8,13 +8,13 @@ use store::sqlite::SqliteStore;
 
 use crate::world::*;
 
-fn backup(site: &DemoSite, name: &str, folder: &Path) -> std::path::PathBuf {
+pub(crate) fn backup(site: &DemoSite, name: &str, folder: &Path) -> std::path::PathBuf {
     let file = folder.join(name);
     site.site().store().site_backup(&file, &mut |_, _| {}).unwrap();
     file
 }
 
-async fn restore(site: &mut DemoSite, file: &Path, epoch: u8) {
+pub(crate) async fn restore(site: &mut DemoSite, file: &Path, epoch: u8) {
     let now = site.site().now();
     SqliteStore::restore_as(file, &Epoch::from_random([epoch; 16]), now).unwrap();
     let store = site.folder().join("tributary.db");

@@ -10,6 +10,7 @@ use protocol::visit::{FetchQuestion, FindAnswer, FindQuestion, PatientIdentifier
 use serde_json::json;
 use store::{LeavePolicy, TokenDraft, TokenScope};
 
+use crate::epochs::{backup, restore};
 use crate::world::*;
 
 const DAY: i64 = 86_400_000;
@@ -362,4 +363,43 @@ async fn a_site_between_says_that_its_own_parent_may_know_more() {
     fetch(&world.clinics[0], "Patient/amina").await;
     fetch(&clinic, "Patient/amina").await;
     assert_eq!(text(&clinic, "Patient/amina"), text(&world.centre, "Patient/amina"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_parent_ends_what_is_over_and_gets_back_what_a_visit_brought() {
+    let mut world = world().await;
+    set_leave(&mut world.clinics[0], LeavePolicy::Purge).await;
+    world.settle().await;
+    let before = backup(&world.centre, "before", world.folder.path());
+    fetch(&world.clinics[0], "Patient/amina").await;
+    let note = observation("here", "amina", "38.4");
+    world.clinics[0].record("nurse", std::slice::from_ref(&note)).await.unwrap();
+    world.settle().await;
+    // The centre forgets that there was a visit, and what it brought.
+    restore(&mut world.centre, &before, 7).await;
+    world.settle().await;
+    assert_eq!(text(&world.centre, "Observation/here"), None);
+    let (status, _) = ask(&world, &world.clinics[0], "GET", "/fhir/Patient/amina", b"").await;
+    assert_eq!(status, 404);
+    assert_eq!(text(&world.clinics[0], "Observation/here"), Some(note.clone()), "nothing is lost");
+    // Fetched again, the two are compared, and the centre gets back what it lost.
+    fetch(&world.clinics[0], "Patient/amina").await;
+    world.settle().await;
+    assert_eq!(text(&world.centre, "Observation/here"), Some(note));
+    world.assert_in_step().await;
+    // A backup from the time of the visit brings it back for no longer than it was granted.
+    let during = backup(&world.centre, "during", world.folder.path());
+    let site = world.centre.site();
+    site.store()
+        .visitor_end(&"east".parse().unwrap(), &reference("Patient/amina"), site.now())
+        .unwrap();
+    world.settle().await;
+    assert_eq!(text(&world.clinics[0], "Patient/amina"), None);
+    restore(&mut world.centre, &during, 8).await;
+    let site = world.centre.site();
+    let later = site.now().plus_millis(8 * DAY);
+    assert_eq!(site.store().visitor_expire(later).unwrap(), 1);
+    world.settle().await;
+    assert_eq!(text(&world.clinics[0], "Patient/amina"), None);
+    assert_eq!(site.store().visitor_list(None).unwrap(), []);
 }

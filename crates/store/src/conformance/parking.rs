@@ -1,14 +1,16 @@
 //! What cannot be taken waits for itself, and for nobody else.
 
 use protocol::Limits;
+use protocol::cohort::Definition;
 use protocol::delivery::{DeliveryState, Outcome};
 use protocol::stream::Lane;
 
 use super::Maker;
-use super::builders::{a_patient, an_observation, put};
+use super::builders::{a_patient, an_observation, named, put};
 use super::pair::{Pair, body, incoming};
 use crate::{
-    Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Incoming, Settled,
+    Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Incoming, LeavePolicy,
+    Settled,
 };
 
 /// Something that nobody may read in a reason.
@@ -53,6 +55,40 @@ pub fn defect_08_a_bad_line_from_the_parent_holds_back_only_its_patient(maker: &
     // Nothing has changed: it fails again, and the pause grows.
     assert_eq!(pair.child.parked_retry(pair.now(), 0, true).unwrap(), 0);
     assert_eq!(pair.child.parked_list(10).unwrap()[0].attempts, 2);
+}
+
+pub fn defect_27_a_leave_does_not_wait_behind_a_line_that_cannot_be_taken(maker: &dyn Maker) {
+    for policy in [LeavePolicy::Keep, LeavePolicy::Freeze, LeavePolicy::Purge] {
+        let pair = Pair::new(maker);
+        pair.leave.set(policy);
+        pair.at_parent(&put(&[a_patient("amina"), a_patient("beno")]));
+        pair.quiet();
+        pair.at_child(&put(&[an_observation("unsent", "amina")]));
+        // A line of hers comes broken, one waits behind it, and then she leaves.
+        pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+        let (source, mut lines, _) = pair.fetch("all", Lane::Live);
+        lines[0] = broken(&lines[0], &pair);
+        pair.child.change_apply(&source, &lines, pair.now()).unwrap();
+        pair.at_parent(&put(&[an_observation("pulse", "amina")]));
+        pair.pull();
+        assert_eq!(pair.child.parked_list(10).unwrap().len(), 2);
+        let rest = [named("Patient/beno")].into_iter().collect();
+        pair.cohort("all", Definition::Patients { patients: rest });
+        pair.pull();
+        assert_eq!(pair.child.parked_list(10).unwrap(), []);
+        assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 0, "something is unsent");
+        pair.push();
+        pair.child.patient_purge(pair.now()).unwrap();
+        assert!(body(&*pair.parent, "Observation/unsent").is_some());
+        let stays = policy != LeavePolicy::Purge;
+        assert_eq!(body(&*pair.child, "Patient/amina").is_some(), stays, "{policy:?}");
+        assert_eq!(body(&*pair.child, "Observation/unsent").is_some(), stays, "{policy:?}");
+        // She comes back whole, with what was parked.
+        pair.cohort("all", Definition::All {});
+        pair.quiet();
+        assert!(body(&*pair.child, "Observation/pulse").is_some(), "{policy:?}");
+        pair.assert_in_step();
+    }
 }
 
 pub fn defect_16_later_lines_of_a_parked_patient_wait_and_go_in_in_order(maker: &dyn Maker) {
@@ -141,7 +177,7 @@ pub fn a_refused_delivery_parks_after_its_attempts_and_can_be_freed(maker: &dyn 
     let one = DeliveryChoice::Sequences(vec![deliveries(&pair)[0].sequence]);
     assert_eq!(pair.child.delivery_act(&one, &park, pair.now()).unwrap(), 1);
     assert_eq!(pair.push(), []);
-    let amina = DeliveryChoice::Patient(super::builders::named("Patient/amina"));
+    let amina = DeliveryChoice::Patient(named("Patient/amina"));
     assert_eq!(retry(&amina).unwrap(), 1);
     assert_eq!(pair.push(), [Outcome::Applied]);
     assert_eq!(retry(&amina).unwrap(), 0);

@@ -160,9 +160,13 @@ impl<'a> Run<'a> {
                 return Ok(self.applied(Outcome::Already));
             }
             let patients = patients_of(line);
-            if let Some(before) = parked::blocking(self.step, &patients)? {
+            let position = line.position.unwrap_or(0);
+            if let (EntryKind::Leave, Source::Parent { feed, epoch, .. }) = (line.kind, self.source)
+            {
+                parked::forget(self.step, (feed, epoch), position, &patients)?;
+            } else if let Some(before) = parked::blocking(self.step, &patients)? {
                 let reason = waits(before);
-                self.park(line.position.unwrap_or(0), &patients, raw, &reason)?;
+                self.park(position, &patients, raw, &reason)?;
                 self.advance(line.position, line.part);
                 let waiting = self.applied(Outcome::Later);
                 return Ok(Applied { reason: Some(reason), parked: true, ..waiting });

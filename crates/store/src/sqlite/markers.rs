@@ -70,6 +70,7 @@ pub(super) fn marker_set(store: &SqliteStore, markers: &[Marker], now: Timestamp
             if others > 0 {
                 forget_positions(step, &marker.feed)?;
             }
+            forget_namesakes(step, &marker.feed, &marker.name)?;
             step.prepare_cached("DELETE FROM marker WHERE feed = ?1 AND lane = ?2")?
                 .execute(params![feed, marker.lane.as_str()])?;
             let key = (&marker.feed, &marker.epoch, marker.lane);
@@ -77,6 +78,27 @@ pub(super) fn marker_set(store: &SqliteStore, markers: &[Marker], now: Timestamp
         }
         Ok(())
     })
+}
+
+/// A feed that the parent made anew under the name of one that it lost takes that one's place: who
+/// is held by the old one alone is held by none, so that a leave from the new one is the last.
+fn forget_namesakes(step: &Connection, feed: &FeedId, name: &str) -> Result<()> {
+    let mut statement =
+        step.prepare_cached("SELECT DISTINCT feed FROM marker WHERE name = ?1 AND feed <> ?2")?;
+    let old = statement
+        .query_map(params![name, feed.as_bytes()], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
+    for old in old {
+        for sql in [
+            "DELETE FROM held_patient WHERE feed = ?1",
+            "DELETE FROM left_patient WHERE feed = ?1",
+            "DELETE FROM ahead WHERE feed = ?1",
+            "DELETE FROM marker WHERE feed = ?1",
+        ] {
+            step.prepare_cached(sql)?.execute([old])?;
+        }
+    }
+    Ok(())
 }
 
 /// Positions and sequences of the parent's life before mean nothing in the new one.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use protocol::delivery::backoff_millis;
 use protocol::stream::{self, Lane, StreamLine};
-use protocol::{RecordRef, Timestamp};
+use protocol::{Epoch, FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::{self, Run};
@@ -36,6 +36,42 @@ pub(super) fn blocking(step: &Connection, patients: &BTreeSet<&RecordRef>) -> Re
         }
     }
     Ok(None)
+}
+
+/// Lets go of what waits for patients who leave a feed at `position`: what the feed told of them
+/// before is of no use here any more, and a leave must not wait behind what may never be applied.
+pub(super) fn forget(
+    step: &Connection,
+    (feed, epoch): (&FeedId, &Epoch),
+    position: u64,
+    patients: &BTreeSet<&RecordRef>,
+) -> Result<()> {
+    for patient in patients {
+        let mut statement = step.prepare_cached(
+            "SELECT l.key FROM patient AS p
+             CROSS JOIN parked_line_patient AS lp ON lp.patient = p.key
+             CROSS JOIN parked_line AS l ON l.key = lp.line
+             WHERE p.id = ?1 AND l.feed = ?2 AND (l.epoch <> ?3 OR l.position < ?4)",
+        )?;
+        let values = params![patient.id(), feed.as_bytes(), epoch.as_bytes(), position];
+        let lines = statement
+            .query_map(values, |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        for line in lines {
+            step.prepare_cached(
+                "DELETE FROM parked_line_patient WHERE line = ?1
+                    AND patient = (SELECT key FROM patient WHERE id = ?2)",
+            )?
+            .execute(params![line, patient.id()])?;
+            // It stays for those who do not leave.
+            step.prepare_cached(
+                "DELETE FROM parked_line WHERE key = ?1
+                    AND NOT EXISTS (SELECT 1 FROM parked_line_patient WHERE line = ?1)",
+            )?
+            .execute([line])?;
+        }
+    }
+    Ok(())
 }
 
 /// Parks a line of the parent's.
