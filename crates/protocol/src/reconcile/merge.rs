@@ -118,7 +118,8 @@ impl<'p> Merge<'p> {
     ) -> Option<Node<'t>> {
         let is_kept = states.differ() && self.contest.keeps_items_within(&self.path);
         let merged = if is_kept { self.inner(name, states) } else { None };
-        merged.or(moved.map(Node::Same))
+        let is_empty = |node: &Node<'_>| matches!(node, Node::Array(items) if items.is_empty());
+        merged.filter(|node| !is_empty(node)).or(moved.map(Node::Same))
     }
 
     /// Merges what is in an element, where that can be merged; `None` is a whole.

@@ -165,8 +165,8 @@ fn state<'t>(members: &[Member<'t>], name: &str, side: Side) -> Value<'t> {
     members.iter().find(|member| member.name == name).and_then(|member| at(&member.states, side))
 }
 
-/// Whether one of an element's members has a value that is not `false`. The extensions of a
-/// boolean are said of it, and set nothing.
+/// Whether one of an element's members has a value; of a boolean, whether it is `true`. The
+/// extensions of a boolean are said of it, and set nothing.
 fn is_set(members: &[Member<'_>], name: &str, side: Side) -> bool {
     let element = match RULES.iter().flat_map(|rule| rule.elements).find(|e| is_of(name, e)) {
         Some(element) => element,
@@ -175,9 +175,8 @@ fn is_set(members: &[Member<'_>], name: &str, side: Side) -> bool {
     members
         .iter()
         .filter(|member| is_of(&member.name, element))
-        .filter(|member| !(member.name.starts_with('_') && member.name.ends_with("Boolean")))
-        .filter_map(|member| at(&member.states, side))
-        .any(|value| value.as_bool() != Some(false))
+        .filter_map(|member| Some((member, at(&member.states, side)?)))
+        .any(|(member, value)| !member.name.ends_with("Boolean") || value.as_bool() == Some(true))
 }
 
 /// Whether a code, or one of a concept's codings, is `code`.

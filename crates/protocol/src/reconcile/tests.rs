@@ -1,12 +1,14 @@
 //! How the tests of `reconcile` state and check what they expect.
 
 mod cases;
+mod clinical;
 mod defects;
 mod laws;
 mod lines;
 mod real;
 mod records;
 mod resolve;
+mod three_sites;
 
 use super::{Contested, Plan, Policies, Policy, Side, State, reconcile};
 use crate::digest::Digest;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::records::{self, Dice, Tree, tree};
 use super::{Outcome, canonical, outcome, state};
@@ -51,7 +52,7 @@ fn leaves(value: &Tree, found: &mut BTreeSet<String>) {
     }
 }
 
-fn leaves_of(value: &Tree) -> BTreeSet<String> {
+pub(super) fn leaves_of(value: &Tree) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     leaves(value, &mut found);
     found
@@ -85,7 +86,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     #[test]
     fn both_ends_come_to_the_same_bytes(
