@@ -3,6 +3,7 @@
 
 pub mod data;
 mod link;
+mod merge;
 pub mod pair;
 pub mod proxy;
 mod rates;
@@ -75,6 +76,8 @@ impl std::fmt::Display for Target {
 /// Every figure with its target, in the order in which they are measured.
 pub const FIGURES: &[(&str, Target)] = &[
     ("import_rate", Target::AtLeast(10_000.0)),
+    ("reconcile_micros", Target::AtMost(50.0)),
+    ("reconcile_per_parse", Target::AtMost(4.0)),
     ("apply_rate", Target::AtLeast(15_000.0)),
     ("first_load_rate", Target::AtLeast(15_000.0)),
     ("disk_bytes_per_record", Target::AtMost(1_500.0)),
@@ -168,6 +171,7 @@ pub async fn run(options: &Options, listener: &dyn Listener) -> anyhow::Result<(
     let data = Data::load(&options.import, &Limits::default())?;
     let bench = Bench { options, data, listener };
     rates::import(&bench).await?;
+    merge::measure(&bench)?;
     rates::apply(&bench).await?;
     rates::first_load(&bench).await?;
     rates::stream(&bench).await?;
