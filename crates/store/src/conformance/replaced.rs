@@ -468,6 +468,7 @@ pub fn a_visitor_comes_and_goes_with_all_files_of_the_person(maker: &dyn Maker) 
     assert_eq!(held(), ["loser"]);
     pair.at_parent(&put(&[replaced("loser", "winner")]));
     assert_eq!(held(), ["loser", "winner"]);
+    whole(&*pair.parent);
     pair.at_parent(&put(&files()[..1]));
     assert_eq!(held(), ["loser"]);
     pair.at_parent(&put(&[replaced("loser", "winner")]));

@@ -219,7 +219,9 @@ fn visitors(conn: &Connection, findings: &mut Findings) -> Result<()> {
          FROM visitor_feed AS f JOIN cohort_patient AS m ON m.feed = f.feed
          JOIN patient AS p ON p.key = m.patient
          WHERE m.\"left\" IS NULL AND NOT EXISTS
-            (SELECT 1 FROM visitor AS v WHERE v.feed = m.feed AND v.patient = m.patient)",
+            (SELECT 1 FROM visitor AS v WHERE v.feed = m.feed AND v.patient = m.patient)
+            AND NOT EXISTS
+            (SELECT 1 FROM replaced AS b WHERE b.loser = m.patient OR b.winner = m.patient)",
         [],
     )
 }
