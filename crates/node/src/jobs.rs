@@ -80,6 +80,7 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
     tokio::pin!(poll);
     loop {
         tokio::select! {
+            biased;
             answer = &mut poll => return answer,
             _ = news.changed() => {
                 if round::has_due_deliveries(site).await {

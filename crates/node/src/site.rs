@@ -114,7 +114,11 @@ impl Site {
         work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         if self.inner.inline {
-            return work(&*self.inner.store);
+            // Other work of the one thread comes before and after: a crash too.
+            tokio::task::yield_now().await;
+            let result = work(&*self.inner.store);
+            tokio::task::yield_now().await;
+            return result;
         }
         let store = self.inner.store.clone();
         tokio::task::spawn_blocking(move || work(&*store)).await.unwrap_or_else(|broken| {

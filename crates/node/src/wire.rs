@@ -5,12 +5,14 @@
 //! hash, so that two versions of the program can never misread each other.
 
 use std::io::Write as _;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use bytes::Bytes;
 use protocol::Refusal;
 use sha2::{Digest as _, Sha256};
 use store::dictionary;
+use zstd::dict::EncoderDictionary;
 use zstd::stream::raw::{InBuffer, Operation as _, OutBuffer};
 
 /// Header by which a reader says which dictionary it has.
@@ -22,6 +24,10 @@ const STREAM_LEVEL: i32 = 9;
 const SMALL_LEVEL: i32 = 19;
 /// Text that is small enough for `SMALL_LEVEL` (some 50 ms of work).
 const SMALL_TEXT: usize = 128 << 10;
+/// The dictionary, made ready once: to index it anew for each answer takes longer than a short
+/// answer does, many times over.
+static PREPARED_STREAM: OnceLock<EncoderDictionary<'static>> = OnceLock::new();
+static PREPARED_SMALL: OnceLock<EncoderDictionary<'static>> = OnceLock::new();
 /// Text after which what was compressed is flushed, so that a cut link loses little.
 pub const FLUSH_TEXT: usize = 64 << 10;
 /// The magic number of a `dcz` body: a skippable frame of 32 bytes, which hold the hash.
@@ -87,7 +93,7 @@ pub fn dictionary_name() -> String {
 }
 
 fn dictionary_hash() -> [u8; 32] {
-    static HASH: std::sync::OnceLock<[u8; 32]> = std::sync::OnceLock::new();
+    static HASH: OnceLock<[u8; 32]> = OnceLock::new();
     *HASH.get_or_init(|| Sha256::digest(dictionary::V1).into())
 }
 
@@ -114,8 +120,11 @@ impl Encoder {
             Coding::Dcz => {
                 let mut head = DCZ_MAGIC.to_vec();
                 head.extend_from_slice(&dictionary_hash());
-                let encoder =
-                    zstd::stream::write::Encoder::with_dictionary(head, level, dictionary::V1)?;
+                let prepared = if small { &PREPARED_SMALL } else { &PREPARED_STREAM };
+                let encoder = zstd::stream::write::Encoder::with_prepared_dictionary(
+                    head,
+                    prepared.get_or_init(|| EncoderDictionary::copy(dictionary::V1, level)),
+                )?;
                 Inner::Zstd(Box::new(checked(encoder)?))
             }
             Coding::Zstd => {

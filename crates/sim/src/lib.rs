@@ -1,14 +1,26 @@
 //! A world in a box: many sites in one process on one thread, with the code that runs in
-//! production. Only the ports are replaced ([`ports`]): time passes when nothing else can happen,
-//! chance comes from a seed, and another site is reached by calling its routes.
+//! production. Only the ports are replaced: time passes when nothing else can happen, chance
+//! comes from a seed, and another site is reached by calling its routes over a link that loses,
+//! delays, doubles and cuts.
 //!
-//! This is the beginning. [`World`] makes sites, joins them and lets them step, one after the
-//! other, over a link that always works. The next step fills it: a list of operations drawn from
-//! the seed (edits, moves of patients, restores), a link that loses, delays, doubles and cuts,
-//! crashes at any point, clocks that are wrong, and one checker a file for what has to hold.
+//! [`plan::draw`] draws a list of steps from a seed, [`run::run`] plays it, brings the world to
+//! rest and lets every checker look at it, [`shrink::shrink`] shortens a list that went wrong.
 
-pub mod ports;
-pub mod time;
-pub mod world;
+mod chance;
+mod check;
+pub mod cli;
+mod life;
+mod net;
+pub mod op;
+mod oracle;
+mod place;
+pub mod plan;
+pub mod profile;
+mod records;
+pub mod run;
+pub mod shrink;
+mod template;
+mod time;
+mod world;
 
-pub use world::World;
+pub use world::Violation;

@@ -11,14 +11,14 @@ use protocol::Timestamp;
 
 /// The time of one world. Cheap to clone; all sites share it.
 #[derive(Clone)]
-pub struct WorldTime {
+pub(crate) struct WorldTime {
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     now: i64,
     /// By the time they sleep to, and the order in which they went to sleep.
-    sleepers: BTreeMap<(i64, u64), Option<Waker>>,
+    sleepers: BTreeMap<(i64, u64), Waker>,
     slept: u64,
     /// Whether something runs that time may pass for.
     running: Option<Waker>,
@@ -27,7 +27,7 @@ struct State {
 
 impl WorldTime {
     /// Begins at `start`.
-    pub fn new(start: Timestamp) -> WorldTime {
+    pub(crate) fn new(start: Timestamp) -> WorldTime {
         let state = State {
             now: start.millis(),
             sleepers: BTreeMap::new(),
@@ -39,25 +39,24 @@ impl WorldTime {
     }
 
     /// What time it is in the world.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.lock().now)
     }
 
     /// Ends so many milliseconds of the world later.
-    pub fn sleep(&self, millis: u64) -> BoxFuture<'static, ()> {
+    pub(crate) fn sleep(&self, millis: u64) -> BoxFuture<'static, ()> {
         let mut sleeper = {
             let mut state = self.lock();
             state.slept += 1;
             let key = (state.now.saturating_add_unsigned(millis), state.slept);
-            state.sleepers.insert(key, None);
-            Sleeper { key, time: self.clone() }
+            Sleeper { key, asleep: false, time: self.clone() }
         };
         Box::pin(poll_fn(move |context| sleeper.poll(context.waker())))
     }
 
     /// Nothing can happen at this time any more: goes on to the next time at which somebody wakes.
     /// To be called when the thread has nothing else to do.
-    pub fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let mut state = self.lock();
         if state.running.is_none() {
             return;
@@ -66,7 +65,7 @@ impl WorldTime {
         let woken = match first {
             Some((until, _)) => {
                 state.now = state.now.max(until);
-                first.and_then(|key| state.sleepers.remove(&key)).flatten()
+                first.and_then(|key| state.sleepers.remove(&key))
             }
             None => {
                 state.stuck = true;
@@ -80,7 +79,7 @@ impl WorldTime {
     }
 
     /// Runs `work` while time passes. `None`: it waits for something that will never come.
-    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         let done = poll_fn(|context| {
             {
@@ -103,27 +102,32 @@ impl WorldTime {
     }
 }
 
-/// A place among the sleepers; given up when the sleep is over or nobody waits for it any more.
+/// A place among the sleepers, taken when somebody waits; given up when the sleep is over or
+/// nobody waits for it any more.
 struct Sleeper {
     key: (i64, u64),
+    asleep: bool,
     time: WorldTime,
 }
 
 impl Sleeper {
     fn poll(&mut self, waker: &Waker) -> Poll<()> {
-        match self.time.lock().sleepers.get_mut(&self.key) {
-            Some(place) => {
-                *place = Some(waker.clone());
-                Poll::Pending
-            }
-            None => Poll::Ready(()),
+        let mut state = self.time.lock();
+        let woken = self.asleep && !state.sleepers.contains_key(&self.key);
+        if woken || self.key.0 <= state.now && !self.asleep {
+            return Poll::Ready(());
         }
+        self.asleep = true;
+        let before = state.sleepers.insert(self.key, waker.clone());
+        // The lock goes before the waker does: a waker may drop what sleeps elsewhere.
+        drop(state);
+        drop(before);
+        Poll::Pending
     }
 }
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        // The lock goes before the waker does: a waker may drop what sleeps elsewhere.
         let gone = self.time.lock().sleepers.remove(&self.key);
         drop(gone);
     }
@@ -182,6 +186,17 @@ mod tests {
         });
         assert_eq!(seen, Some(5));
         assert_eq!(time.now().millis(), 5);
+    }
+
+    #[test]
+    fn a_sleep_that_nobody_waits_for_holds_nobody_up() {
+        let time = WorldTime::new(Timestamp::from_millis(0));
+        let (first, second) = (time.sleep(10), time.sleep(20));
+        run(&time, async move {
+            second.await;
+            drop(first);
+        });
+        assert_eq!(time.now().millis(), 20);
     }
 
     #[test]

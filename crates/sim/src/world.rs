@@ -1,251 +1,138 @@
-//! The world: its sites, and what happens next.
+//! A world while it runs: its sites, its time, what is known of its writes, and what happened.
 
-#[cfg(test)]
-mod tests;
+mod act;
+mod begin;
+mod fhir;
+mod operate;
+mod quiet;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, anyhow};
-use node::config::{Config, Parent};
-use node::http;
-use node::jobs::link::Link;
-use node::jobs::{enrol, round};
-use node::ports::Entropy as _;
-use node::site::{Parts, Site};
-use protocol::cohort::Definition;
-use protocol::reconcile::Policies;
-use protocol::resource::Record;
-use protocol::{
-    Author, CohortName, Digest, Epoch, FeedId, Limits, RecordRef, ResourceType, SiteId, Timestamp,
-};
-use store::sqlite::SqliteStore;
-use store::{
-    CohortDraft, Draft, Expect, LeavePolicy, NewSite, OpenOptions, Scope, SearchQuery, Write,
-};
-use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use protocol::Timestamp;
 
-use crate::ports::{SeededEntropy, WorldClock, WorldNet};
+use crate::net::WorldNet;
+use crate::op::Plan;
+use crate::oracle::Oracle;
+use crate::place::Place;
 use crate::time::WorldTime;
 
+pub(crate) use begin::World;
+
 /// When every world begins: 2026-11-23T08:00:00Z.
-const START: Timestamp = Timestamp::from_millis(1_795_420_800_000);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_420_800_000);
 
-/// The longest pause between two steps, in milliseconds.
-const PAUSE: u64 = 60_000;
-
-/// Many sites, one thread, one seed.
-pub struct World {
-    seed: u64,
-    chance: SeededEntropy,
-    time: WorldTime,
-    net: WorldNet,
-    runtime: Runtime,
-    sites: BTreeMap<SiteId, Site>,
-    trace: Vec<String>,
-    folder: TempDir,
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker found it.
+    pub checker: &'static str,
+    /// What, with the names of sites and records.
+    pub what: String,
 }
 
-impl World {
-    /// An empty world.
-    pub fn new(seed: u64) -> anyhow::Result<World> {
-        let time = WorldTime::new(START);
-        let passing = time.clone();
-        // One thread: when it has nothing to do, nothing can happen until time has passed.
-        let runtime = Builder::new_current_thread()
-            .on_thread_park(move || passing.pass())
-            .build()
-            .context("failed to start the runtime")?;
-        Ok(World {
-            seed,
-            chance: SeededEntropy::new(seed, "world"),
-            time,
-            net: WorldNet::default(),
-            runtime,
-            sites: BTreeMap::new(),
-            trace: Vec::new(),
-            folder: tempfile::tempdir().context("failed to make a temporary folder")?,
-        })
+impl Violation {
+    /// The records that it names.
+    pub(crate) fn records(&self) -> Vec<protocol::RecordRef> {
+        let words = self.what.split([' ', ',', ':']);
+        words.filter(|word| word.contains('/')).filter_map(|word| word.parse().ok()).collect()
+    }
+}
+
+/// What all parts of a world share.
+pub(crate) struct Shared {
+    pub(crate) plan: Plan,
+    pub(crate) time: WorldTime,
+    pub(crate) net: WorldNet,
+    pub(crate) places: Arc<Vec<Place>>,
+    pub(crate) oracle: Arc<Mutex<Oracle>>,
+    pub(crate) log: Arc<Log>,
+    /// Numbers for names that have to differ.
+    numbers: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What time it is in the world.
-    pub fn now(&self) -> Timestamp {
-        self.time.now()
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// What has happened, one line a step.
-    pub fn trace(&self) -> &[String] {
-        &self.trace
+    /// The children of a site.
+    pub(crate) fn children(&self, parent: usize) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(move |place| place.parent == Some(parent))
     }
 
-    /// A site of this world.
-    pub fn site(&self, id: &SiteId) -> anyhow::Result<&Site> {
-        self.sites.get(id).with_context(|| format!("failed to find {id}: no such site"))
+    /// Notes what happened, for the trace.
+    pub(crate) fn note(&self, what: &str) {
+        self.log.note(self.time.now(), what);
     }
+}
 
-    /// Makes a site with an empty store. It can be reached from then on.
-    pub fn add_site(&mut self, id: &SiteId) -> anyhow::Result<()> {
-        let config = Config {
-            site: id.clone(),
-            listen: ([127, 0, 0, 1], 0).into(),
-            public_url: format!("http://{id}.example"),
-            insecure_http: false,
-            open_on_loopback: false,
-            parent: None,
-            merge: BTreeMap::new(),
-            visitors: protocol::visit::Rules::default(),
-            limits: Limits::default(),
+/// What has happened in a world: counted, and as a trace whose digest tells two runs apart.
+pub(crate) struct Log {
+    state: Mutex<LogState>,
+}
+
+struct LogState {
+    digest: u64,
+    lines: Option<Vec<String>>,
+    counts: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation>,
+}
+
+impl Log {
+    /// `lines`: keep the trace itself as well.
+    pub(crate) fn new(lines: bool) -> Log {
+        let state = LogState {
+            digest: 0xcbf2_9ce4_8422_2325,
+            lines: lines.then(Vec::new),
+            counts: BTreeMap::new(),
+            violations: Vec::new(),
         };
-        let chance = SeededEntropy::new(self.seed, id.as_str());
-        let new = NewSite {
-            site: id.clone(),
-            epoch: Epoch::from_random(chance.uuid_bytes()),
-            reference: FeedId::from_random(chance.uuid_bytes()),
-        };
-        drop(SqliteStore::create(&self.store_of(id), &new, options(), self.now())?);
-        self.start(config, None)?;
-        self.note(&format!("{id} begins in epoch {}", new.epoch));
-        Ok(())
+        Log { state: Mutex::new(state) }
     }
 
-    fn store_of(&self, id: &SiteId) -> PathBuf {
-        self.folder.path().join(format!("{id}.db"))
-    }
-
-    /// Puts a site together from its store, as a start of the program does.
-    fn start(&mut self, config: Config, credential: Option<String>) -> anyhow::Result<()> {
-        let id = config.site.clone();
-        let store = SqliteStore::open(&self.store_of(&id), options())?;
-        let starts = self.trace.len();
-        let site = Site::new(Parts {
-            store: Arc::new(store),
-            clock: Arc::new(WorldClock { time: self.time.clone(), offset: 0 }),
-            entropy: Arc::new(SeededEntropy::new(self.seed, &format!("{id} {starts}"))),
-            transport: Arc::new(self.net.clone()),
-            credential,
-            run_lock: None,
-            inline: true,
-            config,
+    fn note(&self, at: Timestamp, what: &str) {
+        let mut state = self.lock();
+        let line = format!("{at} {what}");
+        state.digest = line.bytes().fold(state.digest, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        self.net.answer(&site.config().public_url, http::router(site.clone()));
-        self.sites.insert(id, site);
-        Ok(())
-    }
-
-    /// Makes `child` a child of `parent`, for all patients.
-    pub fn join(&mut self, child: &SiteId, parent: &SiteId) -> anyhow::Result<()> {
-        let (here, above) = (self.site(child)?.clone(), self.site(parent)?.clone());
-        let everybody = CohortDraft {
-            name: "everybody".parse::<CohortName>()?,
-            feed: FeedId::from_random(above.entropy().uuid_bytes()),
-            title: None,
-            definition: Definition::All {},
-            page_entries: above.config().limits.page_entries,
-        };
-        above.store().cohort_set(&everybody, above.now())?;
-        let (code, _) = enrol::invite(&above, child, &[everybody.name])?;
-        let url = above.config().public_url.clone();
-        let (asking, at) = (here.clone(), url.clone());
-        let answer = self.run(async move { enrol::redeem(&asking, &at, &code).await })??;
-        let feed = FeedId::from_random(here.entropy().uuid_bytes());
-        here.store().parent_set(here.now(), &feed)?;
-        let parent = Parent { url, site: answer.site, leave: LeavePolicy::Keep };
-        let config = Config { parent: Some(parent), ..here.config().clone() };
-        drop(here);
-        self.start(config, Some(answer.credential))?;
-        self.note(&format!("{child} joins"));
-        Ok(())
-    }
-
-    /// Records one change at a site.
-    pub fn record(&mut self, id: &SiteId, author: &str, texts: &[&str]) -> anyhow::Result<()> {
-        let site = self.site(id)?;
-        let mut writes = Vec::new();
-        for text in texts {
-            let record = Record::parse(text.as_bytes(), &site.config().limits)?;
-            writes.push(Write { record, expect: Expect::Any });
+        if let Some(lines) = &mut state.lines {
+            lines.push(line);
         }
-        let draft = Draft { author: Author::new(author), writes, expect: Vec::new(), again: false };
-        let recorded = site.store().change_record(&draft, site.now())?;
-        self.note(&format!("{id} records change {:?}", recorded.sequence));
-        Ok(())
     }
 
-    /// Lets some time pass, and then the site whose turn it is do its work once. Gives its id,
-    /// `None` where the world is empty.
-    pub fn step(&mut self) -> anyhow::Result<Option<SiteId>> {
-        let turn = self.chance.number() % (self.sites.len() as u64).max(1);
-        let Some(site) = self.sites.values().nth(usize::try_from(turn)?).cloned() else {
-            return Ok(None);
-        };
-        let pause = self.chance.number() % PAUSE;
-        let id = site.id().clone();
-        let said = self.run(async move {
-            site.clock().sleep(pause).await;
-            work(&site).await
-        })?;
-        self.note(&format!("{id} {said}"));
-        Ok(Some(id))
+    pub(crate) fn count(&self, what: &'static str, more: u64) {
+        *self.lock().counts.entry(what).or_default() += more;
     }
 
-    /// The digests of all records of a site that are not deleted, by name.
-    pub fn digests(&self, id: &SiteId) -> anyhow::Result<Vec<(RecordRef, Digest)>> {
-        let store = self.site(id)?.store();
-        let mut digests = Vec::new();
-        for kind in ResourceType::all() {
-            let limit = Limits::default().search_page_max;
-            let mut query = SearchQuery { kind: Some(kind), limit, ..SearchQuery::default() };
-            loop {
-                let page = store.record_search(&query, &Scope::Everything)?;
-                digests.extend(page.records.into_iter().map(|one| (one.reference, one.digest)));
-                if page.next.is_none() {
-                    break;
-                }
-                query.after = page.next;
-            }
-        }
-        digests.sort();
-        Ok(digests)
+    pub(crate) fn violation(&self, checker: &'static str, what: String) {
+        self.lock().violations.push(Violation { checker, what });
     }
 
-    /// Runs work of a site to its end, however long that takes in the world.
-    fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        let time = self.time.clone();
-        let task = self.runtime.spawn(async move { time.run(work).await });
-        let done = self.runtime.block_on(task).context("failed to finish a step")?;
-        done.ok_or_else(|| anyhow!("failed to finish a step: it waits for what never comes"))
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        self.lock().violations.clone()
     }
 
-    fn note(&mut self, what: &str) {
-        let line = format!("{} {what}", self.now());
-        self.trace.push(line);
+    pub(crate) fn digest(&self) -> u64 {
+        self.lock().digest
     }
-}
 
-/// One turn of a site's jobs, in words for the trace.
-async fn work(site: &Site) -> String {
-    let Some(link) = Link::of(site) else {
-        return "has no parent to talk to".to_owned();
-    };
-    match round::run(site, &link).await {
-        Ok(round) => format!(
-            "sends {} and receives {}; {} refused, {} parked",
-            round.sent, round.received, round.not_taken, round.parked
-        ),
-        Err(error) => format!("fails: {error}"),
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().counts.clone()
     }
-}
 
-fn options() -> OpenOptions {
-    OpenOptions {
-        limits: Limits::default(),
-        merge: Policies::default(),
-        cache_bytes: 1 << 20,
-        readers: 1,
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lock().lines.clone().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

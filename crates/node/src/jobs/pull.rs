@@ -230,6 +230,7 @@ impl Reader {
     async fn portion(&mut self, response: &mut Response, linger: bool) -> Portion {
         let next = if linger {
             tokio::select! {
+                biased;
                 next = response.body.next() => next,
                 () = self.site.clock().sleep(LINGER) => return Portion::Quiet,
             }

@@ -102,7 +102,12 @@ async fn first_slice(
         }
         // Signals wake; polling guarantees (another process may have written).
         let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
-        tokio::select! { _ = news.changed() => {}, () = pause => {}, () = site.closed() => {} }
+        tokio::select! {
+            biased;
+            _ = news.changed() => {},
+            () = pause => {},
+            () = site.closed() => {},
+        }
     }
 }
 

@@ -111,6 +111,7 @@ impl Receiving {
         let idle = self.site.config().limits.request_seconds * 1_000;
         let pause = self.site.clock().sleep(idle);
         let next = tokio::select! {
+            biased;
             next = self.body.next() => next,
             () = pause, if wait => {
                 return Err(Failure::new(

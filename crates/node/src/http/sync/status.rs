@@ -171,7 +171,12 @@ pub async fn poll(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         let pause = site.clock().sleep(left.min(2_000).cast_unsigned());
-        tokio::select! { _ = news.changed() => {}, () = pause => {}, () = site.closed() => {} }
+        tokio::select! {
+            biased;
+            _ = news.changed() => {},
+            () = pause => {},
+            () = site.closed() => {},
+        }
     }
 }
 

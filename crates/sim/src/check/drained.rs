@@ -1,0 +1,24 @@
+//! Queues are empty in the end: nothing waits to be sent, nothing is parked.
+
+use super::Rest;
+use crate::world::Violation;
+
+pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
+    let mut found = Vec::new();
+    for up in &rest.sites {
+        let status = up.site.store().site_status(up.site.now())?;
+        for (state, count) in &status.deliveries {
+            if state != "done" && *count > 0 {
+                let what = format!("{count} deliveries of {} are {state}", status.site);
+                found.push(Violation { checker: "drained", what });
+            }
+        }
+        if status.parked_lines > 0 {
+            let reasons = up.site.store().parked_list(3)?;
+            let what =
+                format!("{} lines are parked at {}: {reasons:?}", status.parked_lines, status.site);
+            found.push(Violation { checker: "drained", what });
+        }
+    }
+    Ok(found)
+}

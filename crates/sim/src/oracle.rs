@@ -1,0 +1,114 @@
+//! What must be true: every write that was tried, what it knew, and whether it was acknowledged.
+//! The model is as simple as can be. A value is there in the end, or a later write that knew it
+//! took it away, or a conflict names its element, or what happened to its site explains it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::RecordRef;
+
+use crate::records::Token;
+
+/// One write that a program tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    /// Of which record.
+    pub(crate) record: RecordRef,
+    /// At which site.
+    pub(crate) site: usize,
+    /// When it was tried, in milliseconds of the world.
+    pub(crate) at: i64,
+    /// The tokens that it brought, with their elements.
+    pub(crate) brought: Vec<(Token, String)>,
+    /// What had been there and is not any more.
+    pub(crate) removed: BTreeSet<Token>,
+    /// The site said that it is recorded.
+    pub(crate) acknowledged: bool,
+    /// Why it may be gone.
+    pub(crate) excused: Option<String>,
+}
+
+/// All that is known of the writes of a world.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    next: Token,
+    writes: Vec<Written>,
+    by_token: BTreeMap<Token, RecordRef>,
+    /// Elements in conflict, by record, wherever and whenever a site knew of them.
+    conflicts: BTreeMap<RecordRef, BTreeSet<String>>,
+}
+
+impl Oracle {
+    /// A token that was never written.
+    pub(crate) fn fresh(&mut self) -> Token {
+        self.next += 1;
+        self.next
+    }
+
+    /// Notes a write before it is tried; gives its number.
+    pub(crate) fn tried(&mut self, write: Written) -> usize {
+        for (token, _) in &write.brought {
+            self.by_token.insert(*token, write.record.clone());
+        }
+        self.writes.push(write);
+        self.writes.len() - 1
+    }
+
+    /// The site said that the write is recorded.
+    pub(crate) fn acknowledged(&mut self, number: usize) {
+        if let Some(write) = self.writes.get_mut(number) {
+            write.acknowledged = true;
+        }
+    }
+
+    /// Conflicts that a site knows of.
+    pub(crate) fn conflict(&mut self, record: &RecordRef, elements: &[String]) {
+        let known = self.conflicts.entry(record.clone()).or_default();
+        known.extend(elements.iter().map(|path| outermost(path).to_owned()));
+    }
+
+    /// A site was put back to how it was at `since`: what was written there after is excused.
+    pub(crate) fn put_back(&mut self, site: usize, since: i64) {
+        let gone = self.writes.iter_mut().filter(|write| write.site == site && write.at >= since);
+        for write in gone {
+            write.excused = Some(format!("site {site} was restored to before it"));
+        }
+    }
+
+    /// Which record a token was written to.
+    pub(crate) fn record_of(&self, token: Token) -> Option<&RecordRef> {
+        self.by_token.get(&token)
+    }
+
+    /// All writes.
+    pub(crate) fn writes(&self) -> &[Written] {
+        &self.writes
+    }
+
+    /// Elements of a record that are or were in conflict somewhere.
+    pub(crate) fn in_conflict(&self, record: &RecordRef, element: &str) -> bool {
+        // `(deleted)` and the like stand for all of the record.
+        self.conflicts.get(record).is_some_and(|known| {
+            known.contains(element) || known.iter().any(|name| name.starts_with("("))
+        })
+    }
+
+    /// Whether any element of a record is or was in conflict somewhere.
+    pub(crate) fn in_any_conflict(&self, record: &RecordRef) -> bool {
+        self.conflicts.contains_key(record)
+    }
+
+    /// Tokens that some write knew and took away.
+    pub(crate) fn removed(&self) -> BTreeSet<Token> {
+        self.writes.iter().flat_map(|write| write.removed.iter().copied()).collect()
+    }
+
+    /// How many conflicts were seen.
+    pub(crate) fn conflicts(&self) -> u64 {
+        self.conflicts.values().map(|elements| elements.len() as u64).sum()
+    }
+}
+
+/// The outermost element of a path: `name` of `name[official].given`.
+fn outermost(path: &str) -> &str {
+    path.split(['.', '[']).next().unwrap_or(path)
+}

@@ -1,0 +1,253 @@
+//! One site of a world over all its lives: where its store is, what it knows between starts, and
+//! how it starts, crashes and is put back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use axum::Router;
+use futures::future::BoxFuture;
+use node::config::{Config, Parent};
+use node::http;
+use node::ports::{Clock, Entropy as _};
+use node::site::{Parts, Site};
+use protocol::{Epoch, Limits, SiteId, Timestamp};
+use store::LeavePolicy;
+use store::sqlite::SqliteStore;
+
+use crate::chance::SeededEntropy;
+use crate::life::Life;
+use crate::net::{LinkNow, LinkState, SiteLink, WorldNet};
+use crate::op::SiteHead;
+use crate::template::{files, options};
+use crate::time::WorldTime;
+
+/// A site's clock: the world's time, and how far it is off.
+struct WorldClock {
+    time: WorldTime,
+    ahead: Arc<AtomicI64>,
+}
+
+impl Clock for WorldClock {
+    fn now(&self) -> Timestamp {
+        self.time.now().plus_millis(self.ahead.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, millis: u64) -> BoxFuture<'static, ()> {
+        self.time.sleep(millis)
+    }
+}
+
+/// One site of a world.
+pub(crate) struct Place {
+    pub(crate) index: usize,
+    pub(crate) id: SiteId,
+    pub(crate) url: String,
+    pub(crate) parent: Option<usize>,
+    pub(crate) leave: LeavePolicy,
+    pub(crate) limits: Limits,
+    pub(crate) ahead: Arc<AtomicI64>,
+    pub(crate) link: Arc<LinkState>,
+    time: WorldTime,
+    net: WorldNet,
+    folder: PathBuf,
+    seed: u64,
+    /// Patients that were named here.
+    named: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// What is known of a site between its starts.
+#[derive(Default)]
+struct State {
+    up: Option<Up>,
+    /// How often its store was put somewhere else.
+    stores: u64,
+    starts: u64,
+    credential: Option<String>,
+    parent: Option<Parent>,
+    backup: Option<(PathBuf, i64)>,
+    rounds: bool,
+}
+
+/// A site that runs.
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) site: Site,
+    pub(crate) router: Router,
+    pub(crate) life: Arc<Life>,
+}
+
+impl Place {
+    pub(crate) fn new(
+        index: usize,
+        head: &SiteHead,
+        seed: u64,
+        folder: &Path,
+        net: &WorldNet,
+        time: &WorldTime,
+    ) -> anyhow::Result<Place> {
+        let id = name_of(index)?;
+        let leave = match head.leave.as_str() {
+            "freeze" => LeavePolicy::Freeze,
+            "purge" => LeavePolicy::Purge,
+            _ => LeavePolicy::Keep,
+        };
+        let mut limits = Limits::default();
+        if let Some(bytes) = head.line_bytes {
+            limits.line_bytes = bytes;
+        }
+        let now = LinkNow { weather: head.weather, ..LinkNow::default() };
+        Ok(Place {
+            index,
+            url: format!("http://{id}.example"),
+            parent: head.parent,
+            leave,
+            limits,
+            ahead: Arc::new(AtomicI64::new(head.clock)),
+            link: Arc::new(LinkState {
+                chance: SeededEntropy::new(seed, &format!("link of {id}")),
+                now: Mutex::new(now),
+            }),
+            time: time.clone(),
+            net: net.clone(),
+            folder: folder.to_owned(),
+            seed,
+            named: AtomicU64::new(0),
+            state: Mutex::default(),
+            id,
+        })
+    }
+
+    /// The file of its store.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.folder.join(format!("{}-{}.db", self.id, self.lock().stores))
+    }
+
+    /// The site, where it is up.
+    pub(crate) fn up(&self) -> Option<Up> {
+        self.lock().up.clone().filter(|up| !up.life.is_over())
+    }
+
+    /// What it was told when it joined its parent.
+    pub(crate) fn joined(&self, parent: Parent, credential: String) {
+        let mut state = self.lock();
+        state.parent = Some(parent);
+        state.credential = Some(credential);
+    }
+
+    /// Starts the site on its store, as the program does.
+    pub(crate) fn start(&self) -> anyhow::Result<()> {
+        let path = self.store_file();
+        let store = SqliteStore::open(&path, options(&self.limits))
+            .with_context(|| format!("failed to start {}", self.id))?;
+        let mut state = self.lock();
+        state.starts += 1;
+        let name = format!("{} {}", self.id, state.starts);
+        let site = Site::new(Parts {
+            config: Config {
+                site: self.id.clone(),
+                listen: ([127, 0, 0, 1], 0).into(),
+                public_url: self.url.clone(),
+                insecure_http: false,
+                open_on_loopback: false,
+                parent: state.parent.clone(),
+                merge: BTreeMap::new(),
+                visitors: protocol::visit::Rules::default(),
+                limits: self.limits.clone(),
+            },
+            store: Arc::new(store),
+            clock: Arc::new(WorldClock { time: self.time.clone(), ahead: self.ahead.clone() }),
+            entropy: Arc::new(SeededEntropy::new(self.seed, &name)),
+            transport: Arc::new(SiteLink { net: self.net.clone(), link: self.link.clone() }),
+            credential: state.credential.clone(),
+            run_lock: None,
+            inline: true,
+        });
+        let router = http::router(site.clone());
+        let life = Life::new();
+        self.net.open(&self.url, router.clone(), Arc::clone(&life));
+        state.rounds = false;
+        state.up = Some(Up { site, router, life });
+        Ok(())
+    }
+
+    /// Takes down the site without ceremony. Its store is what lies in its files at this moment.
+    pub(crate) fn crash(&self) -> anyhow::Result<()> {
+        let before = self.store_file();
+        let up = {
+            let mut state = self.lock();
+            state.stores += 1;
+            state.up.take()
+        };
+        self.net.close(&self.url);
+        if let Some(up) = &up {
+            up.life.end();
+        }
+        let after = self.store_file();
+        for (from, to) in files(&before).iter().zip(files(&after)) {
+            if from.exists() {
+                std::fs::copy(from, to).context("failed to copy a store as it lies there")?;
+            }
+        }
+        drop(up);
+        Ok(())
+    }
+
+    /// Notes a backup that was made of the store at this time.
+    pub(crate) fn backed_up(&self, path: PathBuf, at: i64) {
+        if let Some((before, _)) = self.lock().backup.replace((path, at)) {
+            // The folder goes with the world; this only saves room.
+            drop(std::fs::remove_file(before));
+        }
+    }
+
+    /// Where the next backup goes.
+    pub(crate) fn backup_file(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{}-backup-{number}.db", self.id))
+    }
+
+    /// Puts the last backup in place, in a new epoch, as `tributary restore` does. Gives when it
+    /// was made; `None` where there is none. The site must be down.
+    pub(crate) fn restore(&self, chance: &SeededEntropy) -> anyhow::Result<Option<i64>> {
+        let Some((backup, at)) = self.lock().backup.clone() else { return Ok(None) };
+        self.lock().stores += 1;
+        let path = self.store_file();
+        std::fs::copy(&backup, &path).context("failed to copy a backup")?;
+        let epoch = Epoch::from_random(chance.uuid_bytes());
+        let now = self.time.now().plus_millis(self.ahead.load(Ordering::Relaxed));
+        SqliteStore::restore_as(&path, &epoch, now).context("failed to restore a backup")?;
+        Ok(Some(at))
+    }
+
+    /// An id that no patient of this site had.
+    pub(crate) fn patient_id(&self) -> String {
+        format!("p-{}-{}", self.id, self.named.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Whether a round may begin: one at a time.
+    pub(crate) fn begins_round(&self) -> bool {
+        !std::mem::replace(&mut self.lock().rounds, true)
+    }
+
+    /// A round is over.
+    pub(crate) fn ends_round(&self) {
+        self.lock().rounds = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The names of sites: the first two are those of the old stores.
+pub(crate) fn name_of(index: usize) -> anyhow::Result<SiteId> {
+    let name = match index {
+        0 => "centre".to_owned(),
+        1 => "clinic".to_owned(),
+        other => format!("site-{other}"),
+    };
+    Ok(name.parse()?)
+}

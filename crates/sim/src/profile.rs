@@ -1,0 +1,96 @@
+//! What the days of a world are like: how much is written, how often sites talk, what goes wrong.
+
+use crate::op::Weather;
+
+/// The profiles, mildest first.
+pub const PROFILES: &[Profile] = &[CALM, SLOW, POWER_CUTS, CHAOS];
+
+/// How often things happen. Counts are for one site and one day, in hundredths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Profile {
+    pub name: &'static str,
+    pub days: (u64, u64),
+    pub sites: (u64, u64),
+    pub writes: u64,
+    pub rounds: u64,
+    pub serves: u64,
+    pub operators: u64,
+    pub outages: u64,
+    pub crashes: u64,
+    pub restores: u64,
+    pub clocks: u64,
+    pub probes: u64,
+    pub weather: Weather,
+}
+
+const CALM: Profile = Profile {
+    name: "calm",
+    days: (10, 14),
+    sites: (3, 6),
+    writes: 400,
+    rounds: 300,
+    serves: 0,
+    operators: 10,
+    outages: 5,
+    crashes: 0,
+    restores: 0,
+    clocks: 5,
+    probes: 5,
+    weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
+};
+
+const SLOW: Profile = Profile {
+    name: "2g",
+    days: (8, 12),
+    sites: (2, 5),
+    writes: 500,
+    rounds: 600,
+    serves: 10,
+    operators: 20,
+    outages: 30,
+    crashes: 0,
+    restores: 0,
+    clocks: 10,
+    probes: 5,
+    weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
+};
+
+const POWER_CUTS: Profile = Profile {
+    name: "power-cuts",
+    days: (6, 10),
+    sites: (2, 5),
+    writes: 600,
+    rounds: 500,
+    serves: 10,
+    operators: 20,
+    outages: 10,
+    crashes: 150,
+    restores: 8,
+    clocks: 20,
+    probes: 5,
+    weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
+};
+
+const CHAOS: Profile = Profile {
+    name: "chaos",
+    days: (4, 8),
+    sites: (2, 8),
+    writes: 1_000,
+    rounds: 900,
+    serves: 20,
+    operators: 100,
+    outages: 60,
+    crashes: 120,
+    restores: 20,
+    clocks: 60,
+    probes: 30,
+    weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
+};
+
+impl Profile {
+    /// The profile of this name.
+    pub fn named(name: &str) -> Option<&'static Profile> {
+        PROFILES.iter().find(|profile| profile.name == name)
+    }
+}

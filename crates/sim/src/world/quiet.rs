@@ -1,0 +1,103 @@
+//! After all that happened: links and disks are whole again, every site is up, operators send
+//! again what was parked, and rounds go on until nothing moves.
+
+use std::sync::Arc;
+
+use node::jobs::link::Link;
+use node::jobs::round;
+use protocol::delivery::DeliveryState;
+use store::{DeliveryAction, DeliveryChoice};
+
+use super::Shared;
+use crate::place::{Place, Up};
+
+/// Passes over all sites after which a world that still moves never comes to rest.
+const PASSES: u32 = 40;
+/// Milliseconds between two passes: longer than any backoff.
+const PAUSE: u64 = 20 * 60_000;
+
+impl Shared {
+    /// Brings the world to rest; `false` where it does not come there.
+    pub(crate) async fn come_to_rest(self: Arc<Shared>) -> bool {
+        self.note("quiet begins");
+        for place in self.places.iter() {
+            place.link.set(|now| *now = Default::default());
+            if place.up().is_none()
+                && let Err(error) = place.start()
+            {
+                self.log.violation("start", format!("{error:#}"));
+                return false;
+            }
+        }
+        for _ in 0..PASSES {
+            let mut moved = 0;
+            for place in self.deepest_first() {
+                moved += self.settle(place).await;
+            }
+            self.time.sleep(PAUSE).await;
+            if moved == 0 && self.queues_are_empty() {
+                self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn deepest_first(&self) -> Vec<&Place> {
+        let mut places = self.places.iter().collect::<Vec<_>>();
+        places.sort_by_key(|place| std::cmp::Reverse(self.depth(place)));
+        places
+    }
+
+    fn depth(&self, place: &Place) -> usize {
+        place.parent.map_or(0, |parent| 1 + self.depth(&self.places[parent]))
+    }
+
+    fn queues_are_empty(&self) -> bool {
+        self.places.iter().all(|place| {
+            let Some(up) = place.up() else { return false };
+            let status = up.site.store().site_status(up.site.now());
+            status.is_ok_and(|status| {
+                let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
+                count("ready") + count("retry") == 0
+            })
+        })
+    }
+
+    /// One site's part of a pass: how much moved.
+    async fn settle(&self, place: &Place) -> u64 {
+        let Some(up) = place.up() else { return 1 };
+        self.retry_all(&up).await;
+        self.harvest(&up);
+        let Some(link) = Link::of(&up.site) else { return 0 };
+        let result = round::run(&up.site, &link).await;
+        match result {
+            Ok(round) => {
+                self.note(&format!(
+                    "{} settles: {} up, {} down, {} refused, {} parked",
+                    place.id, round.sent, round.received, round.not_taken, round.parked
+                ));
+                round.sent + round.received + round.not_taken + round.parked
+            }
+            Err(error) => {
+                self.note(&format!("{} settles: {error}", place.id));
+                if error.0.contains("credential") {
+                    self.rejoin(place.index).await;
+                }
+                1
+            }
+        }
+    }
+
+    async fn retry_all(&self, up: &Up) {
+        let (now, site) = (up.site.now(), &up.site);
+        let work = move |store: &dyn store::Store| {
+            let parked = DeliveryChoice::State(DeliveryState::Parked);
+            store.delivery_act(&parked, &DeliveryAction::Retry, now)?;
+            store.parked_retry(now, 0, true)
+        };
+        if let Err(error) = site.write(work).await {
+            self.note(&format!("{} fails to retry: {error}", site.id()));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Looks at every answer to a child: nothing outside its cohorts may be in it, by any route.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::http::{HeaderMap, header};
+use node::http::auth::SITE_HEADER;
+use node::wire::{Coding, Decoder};
+use protocol::resource::Record;
+use protocol::{Limits, RecordRef};
+use store::{HistoryQuery, Scope, Store};
+
+use super::Log;
+use crate::net::{Asked, Watcher};
+use crate::oracle::Oracle;
+use crate::place::Place;
+use crate::records::tokens_in;
+
+/// Versions of a record that are looked at: more do not come about while one answer is given.
+const VERSIONS: u32 = 50;
+
+type Patients = Arc<BTreeSet<RecordRef>>;
+/// The parent's sequence and the sum of its feeds' heads: who is in which cohort changes with them.
+type Moment = (u64, u64);
+
+/// Looks at every answer to a child.
+pub(super) struct Watch {
+    places: OnceLock<Arc<Vec<Place>>>,
+    oracle: Arc<Mutex<Oracle>>,
+    log: Arc<Log>,
+    known: Mutex<BTreeMap<(usize, usize), (Moment, Patients)>>,
+}
+
+impl Watch {
+    pub(super) fn new(oracle: Arc<Mutex<Oracle>>, log: Arc<Log>) -> Watch {
+        Watch { places: OnceLock::new(), oracle, log, known: Mutex::default() }
+    }
+
+    /// Tells it the sites.
+    pub(super) fn know(&self, places: Arc<Vec<Place>>) {
+        // It is told once.
+        drop(self.places.set(places));
+    }
+
+    fn places(&self) -> &[Place] {
+        self.places.get().map_or(&[], |places| places.as_slice())
+    }
+
+    /// The patients of a child's cohorts at its parent, now.
+    fn patients(&self, parent: &Place, child: &Place) -> Option<(Patients, u64)> {
+        let up = parent.up()?;
+        let store = up.site.store();
+        let sequence = store.site().ok()?.sequence;
+        let heads = store.feed_list(&Scope::Everything).ok()?.iter().map(|feed| feed.head).sum();
+        let key = (parent.index, child.index);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((moment, patients)) = known.get(&key)
+            && *moment == (sequence, heads)
+        {
+            return Some((Arc::clone(patients), sequence));
+        }
+        let patients = Arc::new(members(store, child)?);
+        known.insert(key, ((sequence, heads), Arc::clone(&patients)));
+        Some((patients, sequence))
+    }
+
+    fn look(&self, asked: &Asked, path: &str, text: &str) -> Option<()> {
+        let parent = self.places().get(asked.parent)?;
+        let child = self.places().get(asked.child)?;
+        let records = {
+            let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = tokens_in(text).into_iter().filter_map(|token| oracle.record_of(token));
+            found.cloned().collect::<BTreeSet<_>>()
+        };
+        if records.is_empty() {
+            return Some(());
+        }
+        let (now, _) = self.patients(parent, child)?;
+        let up = parent.up()?;
+        for record in &records {
+            let allowed = record.kind.is_reference() || {
+                let owners = owners(up.site.store(), record, asked.sequence);
+                owners.iter().any(|one| now.contains(one) || asked.patients.contains(one))
+            };
+            if !allowed {
+                let route = path.split('?').next().unwrap_or("");
+                let what = format!("{} was given {record} by {} at {route}", child.id, parent.id);
+                self.log.violation("entitled", what);
+            }
+        }
+        Some(())
+    }
+}
+
+fn members(store: &dyn Store, child: &Place) -> Option<BTreeSet<RecordRef>> {
+    let children = store.child_list().ok()?;
+    let known = children.iter().find(|known| known.site == child.id)?;
+    let mut patients = BTreeSet::new();
+    for cohort in &known.cohorts {
+        patients.extend(store.cohort_patients(cohort, None, 10_000).ok()?);
+    }
+    Some(patients)
+}
+
+/// Whose a record is or was, in its versions since a sequence and the one before.
+fn owners(store: &dyn Store, record: &RecordRef, since: u64) -> BTreeSet<RecordRef> {
+    let query =
+        HistoryQuery { record: Some(record.clone()), limit: VERSIONS, ..HistoryQuery::default() };
+    let Ok(page) = store.record_history(&query, &Scope::Everything) else {
+        return BTreeSet::new();
+    };
+    let mut owners = BTreeSet::new();
+    for version in page.versions {
+        // A deleted record keeps the patients that it had.
+        let Some(body) = &version.body else { continue };
+        let parsed = Record::parse(body.as_bytes(), &Limits::default());
+        owners.extend(parsed.into_iter().flat_map(|parsed| parsed.patients));
+        if version.sequence <= since {
+            break;
+        }
+    }
+    owners
+}
+
+impl Watcher for Watch {
+    fn asked(&self, url: &str, headers: &HeaderMap) -> Option<Asked> {
+        let parent = self.places().iter().find(|place| place.url == url)?;
+        let named = headers.get(SITE_HEADER)?.to_str().ok()?;
+        let child = self.places().iter().find(|place| place.id.as_str() == named)?;
+        let (patients, sequence) = self.patients(parent, child)?;
+        Some(Asked { parent: parent.index, child: child.index, patients, sequence })
+    }
+
+    fn answered(&self, asked: Asked, path: &str, headers: &HeaderMap, body: &[u8]) {
+        let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let Some(coding) = Coding::of_header(coding) else { return };
+        let Ok(mut decoder) = Decoder::new(coding, u64::MAX, "stream_bytes") else { return };
+        let mut text = decoder.push(body).unwrap_or_default();
+        text.extend(decoder.finish().unwrap_or_default());
+        self.look(&asked, path, &String::from_utf8_lossy(&text));
+    }
+}
