@@ -16,6 +16,7 @@ pub mod links;
 pub mod merges;
 pub mod pair;
 pub mod parking;
+pub mod people;
 pub mod random;
 pub mod reading;
 pub mod recording;
@@ -170,6 +171,10 @@ macro_rules! for_each_rule {
                 defect_28_a_link_by_a_child_shows_it_nobody_whom_it_does_not_hold,
                 a_group_follows_and_what_was_documented_stays,
                 a_visitor_comes_and_goes_with_all_files_of_the_person;
+            people:
+                defect_13_one_person_made_at_two_sites_is_found_and_merged_everywhere,
+                defect_20_a_merge_and_its_undoing_are_carried,
+                defect_20_what_was_deleted_and_is_written_again_lives_at_both_sides;
             random:
                 after_quiet_both_sides_hold_the_same;
         }

@@ -210,6 +210,8 @@ pub trait Store: Send + Sync + 'static {
     fn patient_follow(&self, now: Timestamp) -> Result<bool>;
     /// Who says to be replaced by whom, by the losers' ids.
     fn patient_replaced(&self, limit: usize) -> Result<Vec<ReplacedInfo>>;
+    /// Patients who have one identifier in common and are not merged: perhaps one person.
+    fn patient_duplicates(&self, limit: usize) -> Result<Vec<Duplicate>>;
     /// Believes what only a child has said of this loser, which does not hold both patients.
     /// `false`: there was nothing to believe.
     fn patient_confirm(&self, loser: &RecordRef, author: &Author, now: Timestamp) -> Result<bool>;

@@ -292,6 +292,9 @@ impl Store for SqliteStore {
     fn patient_replaced(&self, limit: usize) -> Result<Vec<ReplacedInfo>> {
         replaced::patient_replaced(self, limit)
     }
+    fn patient_duplicates(&self, limit: usize) -> Result<Vec<Duplicate>> {
+        replaced::patient_duplicates(self, limit)
+    }
     fn patient_confirm(&self, loser: &RecordRef, author: &Author, now: Timestamp) -> Result<bool> {
         replaced::patient_confirm(self, loser, author, now)
     }

@@ -12,6 +12,9 @@ use crate::jobs::round::report;
 use crate::progress;
 use crate::site::Site;
 
+/// Links and shared identifiers that are looked at.
+const SHOWN: usize = 20;
+
 /// What `doctor` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,6 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let status = site.store().site_status(site.now())?;
     findings.extend(queue_findings(&status));
+    findings.extend(file_findings(&site)?);
     findings.extend(credential_findings(&args.dir));
     if !args.offline {
         findings.extend(parent_findings(&site));
@@ -64,6 +68,26 @@ fn queue_findings(status: &SiteStatus) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// Two files of one person.
+fn file_findings(site: &Site) -> anyhow::Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for link in site.store().patient_replaced(SHOWN)? {
+        if let Some(reason) = &link.reason {
+            let (loser, winner) = (&link.loser, &link.winner);
+            findings.push(format!(
+                "{loser} is said to be replaced by {winner}, and nothing follows: {reason}"
+            ));
+        }
+    }
+    let twice = site.store().patient_duplicates(SHOWN)?.len();
+    if twice > 0 {
+        findings.push(format!(
+            "{twice} identifiers are of several patients: `tributary patient duplicates` says whose"
+        ));
+    }
+    Ok(findings)
 }
 
 fn credential_findings(dir: &Dir) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod find;
+mod merge;
 pub(crate) mod timeline;
 
 use std::process::ExitCode;
@@ -24,6 +25,12 @@ enum Action {
     Find(find::Args),
     /// At a child: fetch the record of a patient who is here for some days
     Fetch(fetch::Args),
+    /// Say that one patient's file is replaced by another's: they are one person
+    Merge(merge::Merge),
+    /// Say that a replaced patient is somebody else after all
+    Unmerge(merge::Unmerge),
+    /// List patients who have an identifier in common: perhaps one person
+    Duplicates(merge::Duplicates),
 }
 
 /// Does what was asked for.
@@ -32,6 +39,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::Timeline(args) => timeline::run(args),
         Action::Find(args) => find::run(args),
         Action::Fetch(args) => fetch::run(args),
+        Action::Merge(args) => merge::merge(args),
+        Action::Unmerge(args) => merge::unmerge(args),
+        Action::Duplicates(args) => merge::duplicates(args),
     }
 }
 

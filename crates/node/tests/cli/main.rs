@@ -10,6 +10,7 @@ mod damage;
 mod folder;
 mod help;
 mod import;
+mod merge;
 mod pair;
 mod patient;
 mod verbs;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Refusal;
 use crate::id::{RecordRef, ResourceType};
-use crate::json::{self, Json};
+use crate::json::{self, Json, Object, Text};
 use crate::resource::references::{record_at, record_named, rewrite_references};
 
 /// Whom references to a patient mean instead: loser to winner, at the end of every chain.
@@ -131,4 +131,58 @@ impl Links {
         let losers = self.0.keys().filter(|loser| self.reached(loser).contains(to));
         losers.cloned().collect()
     }
+}
+
+/// A Patient with a link of this type to another, and `active` as it is to be.
+pub fn with_link<'a>(
+    patient: &Json<'a>,
+    other: &RecordRef,
+    kind: &'static str,
+    active: Option<bool>,
+) -> Json<'a> {
+    let reference = Object::from_members(vec![member("reference", other.to_string())]);
+    let link = Object::from_members(vec![
+        (Text::plain("other"), Json::Object(reference)),
+        member("type", kind.to_owned()),
+    ]);
+    let mut links = links_but(patient, other, kind);
+    links.push(Json::Object(link));
+    with_links(patient, links, active)
+}
+
+/// A Patient without its links of this type to another.
+pub fn without_link<'a>(
+    patient: &Json<'a>,
+    other: &RecordRef,
+    kind: &'static str,
+    active: Option<bool>,
+) -> Json<'a> {
+    with_links(patient, links_but(patient, other, kind), active)
+}
+
+fn member(key: &'static str, value: String) -> (Text<'static>, Json<'static>) {
+    (Text::plain(key), Json::string(value))
+}
+
+fn links_but<'a>(patient: &Json<'a>, other: &RecordRef, kind: &str) -> Vec<Json<'a>> {
+    let links = patient.get("link").map(Json::items).unwrap_or_default().iter();
+    let is_it = |link: &Json<'_>| {
+        let names = link.get("other").and_then(record_at);
+        link.str_at("type").as_deref() == Some(kind) && names.as_ref() == Some(other)
+    };
+    links.filter(|link| !is_it(link)).cloned().collect()
+}
+
+fn with_links<'a>(patient: &Json<'a>, links: Vec<Json<'a>>, active: Option<bool>) -> Json<'a> {
+    let Some(object) = patient.as_object() else { return patient.clone() };
+    let mut object = object.clone();
+    if links.is_empty() {
+        object.remove("link");
+    } else {
+        object.set("link", Json::Array(links));
+    }
+    if let Some(active) = active {
+        object.set("active", Json::Bool(active));
+    }
+    Json::Object(object)
 }

@@ -15,7 +15,7 @@ use super::{Maker, START, site};
 use crate::{ChildDraft, Draft, Scope, SearchQuery, Store, VisitorDraft};
 
 /// Patients who are one person: the loser, the winner, and one more.
-fn files() -> [Resource; 3] {
+pub(super) fn files() -> [Resource; 3] {
     ["loser", "winner", "other"].map(|id| a_patient(id).born("1980-01-01"))
 }
 
@@ -26,7 +26,7 @@ pub fn replaced(id: &str, by: &str) -> Resource {
 }
 
 /// A pair whose parent knows its child, and that it may hold everybody.
-fn known_pair(maker: &dyn Maker) -> Pair {
+pub(super) fn known_pair(maker: &dyn Maker) -> Pair {
     let pair = Pair::new(maker);
     let child = ChildDraft {
         site: "clinic".parse().unwrap(),
@@ -38,13 +38,13 @@ fn known_pair(maker: &dyn Maker) -> Pair {
     pair
 }
 
-fn subject(store: &dyn Store, record: &str) -> String {
+pub(super) fn subject(store: &dyn Store, record: &str) -> String {
     let text = body(store, record).unwrap();
     let at = text.find("Patient/").unwrap();
     text[at + 8..].split('"').next().unwrap().to_owned()
 }
 
-fn everything(store: &dyn Store, patient: &str) -> BTreeSet<String> {
+pub(super) fn everything(store: &dyn Store, patient: &str) -> BTreeSet<String> {
     let patients = Some(vec![named(&format!("Patient/{patient}"))]);
     let query = SearchQuery { patients, limit: 100, ..SearchQuery::default() };
     let found = store.record_search(&query, &Scope::Everything).unwrap();
@@ -304,10 +304,11 @@ pub fn an_edit_of_a_losers_patient_from_before_the_link_takes_nothing_back(maker
 }
 
 /// Each side in turn, and in either order of the first exchange.
-const WAYS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
+pub(super) const WAYS: [(bool, bool); 4] =
+    [(true, true), (true, false), (false, true), (false, false)];
 
 /// Makes a change at the child, or at the parent.
-fn make(pair: &Pair, at_child: bool, draft: &Draft) {
+pub(super) fn make(pair: &Pair, at_child: bool, draft: &Draft) {
     if at_child {
         pair.at_child(draft)
     } else {
@@ -316,7 +317,7 @@ fn make(pair: &Pair, at_child: bool, draft: &Draft) {
 }
 
 /// Brings both sides to rest, and sees that nobody is told of a conflict.
-fn agree_without_conflict(pair: &Pair, push_first: bool) {
+pub(super) fn agree_without_conflict(pair: &Pair, push_first: bool) {
     if push_first {
         pair.push();
     } else {

@@ -197,3 +197,10 @@ pub struct ReplacedInfo {
     /// Records that followed and can go back.
     pub moved: u64,
 }
+
+/// Patients who have one identifier (system and value) in common and are not merged.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Duplicate {
+    /// Who, by their ids.
+    pub patients: Vec<RecordRef>,
+}

@@ -16,8 +16,8 @@ const LEFT: u8 = 2;
 const PURGED: u8 = 3;
 const LEFT_HERE: &str = "the patient left this site";
 
-/// Notes that the parent's feed holds a patient from `position` on. Gives `false` where a later leave
-/// was applied already: the join is void.
+/// Notes that the parent's feed holds a patient from `position` on. Gives `false` where a later
+/// leave was applied already: the join is void.
 pub(super) fn joined(
     step: &Connection,
     feed: &FeedId,

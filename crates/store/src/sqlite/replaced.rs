@@ -5,6 +5,7 @@
 //! on in [`patient_follow`], one portion a call; its place is in the tables.
 
 mod back;
+mod duplicates;
 mod files;
 mod links;
 mod moving;
@@ -23,6 +24,7 @@ use super::publish::publish_move;
 use super::{SqliteStore, cohorts, rows};
 use crate::{ReplacedInfo, Result};
 
+pub(super) use self::duplicates::patient_duplicates;
 pub(super) use self::files::{forget, together, with_files};
 pub(super) use self::through::{Meeting, Through, reconcile_through};
 

@@ -101,7 +101,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ),
         _ if found.more => say!("There are more than these: say more of the name or birth date."),
         _ => say!(
-            "`tributary patient fetch Patient/ID --reason TEXT --days N` brings one who is not here."
+            "`tributary patient fetch Patient/ID --reason TEXT --days N` brings one who is not \
+             here."
         ),
     }
     Ok(ExitCode::SUCCESS)

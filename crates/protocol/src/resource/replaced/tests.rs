@@ -152,3 +152,18 @@ proptest! {
         prop_assert_ne!(there.len(), 0);
     }
 }
+
+#[test]
+fn a_link_is_put_in_once_and_taken_out_again() {
+    let text = r#"{"id":"l","link":[{"other":{"reference":"Patient/s"},"type":"seealso"}]}"#;
+    let before = parse(text.as_bytes(), 64).unwrap();
+    let winner = named("w");
+    let once = with_link(&before, &winner, "replaced-by", Some(false));
+    assert_eq!(replaced_by(&named("l"), &once), BTreeSet::from([winner.clone()]));
+    assert_eq!(with_link(&once, &winner, "replaced-by", Some(false)), once);
+    assert_eq!(once.get("active").and_then(Json::as_bool), Some(false));
+    assert_eq!(without_link(&once, &winner, "replaced-by", None).get("link"), before.get("link"));
+    let bare = parse(br#"{"id":"l"}"#, 64).unwrap();
+    let linked = with_link(&bare, &winner, "replaces", None);
+    assert_eq!(without_link(&linked, &winner, "replaces", None), bare);
+}
