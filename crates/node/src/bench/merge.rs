@@ -48,7 +48,7 @@ fn edited(record: &Record) -> Option<Edited> {
 }
 
 /// Microseconds to reconcile two states of a record that both sides changed, in the median over
-/// records, and that over what it takes to parse the three states.
+/// records, and that over what it takes to parse the two.
 pub(super) fn measure(bench: &Bench<'_>) -> anyhow::Result<()> {
     if !bench.wants("reconcile_micros") && !bench.wants("reconcile_per_parse") {
         return Ok(());
@@ -96,7 +96,7 @@ fn merge(record: &Edited) -> anyhow::Result<()> {
 }
 
 fn parse(record: &Edited) -> anyhow::Result<()> {
-    for body in [&record.base, &record.parent, &record.child] {
+    for body in [&record.parent, &record.child] {
         drop(black_box(json::parse(body.as_bytes(), DEPTH_MAX)?));
     }
     Ok(())

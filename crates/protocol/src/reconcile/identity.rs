@@ -199,11 +199,17 @@ pub(super) fn groups<'t>(name: &str, lists: Three<&'t [Json<'t>]>) -> Vec<Group>
 
 /// Groups of equal items: the nth of its kind here is the nth of its kind there.
 fn by_content(items: [&[Json<'_>]; 3]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+    // What all three begin with needs no telling apart: it is the nth of its kind in each.
+    let [base, parent, child] = items;
+    let same = |index: &usize| base[*index] == parent[*index] && base[*index] == child[*index];
+    let shortest = base.len().min(parent.len()).min(child.len());
+    let begin = (0..shortest).take_while(same).count();
+    let mut groups: Vec<Group> =
+        (0..begin).map(|index| Group { slots: [Some(index); 3] }).collect();
     let mut known: BTreeMap<(String, usize), usize> = BTreeMap::new();
     for (slot, list) in items.into_iter().enumerate() {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-        for (index, item) in list.iter().enumerate() {
+        for (index, item) in list.iter().enumerate().skip(begin) {
             let mut content = String::new();
             write_content(item, &mut content);
             let nth = seen.entry(content.clone()).or_default();

@@ -139,18 +139,37 @@ const CHOICE_TYPES: &[&str] = &[
 /// what is only in base.
 pub(super) fn members<'t>(states: Three<Option<&'t Object<'t>>>) -> Vec<Member<'t>> {
     let mut members: Vec<Member<'t>> = Vec::new();
-    let mut places: BTreeMap<Cow<'t, str>, usize> = BTreeMap::new();
+    // Made when the states are not in one order: mostly they are.
+    let mut places: Option<BTreeMap<Cow<'t, str>, usize>> = None;
     for (slot, object) in [(1, states.parent), (2, states.child), (0, states.base)] {
+        let mut expected = 0;
         for (key, value) in object.into_iter().flat_map(Object::iter) {
-            let place = *places.entry(key.decode()).or_insert_with(|| {
+            let in_order = members.get(expected).is_some_and(|member| member.key == key);
+            let found = match in_order {
+                true => Some(expected),
+                false if slot == 1 => None,
+                false => {
+                    let places = places.get_or_insert_with(|| by_name(&members));
+                    places.get(&key.decode()).copied()
+                }
+            };
+            let place = found.unwrap_or_else(|| {
                 let states = Three { base: None, parent: None, child: None };
                 members.push(Member { key, name: key.decode(), states });
+                if let Some(places) = &mut places {
+                    places.insert(key.decode(), members.len() - 1);
+                }
                 members.len() - 1
             });
             *members[place].states.slot(slot) = Some(value);
+            expected = place + 1;
         }
     }
     members
+}
+
+fn by_name<'t>(members: &[Member<'t>]) -> BTreeMap<Cow<'t, str>, usize> {
+    members.iter().enumerate().map(|(place, member)| (member.key.decode(), place)).collect()
 }
 
 /// What an object is to `TOGETHER`: the element that it stands at, its resource type, and whether
