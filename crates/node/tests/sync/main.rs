@@ -11,6 +11,7 @@ mod epochs;
 mod examples;
 mod hostile;
 mod policies;
+mod replaced;
 mod streams;
 mod timeline;
 mod transfer;
