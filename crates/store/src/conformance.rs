@@ -131,6 +131,7 @@ macro_rules! for_each_rule {
                 defect_11_a_full_page_keeps_its_entries,
                 defect_11_pages_of_a_search_never_skip_what_did_not_change,
                 defect_28_a_child_reads_only_its_cohorts_and_the_reference_records,
+                defect_28_a_child_reads_no_version_from_before_a_record_was_its_patients,
                 defect_29_a_childs_credential_opens_its_cohorts_until_it_is_revoked;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,

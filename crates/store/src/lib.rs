@@ -41,7 +41,8 @@ pub trait Store: Send + Sync + 'static {
     // -- records ----------------------------------------------------------------------------
 
     /// The current version of a record, or the one of `version` (a sequence). `None` where there
-    /// is none or `scope` may not see it. A deleted one is given, without body.
+    /// is none or `scope` may not see it: the record now, and whose it was in that version. A
+    /// deleted one is given, without body.
     fn record_get(
         &self,
         record: &RecordRef,
@@ -50,7 +51,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<StoredVersion>>;
     /// Current records that match.
     fn record_search(&self, query: &SearchQuery, scope: &Scope) -> Result<SearchPage>;
-    /// Versions, newest first.
+    /// Versions, newest first: those that `record_get` would give.
     fn record_history(&self, query: &HistoryQuery, scope: &Scope) -> Result<HistoryPage>;
     /// References and digests of the current records of a feed (deleted ones included), in the
     /// order of their references, from after `after`, at most `limit`.

@@ -19,6 +19,7 @@ mod deliveries;
 mod digests;
 mod feeds;
 mod find;
+mod former;
 mod history;
 mod index;
 mod journal;

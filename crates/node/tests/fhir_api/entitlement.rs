@@ -82,6 +82,40 @@ async fn defect_28_a_child_reads_its_cohorts_and_nothing_else_on_every_route() {
 }
 
 #[tokio::test]
+async fn defect_28_a_record_that_moved_to_a_childs_patient_brings_nothing_from_before() {
+    let (site, credential) = centre().await;
+    let get = async |path: &str| as_child(&site, &credential, Method::GET, path).await;
+    let before = site.put("/fhir/Observation/o", &observation("o", "foreign", 97)).await;
+    let moved = site.put("/fhir/Observation/o", &observation("o", "mine", 120)).await;
+    let version = |reply: Reply| {
+        reply.header("etag").trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap()
+    };
+    let (before, moved) = (version(before), version(moved));
+    get("/fhir/Observation/o").await.expect(200);
+    get(&format!("/fhir/Observation/o/_history/{moved}")).await.expect(200);
+    assert!(!site.has_audited("child:east", "denied", "Observation/o"));
+    let refused = get(&format!("/fhir/Observation/o/_history/{before}")).await.expect(404);
+    let unknown = get("/fhir/Observation/o/_history/999").await.expect(404);
+    assert_eq!(refused.text().replace(&before.to_string(), "999"), unknown.text());
+    assert!(site.has_audited("child:east", "denied", "Observation/o"));
+    for path in ["/fhir/Observation/o/_history", "/fhir/Observation/_history", "/fhir/_history"] {
+        for path in [
+            path.to_owned(),
+            format!("{path}?_count=1"),
+            format!("{path}?_since=2000-01-01T00:00:00Z"),
+        ] {
+            let history = get(&path).await.expect(200);
+            let text = history.text();
+            assert!(!text.contains("foreign") && !text.contains("97"), "{path}: {text}");
+        }
+    }
+    let whole = get("/fhir/Observation/o/_history").await.json();
+    assert_eq!((&whole["total"], ids(&whole).len()), (&json!(1), 1), "{whole}");
+    let all = site.get("/fhir/Observation/o/_history").await.json();
+    assert_eq!(all["total"], 2, "who may see both patients sees both versions: {all}");
+}
+
+#[tokio::test]
 async fn each_access_that_is_denied_is_in_the_audit() {
     let (site, credential) = centre().await;
     for (method, path, subject) in [

@@ -6,6 +6,7 @@ use protocol::{RecordRef, Timestamp};
 
 use super::builders::{a_location, a_patient, an_encounter, an_observation, delete, named, put};
 use super::pair::Pair;
+use super::replaced::whole;
 use super::{Maker, feed_id};
 use crate::{
     ChildDraft, DigestScope, HistoryQuery, Holder, Marker, Scope, SearchFilter, SearchOrder,
@@ -60,6 +61,78 @@ pub fn defect_28_a_child_reads_only_its_cohorts_and_the_reference_records(maker:
     assert_eq!(parent.record_digests(&digests, None, 9).unwrap(), []);
     let names: Vec<_> = parent.feed_list(&scope).unwrap().into_iter().map(|f| f.name).collect();
     assert_eq!(names, ["few", "reference"]);
+}
+
+pub fn defect_28_a_child_reads_no_version_from_before_a_record_was_its_patients(maker: &dyn Maker) {
+    // Whose the observation is, one state after the other ("-": deleted, "": nobody's), and which
+    // of these states a child reads that may see amina and clara, but not beno.
+    let cases: [(&[&str], &[usize]); 12] = [
+        (&["amina", "amina"], &[0, 1]),
+        (&["beno", "amina"], &[1]),
+        (&["beno", "beno", "amina", "amina"], &[2, 3]),
+        (&["beno", "-", "amina"], &[2]),
+        (&["beno", "amina", "-"], &[1, 2]),
+        (&["", "amina"], &[1]),
+        (&["amina", "beno"], &[]),
+        (&["amina", "beno", "-"], &[]),
+        (&["amina", "beno", "amina"], &[0, 2]),
+        (&["clara", "amina"], &[0, 1]),
+        (&["amina", "beno", "clara", "", "amina"], &[0, 2, 4]),
+        (&["beno", "clara", "beno", "amina"], &[1, 3]),
+    ];
+    for (patients, seen) in cases {
+        let pair = Pair::new(maker);
+        let few = [named("Patient/amina"), named("Patient/clara")].into();
+        pair.cohort("few", Definition::Patients { patients: few });
+        pair.at_parent(&put(&[a_patient("amina"), a_patient("beno"), a_patient("clara")]));
+        let scope = Pair::scope(&*pair.child, &["few"]);
+        let mut made = Vec::new();
+        for (index, patient) in patients.iter().enumerate() {
+            let observation = an_observation("o", patient).with("note", &index.to_string());
+            let recorded = pair.at_parent(&match *patient {
+                "-" => delete("Observation/o"),
+                "" => put(&[observation.with("subject", r#"{"display":"nobody"}"#)]),
+                _ => put(&[observation]),
+            });
+            made.push(recorded.sequence.unwrap());
+        }
+        let wanted: Vec<u64> = seen.iter().map(|index| made[*index]).collect();
+        assert_versions(&*pair.parent, &made, &wanted, &scope, &format!("{patients:?}"));
+        assert_versions(&*pair.parent, &made, &made, &Scope::Everything, "with every right");
+        whole(&*pair.parent);
+    }
+}
+
+/// `Observation/o` has the versions `made`, and `scope` reads those of `wanted` by every way.
+fn assert_versions(store: &dyn Store, made: &[u64], wanted: &[u64], scope: &Scope, case: &str) {
+    let record = named("Observation/o");
+    let given: Vec<u64> = made
+        .iter()
+        .copied()
+        .filter(|version| store.record_get(&record, Some(*version), scope).unwrap().is_some())
+        .collect();
+    assert_eq!(given, wanted, "record_get, {case}");
+    let mut queries = vec![HistoryQuery::default(); 3];
+    queries[0].record = Some(record.clone());
+    queries[1].kind = Some(record.kind);
+    for query in queries {
+        let mut query = HistoryQuery { limit: 2, ..query };
+        let mut found = Vec::new();
+        let total = loop {
+            let page = store.record_history(&query, scope).unwrap();
+            let ours = page.versions.iter().filter(|version| version.reference == record);
+            found.extend(ours.map(|version| version.sequence));
+            query.after = page.next;
+            if query.after.is_none() {
+                break page.total;
+            }
+        };
+        found.reverse();
+        assert_eq!(found, wanted, "record_history, {case}");
+        if query.kind.is_some() || query.record.is_some() {
+            assert_eq!(total, wanted.len() as u64, "record_history counts, {case}");
+        }
+    }
 }
 
 pub fn defect_11_a_full_page_keeps_its_entries(maker: &dyn Maker) {

@@ -36,6 +36,7 @@ pub(super) fn site_check(
         visitors(conn, &mut findings)?;
         progress("records and their versions");
         records(conn, &mut findings)?;
+        former(conn, &mut findings)?;
         bodies(conn, &mut findings, progress)?;
         Ok(findings.sentences)
     })
@@ -245,6 +246,18 @@ fn records(conn: &Connection, findings: &mut Findings) -> Result<()> {
                FROM version) AS w
          JOIN record AS r ON r.key = w.record
          WHERE w.before IS NOT NULL AND w.previous IS NOT w.before",
+        [],
+    )
+}
+
+fn former(conn: &Connection, findings: &mut Findings) -> Result<()> {
+    findings.query(
+        conn,
+        "SELECT DISTINCT r.type || '/' || r.id || ' was other patients'' up to version ' || f.upto
+                || ', which is none of its older versions'
+         FROM former_patient AS f JOIN record AS r ON r.key = f.record
+         WHERE f.upto >= r.sequence OR NOT EXISTS
+            (SELECT 1 FROM version AS v WHERE v.record = f.record AND v.sequence = f.upto)",
         [],
     )
 }

@@ -46,7 +46,7 @@ impl Plan {
     fn of(conn: &Connection, query: &HistoryQuery, sight: &Sight) -> Result<Plan> {
         let by_sequence = query.record.is_none() && (query.since.is_some() || query.kind.is_none());
         let from = if by_sequence { BY_SEQUENCE } else { BY_RECORD };
-        let mut plan = Plan { from, conditions: vec![sight.condition("r")], values: Vec::new() };
+        let mut plan = Plan { from, conditions: vec![sight.version("r", "v")], values: Vec::new() };
         if let Some(record) = &query.record {
             plan.add("r.type = ?", record.kind.name().to_owned());
             plan.add("r.id = ?", record.id().to_owned());

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::RecordRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::former;
 use super::keys::KeyRow;
 use super::prepared::State;
 use crate::Result;
@@ -41,6 +42,9 @@ pub(super) fn replace(
     };
     touched.reference |=
         kind.is_reference() && (patients.is_empty() || (state.known.is_some() && old.is_empty()));
+    if let Some(known) = state.known.as_ref().filter(|_| old != patients) {
+        former::note(step, record, known.sequence, &old)?;
+    }
     for gone in old.difference(&patients) {
         step.prepare_cached("DELETE FROM record_patient WHERE record = ?1 AND patient = ?2")?
             .execute(params![record, gone])?;

@@ -176,6 +176,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
     for sql in [
         "DELETE FROM record_place WHERE record = ?1",
         "DELETE FROM record_patient WHERE record = ?1",
+        "DELETE FROM former_patient WHERE record = ?1",
         "DELETE FROM conflict WHERE record = ?1",
         "DELETE FROM moved_record WHERE record = ?1",
         "DELETE FROM version WHERE record = ?1",

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use protocol::{Epoch, Timestamp};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{SqliteStore, audit, reader, rows, writer};
+use super::{SqliteStore, audit, former, reader, rows, writer};
 use crate::{AuditRow, NewSite, OpenOptions, Result, StoreError};
 
 /// "TRIB": marks the file as a store of ours.
@@ -20,13 +21,20 @@ const BUSY: Duration = Duration::from_secs(20);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 256;
 
-const MIGRATIONS: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
-    M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
-    M::up(include_str!("../../migrations/sqlite/0004_timeline.sql")),
-    M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
-    M::up(include_str!("../../migrations/sqlite/0006_replaced.sql")),
-];
+/// All changes of the schema, in order.
+static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
+    vec![
+        M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
+        M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
+        M::up(include_str!("../../migrations/sqlite/0004_timeline.sql")),
+        M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
+        M::up(include_str!("../../migrations/sqlite/0006_replaced.sql")),
+        M::up_with_hook(
+            include_str!("../../migrations/sqlite/0007_former_patients.sql"),
+            |step: &Transaction<'_>| former::fill(step),
+        ),
+    ]
+});
 
 pub(super) fn create(
     path: &Path,
@@ -178,7 +186,7 @@ fn tune(connection: &Connection, options: &OpenOptions) -> Result<()> {
 
 fn migrate(connection: &mut Connection) -> Result<()> {
     refuse_newer(connection)?;
-    Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|e| match e {
+    Migrations::from_slice(&MIGRATIONS).to_latest(connection).map_err(|e| match e {
         rusqlite_migration::Error::RusqliteError { err, .. } => {
             rows::fault("bring its schema up to date", err)
         }

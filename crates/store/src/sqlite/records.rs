@@ -41,8 +41,7 @@ pub(super) fn action(deleted: bool, first: bool) -> Action {
     }
 }
 
-/// An older version is given to whoever may see the record as it is now: entitlement is not a
-/// matter of history.
+/// A version is given to who may see the record now and could have seen it in that version.
 pub(super) fn record_get(
     store: &SqliteStore,
     record: &RecordRef,
@@ -66,7 +65,7 @@ fn get_sql(sight: &Sight) -> String {
          CROSS JOIN version AS v ON v.record = r.key AND v.sequence = coalesce(?3, r.sequence)
          CROSS JOIN change AS c ON c.sequence = v.sequence
          WHERE r.type = ?1 AND r.id = ?2 AND {}",
-        sight.condition("r")
+        sight.version("r", "v")
     )
 }
 

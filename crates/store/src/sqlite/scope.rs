@@ -44,6 +44,25 @@ impl Sight {
         Ok(false)
     }
 
+    /// The condition on a version: on the row of `version` that is named `version`, of the row of
+    /// `record` that is named `record`. The record is to be seen now, and one of the patients whose
+    /// it was in that version is, too: what it said of somebody else before it came to a patient
+    /// is no business of those who may see that patient.
+    pub(super) fn version(&self, record: &str, version: &str) -> String {
+        let Sight::Feeds(feeds) = self else { return "TRUE".to_owned() };
+        let now = self.condition(record);
+        let feeds = list(feeds);
+        let since = format!("fp.record = {record}.key AND fp.upto >= {version}.sequence");
+        format!(
+            "({now} AND (NOT EXISTS (SELECT 1 FROM former_patient AS fp WHERE {since})
+                OR EXISTS (SELECT 1 FROM former_patient AS was
+                    CROSS JOIN cohort_patient AS cp ON cp.patient = was.patient
+                    WHERE was.record = {record}.key
+                        AND was.upto = (SELECT min(fp.upto) FROM former_patient AS fp WHERE {since})
+                        AND cp.feed IN ({feeds}) AND cp.\"left\" IS NULL)))"
+        )
+    }
+
     /// The condition on a row of `record` that is named `alias`; only numbers and constants go
     /// into the text.
     pub(super) fn condition(&self, alias: &str) -> String {
@@ -57,9 +76,13 @@ impl Sight {
     }
 }
 
+fn list(feeds: &[i64]) -> String {
+    feeds.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// One of the record's patients is in one of these feeds now.
 pub(super) fn member(alias: &str, feeds: &[i64]) -> String {
-    let feeds = feeds.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let feeds = list(feeds);
     format!(
         "EXISTS (SELECT 1 FROM record_patient AS rp
             CROSS JOIN cohort_patient AS cp ON cp.patient = rp.patient

@@ -291,9 +291,15 @@ fn version(conn: &Connection, state: &State, sequence: u64) -> Result<BTreeSet<i
     )?;
     let mut patients = record_patients(conn, key)?;
     if !deleted {
-        run(conn, "DELETE FROM record_patient WHERE record = ?1", [key])?;
+        let mut named = BTreeSet::new();
         for patient in &state.patients {
-            let patient = rows::patient_key(conn, patient)?;
+            named.insert(rows::patient_key(conn, patient)?);
+        }
+        if let Some((_, upto)) = before.filter(|_| named != patients) {
+            former::note(conn, key, upto, &patients)?;
+        }
+        run(conn, "DELETE FROM record_patient WHERE record = ?1", [key])?;
+        for patient in named {
             run(conn, "INSERT INTO record_patient VALUES (?1, ?2)", [key, patient])?;
         }
         patients.extend(record_patients(conn, key)?);

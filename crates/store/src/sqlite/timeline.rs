@@ -1,7 +1,7 @@
 //! A patient's timeline: changes, joins and leaves in the order of this site's sequence.
 //!
-//! Whose a version is is asked of that version: a record may have been another patient's before
-//! or after it, and what was that one's is not shown to who may not see that one.
+//! Whose a version is is asked of that version ([`super::former`]): a record may have been another
+//! patient's before or after it, and what was that one's is not shown to who may not see that one.
 
 mod changes;
 
@@ -30,11 +30,12 @@ pub(super) fn patient_timeline(
         let sight = Sight::of(conn, scope)?;
         let Some(patient) = visible(conn, &query.patient, &sight)? else { return Ok(None) };
         let (places, is_last) = places(conn, query, patient, after, &sight)?;
+        let reading = changes::Reading { conn, patient, sight: &sight };
         let mut page = TimelinePage { entries: Vec::new(), next: None };
         let mut room = ELEMENTS;
         for (index, place) in places.iter().enumerate() {
             let entry = match place.class {
-                CHANGE => changes::entry(conn, &query.patient, place.sequence, &sight, &mut room)?,
+                CHANGE => changes::entry(&reading, place.sequence, &mut room)?,
                 OWN_FEED => Some(own_move(conn, place)?),
                 _ => Some(held_move(conn, place)?),
             };

@@ -79,6 +79,10 @@ fn each_broken_rule_is_found_and_named() {
             "position 5 of the feed a is older than the one before it",
         ),
         (
+            "INSERT INTO former_patient SELECT key, sequence, NULL FROM record WHERE key = 1",
+            "Patient/p was other patients' up to version",
+        ),
+        (
             "UPDATE cohort_patient SET \"left\" = NULL WHERE patient = 2",
             "Patient/q is in the feed a without the entry that says so",
         ),

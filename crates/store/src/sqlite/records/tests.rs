@@ -31,15 +31,21 @@ fn a_record_is_read_as_it_is_and_as_it_was() {
 }
 
 #[test]
-fn an_older_version_is_for_those_who_may_see_the_record_now() {
+fn defect_28_a_version_is_for_who_may_see_the_record_now_and_whose_it_was_then() {
     let world = World::new();
     world.cohort("a", &["p"]);
     world.cohort("b", &["z"]);
     world.made_here(&[state("Observation/o", &["p"], 1)]);
     world.made_here(&[state("Observation/o", &["z"], 2)]);
     assert_eq!(get(&world, "Observation/o", Some(1), &east(&["a"])), None);
-    assert!(get(&world, "Observation/o", Some(1), &east(&["b"])).is_some());
-    assert!(get(&world, "Observation/o", None, &east(&["a", "b"])).is_some());
+    assert_eq!(get(&world, "Observation/o", Some(1), &east(&["b"])), None);
+    assert!(get(&world, "Observation/o", Some(2), &east(&["b"])).is_some());
+    for version in [None, Some(1), Some(2)] {
+        assert!(get(&world, "Observation/o", version, &east(&["a", "b"])).is_some());
+    }
+    // Whom it may see changes what it may see of the past.
+    world.leave("a", "p");
+    assert_eq!(get(&world, "Observation/o", Some(1), &east(&["a", "b"])), None);
     world.made_here(&[gone("Observation/o")]);
     assert_eq!(get(&world, "Observation/o", None, &east(&["b"])).unwrap().body, None);
 }

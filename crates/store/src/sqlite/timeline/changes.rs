@@ -1,16 +1,13 @@
 //! One change of a timeline: which of its records are the patient's, and what became of them.
 
-use std::collections::BTreeSet;
-
 use protocol::diff::{self, ElementChange};
-use protocol::resource::compartment;
-use protocol::{ChangeId, RecordRef, json};
+use protocol::{ChangeId, RecordRef};
 use rusqlite::{OptionalExtension, params};
 
+use super::super::former;
 use super::super::records::body_text;
 use super::super::scope::Sight;
 use super::super::*;
-use crate::StoreError;
 
 /// Who makes what merges come to.
 const MERGE_AUTHOR: &str = "tributary";
@@ -18,16 +15,14 @@ const MERGE_AUTHOR: &str = "tributary";
 /// A change, as far as it is about the patient and `sight` reaches; `None` where nothing is left
 /// of it. `room` is how many elements the page may still show.
 pub(super) fn entry(
-    conn: &Connection,
-    patient: &RecordRef,
+    reading: &Reading<'_>,
     sequence: u64,
-    sight: &Sight,
     room: &mut usize,
 ) -> Result<Option<TimelineEntry>> {
-    let (mut entry, is_merge) = envelope(conn, sequence)?;
+    let (mut entry, is_merge) = envelope(reading.conn, sequence)?;
     let TimelineEvent::Change(change) = &mut entry.event else { return Ok(None) };
-    for version in versions(conn, sequence, sight)? {
-        let Some(mut record) = told(conn, &version, patient, sight, is_merge)? else { continue };
+    for version in versions(reading, sequence)? {
+        let Some(mut record) = reading.told(&version, is_merge)? else { continue };
         if *room == 0 {
             change.more = true;
             break;
@@ -86,172 +81,127 @@ struct Version {
     name: RecordRef,
     sequence: u64,
     previous: Option<u64>,
-    /// The record's newest version.
-    newest: u64,
 }
 
 /// The versions that a change made, of records that `sight` reaches now.
-fn versions(conn: &Connection, sequence: u64, sight: &Sight) -> Result<Vec<Version>> {
+fn versions(reading: &Reading<'_>, sequence: u64) -> Result<Vec<Version>> {
     let sql = format!(
-        "SELECT r.type, r.id, r.key, v.previous, r.sequence
+        "SELECT r.type, r.id, r.key, v.previous
          FROM version AS v CROSS JOIN record AS r ON r.key = v.record
          WHERE v.sequence = ?1 AND {} ORDER BY v.key",
-        sight.condition("r")
+        reading.sight.condition("r")
     );
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = reading.conn.prepare_cached(&sql)?;
     let found = statement.query_map([sequence], |row| {
         Ok(Version {
             record: row.get(2)?,
             name: rows::record_ref(row, 0)?,
             sequence,
             previous: row.get(3)?,
-            newest: row.get(4)?,
         })
     })?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A state of a record, and whose it was then.
+/// A state of a record, and whether the reader may see it.
 struct Then {
     sequence: u64,
     body: Option<String>,
-    patients: BTreeSet<RecordRef>,
+    /// Whether it was the patient's whose timeline is read.
+    is_theirs: bool,
+    is_seen: bool,
 }
 
-impl Then {
-    /// Whether `sight` reaches one of the patients of this state, or it was nobody's.
-    fn is_seen(&self, conn: &Connection, version: &Version, sight: &Sight) -> Result<bool> {
-        if *sight == Sight::Everything
-            || self.patients.is_empty() && version.name.kind.is_reference()
-        {
-            return Ok(true);
-        }
-        for patient in &self.patients {
-            if sight.sees(conn, patient)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
+/// Who reads whose timeline.
+pub(super) struct Reading<'a> {
+    pub(super) conn: &'a Connection,
+    /// The patient's key.
+    pub(super) patient: i64,
+    pub(super) sight: &'a Sight,
 }
 
-fn then(conn: &Connection, version: &Version, sequence: u64) -> Result<Option<Then>> {
-    let mut statement =
-        conn.prepare_cached("SELECT body FROM version WHERE record = ?1 AND sequence = ?2")?;
-    let found = statement
-        .query_row(params![version.record, sequence], |row| Ok(body_text(row, 0)))
-        .optional()?;
-    let Some(body) = found.transpose()? else { return Ok(None) };
-    let patients = match &body {
-        Some(body) => patients_of(&version.name, body)?,
-        None => patients_of_deleted(conn, version, sequence)?,
-    };
-    Ok(Some(Then { sequence, body, patients }))
-}
-
-fn patients_of(name: &RecordRef, body: &str) -> Result<BTreeSet<RecordRef>> {
-    let resource = json::parse(body.as_bytes(), json::DEPTH_MAX)
-        .map_err(|_| StoreError::Damaged(format!("a version of {name} cannot be read")))?;
-    Ok(compartment::patients(name, &resource))
-}
-
-/// A deleted record keeps the patients it had, unless who deleted it knew better.
-fn patients_of_deleted(
-    conn: &Connection,
-    version: &Version,
-    sequence: u64,
-) -> Result<BTreeSet<RecordRef>> {
-    if sequence != version.newest {
-        let mut statement = conn.prepare_cached(
-            "SELECT body FROM version WHERE record = ?1 AND sequence < ?2 AND body IS NOT NULL
-             ORDER BY sequence DESC LIMIT 1",
-        )?;
+impl Reading<'_> {
+    fn then(&self, version: &Version, sequence: u64) -> Result<Option<Then>> {
+        let sql = format!(
+            "SELECT v.body, {} FROM version AS v CROSS JOIN record AS r ON r.key = v.record
+             WHERE v.record = ?1 AND v.sequence = ?2",
+            self.sight.version("r", "v")
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
         let found = statement
-            .query_row(params![version.record, sequence], |row| Ok(body_text(row, 0)))
+            .query_row(params![version.record, sequence], |row| {
+                Ok(body_text(row, 0).map(|body| (body, row.get(1))))
+            })
             .optional()?;
-        if let Some(body) = found.transpose()?.flatten() {
-            return patients_of(&version.name, &body);
-        }
+        let Some((body, is_seen)) = found.transpose()? else { return Ok(None) };
+        let patients = former::patients_of(self.conn, version.record, sequence)?;
+        let is_theirs = patients.contains(&self.patient);
+        Ok(Some(Then { sequence, body, is_theirs, is_seen: is_seen? }))
     }
-    let mut statement = conn.prepare_cached(
-        "SELECT p.id FROM record_patient AS rp CROSS JOIN patient AS p ON p.key = rp.patient
-         WHERE rp.record = ?1",
-    )?;
-    let found = statement.query_map([version.record], |row| rows::patient_ref(row, 0))?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
-}
 
-/// What the timeline says of one version; `None` where it is not the patient's.
-fn told(
-    conn: &Connection,
-    version: &Version,
-    patient: &RecordRef,
-    sight: &Sight,
-    is_merge: bool,
-) -> Result<Option<RecordChange>> {
-    let Some(after) = then(conn, version, version.sequence)? else { return Ok(None) };
-    let before = match version.previous {
-        Some(sequence) => then(conn, version, sequence)?,
-        None => None,
-    };
-    let is_theirs = after.patients.contains(patient);
-    let was_theirs = before.as_ref().is_some_and(|then| then.patients.contains(patient));
-    if !is_theirs && !was_theirs {
-        return Ok(None);
+    /// What the timeline says of one version; `None` where it is not the patient's.
+    fn told(&self, version: &Version, is_merge: bool) -> Result<Option<RecordChange>> {
+        let Some(after) = self.then(version, version.sequence)? else { return Ok(None) };
+        let before = match version.previous {
+            Some(sequence) => self.then(version, sequence)?,
+            None => None,
+        };
+        let was_theirs = before.as_ref().is_some_and(|then| then.is_theirs);
+        if !after.is_theirs && !was_theirs {
+            return Ok(None);
+        }
+        let merged = match &before {
+            Some(_) if !is_merge => self.result_of_merge(version)?,
+            _ => None,
+        };
+        let is_merge = is_merge && is_first_after_incoming(self.conn, version)?;
+        let what = match &before {
+            None => RecordStep::Created,
+            Some(_) if !was_theirs => RecordStep::MovedHere,
+            Some(_) if !after.is_theirs => RecordStep::MovedAway,
+            Some(_) if merged.is_some() => RecordStep::Merging,
+            Some(_) if is_merge => RecordStep::Merged,
+            Some(_) if after.body.is_none() => RecordStep::Deleted,
+            Some(before) if before.body.is_none() => RecordStep::Restored,
+            Some(before) if before.body == after.body => RecordStep::Again,
+            Some(_) => RecordStep::Updated,
+        };
+        let after = merged.filter(|_| what == RecordStep::Merging).unwrap_or(after);
+        let before = before.filter(|then| then.is_seen);
+        // What became of a record at another patient is for who may see that patient.
+        let elements = match after.is_seen {
+            true => elements(before.as_ref(), &after)?,
+            false => Vec::new(),
+        };
+        Ok(Some(RecordChange {
+            record: version.name.clone(),
+            what,
+            from_version: before.map(|then| then.sequence),
+            to_version: after.sequence,
+            elements,
+        }))
     }
-    let merged = match &before {
-        Some(_) if !is_merge => result_of_merge(conn, version)?,
-        _ => None,
-    };
-    let is_merge = is_merge && is_first_after_incoming(conn, version)?;
-    let what = match &before {
-        None => RecordStep::Created,
-        Some(_) if !was_theirs => RecordStep::MovedHere,
-        Some(_) if !is_theirs => RecordStep::MovedAway,
-        Some(_) if merged.is_some() => RecordStep::Merging,
-        Some(_) if is_merge => RecordStep::Merged,
-        Some(_) if after.body.is_none() => RecordStep::Deleted,
-        Some(before) if before.body.is_none() => RecordStep::Restored,
-        Some(before) if before.body == after.body => RecordStep::Again,
-        Some(_) => RecordStep::Updated,
-    };
-    let after = merged.filter(|_| what == RecordStep::Merging).unwrap_or(after);
-    let before = match before {
-        Some(before) if before.is_seen(conn, version, sight)? => Some(before),
-        _ => None,
-    };
-    // What became of a record at another patient is for who may see that patient.
-    let elements = match after.is_seen(conn, version, sight)? {
-        true => elements(before.as_ref(), &after)?,
-        false => Vec::new(),
-    };
-    Ok(Some(RecordChange {
-        record: version.name.clone(),
-        what,
-        from_version: before.map(|then| then.sequence),
-        to_version: after.sequence,
-        elements,
-    }))
+
+    /// What a merge made of a version that came in: the version right after it, written by us.
+    fn result_of_merge(&self, version: &Version) -> Result<Option<Then>> {
+        let next = version.sequence + 1;
+        let is_merged = self
+            .conn
+            .prepare_cached(
+                "SELECT 1 FROM change AS came
+                 CROSS JOIN change AS result ON result.sequence = came.sequence + 1
+                 CROSS JOIN version AS v ON v.record = ?2 AND v.sequence = result.sequence
+                 WHERE came.sequence = ?1 AND came.via <> 0
+                    AND result.via = 0 AND result.author = ?3",
+            )?
+            .exists(params![version.sequence, version.record, MERGE_AUTHOR])?;
+        if is_merged { self.then(version, next) } else { Ok(None) }
+    }
 }
 
 fn elements(before: Option<&Then>, after: &Then) -> Result<Vec<ElementChange>> {
     let before = before.and_then(|then| then.body.as_deref());
     Ok(diff::elements(before, after.body.as_deref())?)
-}
-
-/// What a merge made of a version that came in: the version right after it, written by us.
-fn result_of_merge(conn: &Connection, version: &Version) -> Result<Option<Then>> {
-    let next = version.sequence + 1;
-    let is_merged = conn
-        .prepare_cached(
-            "SELECT 1 FROM change AS came
-             CROSS JOIN change AS result ON result.sequence = came.sequence + 1
-             CROSS JOIN version AS v ON v.record = ?2 AND v.sequence = result.sequence
-             WHERE came.sequence = ?1 AND came.via <> 0
-                AND result.via = 0 AND result.author = ?3",
-        )?
-        .exists(params![version.sequence, version.record, MERGE_AUTHOR])?;
-    if is_merged { then(conn, version, next) } else { Ok(None) }
 }
 
 /// Whether the version before came in with the change right before this one, over an older one.
