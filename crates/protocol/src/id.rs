@@ -138,6 +138,8 @@ impl ResourceType {
     pub const ENCOUNTER: ResourceType = ResourceType::named("Encounter");
     /// `Group`.
     pub const GROUP: ResourceType = ResourceType::named("Group");
+    /// `Basic`, which is also what a conflict is.
+    pub const BASIC: ResourceType = ResourceType::named("Basic");
     /// `Binary`.
     pub const BINARY: ResourceType = ResourceType::named("Binary");
 

@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod cohort;
+pub mod conflict;
 pub mod delivery;
 pub mod diff;
 pub mod digest;

@@ -14,6 +14,8 @@ pub struct Limits {
     pub resource_bytes: usize,
     /// How deep JSON may nest.
     pub json_depth: usize,
+    /// Bytes of the bodies that the record of one conflict carries; the longest are left out.
+    pub conflict_bytes: usize,
     /// Records in one change.
     pub change_records: usize,
     /// Bytes of one line of a change stream; a change whose records pass it is sent in parts.
@@ -75,6 +77,7 @@ impl Default for Limits {
         Limits {
             resource_bytes: 2 << 20,
             json_depth: 64,
+            conflict_bytes: 512 << 10,
             change_records: 1_000,
             line_bytes: 4 << 20,
             stream_bytes: 8 << 20,

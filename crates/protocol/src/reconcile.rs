@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 use contest::Contest;
 use merge::Merge;
 
-pub use contest::{CLOCKS_APART, Contested, EDITS_STAY};
+pub use contest::{CLOCKS_APART, Contested, EDITS_STAY, MORE};
 pub use policy::{Policies, Policy};
 pub use resolve::resolve;
 

@@ -12,6 +12,7 @@
 
 pub mod builders;
 pub mod cohorts;
+pub mod conflicts;
 pub mod links;
 pub mod merges;
 pub mod pair;
@@ -110,10 +111,31 @@ macro_rules! for_each_rule {
                 a_child_merges_by_what_its_parent_told_last,
                 edits_of_different_elements_are_merged_at_both_sides,
                 edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
+                to_come_back_to_an_earlier_state_is_an_edit_too,
                 a_merge_keeps_all_three_versions,
                 an_edit_wins_over_a_deletion,
                 defect_18_a_wrong_clock_decides_nothing,
                 two_children_and_their_parent_come_to_the_same;
+            conflicts:
+                the_same_conflict_is_at_both_ends_whichever_merged,
+                a_conflict_whose_result_came_is_noted_too,
+                what_is_decided_at_either_end_closes_the_conflict_at_both,
+                a_decision_keeps_what_was_edited_since,
+                a_decision_stands_over_a_later_edit_of_its_element_and_says_so,
+                a_decision_can_be_taken_back,
+                a_confirmed_conflict_leaves_the_record_as_it_is,
+                who_comes_second_is_told_who_was_first,
+                a_deletion_against_an_edit_is_kept_or_deleted_by_a_person,
+                the_record_can_be_written_as_a_person_wants_it,
+                two_decisions_at_once_come_to_one_at_both_ends,
+                a_decision_that_moved_the_record_stands_over_a_confirmation,
+                the_same_two_states_meeting_again_open_it_again,
+                a_conflict_about_a_reference_record_goes_where_those_go,
+                a_conflict_shows_nothing_of_a_patient_whose_the_record_is_not,
+                a_long_conflict_leaves_bodies_out_and_is_decided_all_the_same,
+                conflicts_are_listed_by_state_and_patient_and_page,
+                a_purged_patient_takes_its_conflicts_along,
+                a_conflict_holds_up_nobody;
             parking:
                 defect_08_a_bad_line_from_the_parent_holds_back_only_its_patient,
                 defect_27_a_leave_does_not_wait_behind_a_line_that_cannot_be_taken,

@@ -20,6 +20,23 @@ pub enum StoreError {
     /// again.
     #[error("the records it was worked out against changed meanwhile; try again")]
     Raced,
+    /// Somebody else has decided a conflict.
+    #[error(
+        "{conflict} was {state} by {by} at {site}, {at}; `tributary conflict reopen` takes \
+         that back"
+    )]
+    Closed {
+        /// The id of its record.
+        conflict: String,
+        /// `confirmed` or `decided`.
+        state: &'static str,
+        /// Who.
+        by: String,
+        /// Where.
+        site: protocol::SiteId,
+        /// When, by that site's clock.
+        at: protocol::Timestamp,
+    },
     /// The record's patient left this site and is frozen here.
     #[error("{0} has left this site's cohorts; its records here are read only")]
     Frozen(RecordRef),

@@ -217,10 +217,19 @@ pub trait Store: Send + Sync + 'static {
     /// `false`: there was nothing to believe.
     fn patient_confirm(&self, loser: &RecordRef, author: &Author, now: Timestamp) -> Result<bool>;
 
+    // -- conflicts --------------------------------------------------------------------------
+
+    /// Conflicts that `scope` may see, newest first.
+    fn conflict_list(&self, filter: &ConflictFilter, scope: &Scope) -> Result<ConflictPage>;
+    /// One conflict with all its versions. `None`: there is none, or `scope` may not see it.
+    fn conflict_get(&self, id: &str, scope: &Scope) -> Result<Option<ConflictView>>;
+    /// Decides, confirms or opens a conflict again: one change of the conflict's own record and
+    /// of the one that it is about as it is now, and a row in the audit. `Closed` where somebody
+    /// else was first.
+    fn conflict_decide(&self, order: &ConflictOrder, now: Timestamp) -> Result<ConflictDone>;
+
     // -- people, children, programs ---------------------------------------------------------
 
-    /// Open conflicts, newest first.
-    fn conflict_list(&self, limit: usize) -> Result<Vec<ConflictInfo>>;
     /// Adds a row to the audit.
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()>;
     /// Invites a child, or gives a known one a new code. Fails where a cohort does not exist.

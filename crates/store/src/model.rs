@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod conflict;
 mod delivery;
 mod feed;
 mod record;
@@ -11,6 +12,7 @@ mod visitor;
 
 pub use access::*;
 pub use change::*;
+pub use conflict::*;
 pub use delivery::*;
 pub use feed::*;
 pub use record::*;

@@ -13,6 +13,7 @@ mod body;
 mod changes;
 mod check;
 mod cohorts;
+mod conflicts;
 #[cfg(test)]
 mod costs;
 mod deliveries;
@@ -300,9 +301,16 @@ impl Store for SqliteStore {
         replaced::patient_confirm(self, loser, author, now)
     }
 
-    fn conflict_list(&self, limit: usize) -> Result<Vec<ConflictInfo>> {
-        status::conflict_list(self, limit)
+    fn conflict_list(&self, filter: &ConflictFilter, scope: &Scope) -> Result<ConflictPage> {
+        conflicts::conflict_list(self, filter, scope)
     }
+    fn conflict_get(&self, id: &str, scope: &Scope) -> Result<Option<ConflictView>> {
+        conflicts::conflict_get(self, id, scope)
+    }
+    fn conflict_decide(&self, order: &ConflictOrder, now: Timestamp) -> Result<ConflictDone> {
+        conflicts::conflict_decide(self, order, now)
+    }
+
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()> {
         audit::audit_append(self, row, now)
     }

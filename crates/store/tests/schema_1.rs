@@ -50,7 +50,12 @@ fn a_store_of_the_first_schema_keeps_every_version() {
     for name in ["centre", "clinic"] {
         let (_folder, store) = opened(name);
         let listed = std::fs::read_to_string(fixture(&format!("schema-1-{name}.txt"))).unwrap();
-        assert_eq!(versions(&store), listed, "{name}");
+        let (conflicts, others): (Vec<String>, Vec<String>) = versions(&store)
+            .lines()
+            .map(|line| format!("{line}\n"))
+            .partition(|line| line.contains(" Basic/conflict-"));
+        assert_eq!(others.concat(), listed, "{name}");
+        assert_eq!(conflicts.len(), 1, "{name}: {conflicts:?}");
         assert_eq!(store.site_check(&mut |_| {}).unwrap(), Vec::<String>::new(), "{name}");
     }
 }
@@ -60,8 +65,9 @@ fn a_store_of_the_first_schema_keeps_its_queues_conflicts_and_markers() {
     let (_folder, store) = opened("clinic");
     let status = store.site_status(START).unwrap();
     let count = |state: &str| status.deliveries.get(state).copied();
-    assert_eq!((count("ready"), count("parked"), count("done")), (Some(1), Some(1), Some(6)));
-    assert_eq!((status.sequence, status.records, status.patients), (16, 9, 4));
+    assert_eq!((count("ready"), count("parked"), count("done")), (Some(2), Some(1), Some(6)));
+    // One record and one change more than there were: the conflict.
+    assert_eq!((status.sequence, status.records, status.patients), (17, 10, 4));
     assert_eq!((status.conflicts_open, status.parked_lines, status.patients_left), (1, 2, 1));
     let positions = status.markers.iter().map(|marker| (marker.name.as_str(), marker.position));
     assert_eq!(positions.collect::<Vec<_>>(), [("all", 21), ("all", 19), ("reference", 1)]);
@@ -70,9 +76,33 @@ fn a_store_of_the_first_schema_keeps_its_queues_conflicts_and_markers() {
 
     let (_folder, store) = opened("centre");
     let status = store.site_status(START).unwrap();
-    assert_eq!((status.sequence, status.conflicts_open), (18, 1));
+    assert_eq!((status.sequence, status.conflicts_open), (19, 1));
     assert_eq!((status.children.len(), status.cohorts), (1, 1));
     assert_eq!(store.token_list().unwrap().len(), 1);
+}
+
+/// The first schema noted a conflict where it was found; now it is a record.
+#[test]
+fn a_conflict_of_the_first_schema_can_be_seen_and_decided() {
+    use store::{ConflictAction, ConflictFilter, ConflictOrder};
+    for name in ["centre", "clinic"] {
+        let (_folder, store) = opened(name);
+        let filter = ConflictFilter { limit: 10, ..ConflictFilter::default() };
+        let page = store.conflict_list(&filter, &Scope::Everything).unwrap();
+        let conflict = &page.conflicts[0];
+        assert_eq!((conflict.parent.as_str(), conflict.child.as_str()), ("centre", "clinic"));
+        let view = store.conflict_get(&conflict.id, &Scope::Everything).unwrap().unwrap();
+        assert!(view.conflict.versions().all(|(_, version)| version.body.text().is_some()));
+        let order = ConflictOrder {
+            id: conflict.id.clone(),
+            action: ConflictAction::Close(protocol::conflict::Choice::Confirm),
+            author: protocol::Author::new("dr-otieno"),
+            why: None,
+            actor: "dr-otieno".to_owned(),
+        };
+        assert_eq!(store.conflict_decide(&order, START).unwrap().state, "confirmed");
+        assert_eq!(store.site_status(START).unwrap().conflicts_open, 0);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
 use serde_json::json;
-use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo};
+use store::{ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Scope};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
@@ -132,7 +132,13 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
     };
     let deliveries = site.store().delivery_list(&filter)?;
     let lines = site.store().parked_list(list.limit)?;
-    let conflicts = site.store().conflict_list(list.limit)?;
+    let filter = ConflictFilter {
+        open: Some(true),
+        patient: list.patient.clone(),
+        limit: list.limit,
+        ..ConflictFilter::default()
+    };
+    let conflicts = site.store().conflict_list(&filter, &Scope::Everything)?.conflicts;
     if list.json {
         let told = json!({"deliveries": deliveries, "parked_lines": lines, "conflicts": conflicts});
         say!("{}", serde_json::to_string_pretty(&told)?);
@@ -156,7 +162,7 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
         );
     }
     for conflict in &conflicts {
-        say!("conflict: {} on {}", conflict.record, conflict.elements.join(", "));
+        say!("conflict: {} on {}", conflict.record, conflict.paths().join(", "));
     }
     Ok(ExitCode::SUCCESS)
 }

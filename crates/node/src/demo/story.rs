@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use protocol::cohort::Definition;
 use protocol::{CohortName, FeedId, RecordRef, SiteId, Timestamp};
-use store::CohortDraft;
+use store::{CohortDraft, ConflictFilter, Scope};
 
 use crate::demo::apart::Apart;
 use crate::demo::edit;
@@ -321,16 +321,18 @@ impl Cast {
     }
 
     async fn show_conflicts(&self, narrator: &dyn Narrator) -> anyhow::Result<()> {
-        for site in std::iter::once(&self.centre).chain(&self.clinics) {
-            for conflict in site.site().read(|store| store.conflict_list(20)).await? {
-                narrator.tell(&format!(
-                    "Conflict at {}: {} on {}; the centre's value stands until someone decides, \
-                     and all three versions are kept.",
-                    site.id(),
-                    conflict.record,
-                    conflict.elements.join(", ")
-                ));
-            }
+        let open = ConflictFilter { open: Some(true), limit: 20, ..ConflictFilter::default() };
+        let centre = self.centre.site();
+        let page = centre.read(move |store| store.conflict_list(&open, &Scope::Everything)).await?;
+        for conflict in page.conflicts {
+            narrator.tell(&format!(
+                "Conflict between {} and {}: {} on {}; the centre's value stands until someone \
+                 decides, and all three versions are kept.",
+                conflict.parent,
+                conflict.child,
+                conflict.record,
+                conflict.paths().join(", ")
+            ));
         }
         Ok(())
     }

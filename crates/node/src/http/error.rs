@@ -96,7 +96,9 @@ impl From<StoreError> for Failure {
             StoreError::Precondition { .. } => {
                 Failure::new(StatusCode::PRECONDITION_FAILED, "conflict", text)
             }
-            StoreError::Raced => Failure::new(StatusCode::CONFLICT, "conflict", text),
+            StoreError::Raced | StoreError::Closed { .. } => {
+                Failure::new(StatusCode::CONFLICT, "conflict", text)
+            }
             StoreError::Frozen(_) => Failure::new(StatusCode::CONFLICT, "business-rule", text),
             StoreError::Name(_) => Failure::new(StatusCode::CONFLICT, "duplicate", text),
             StoreError::Gone { .. } => Failure::new(StatusCode::CONFLICT, "conflict", text),

@@ -12,7 +12,7 @@ use node::ports::LinkError;
 use protocol::cohort::Definition;
 use protocol::{CohortName, FeedId, Limits, RecordRef, SiteId};
 use serde_json::json;
-use store::{CohortDraft, Scope};
+use store::{CohortDraft, ConflictFilter, ConflictInfo, Scope};
 use tempfile::TempDir;
 
 /// A centre and its clinics.
@@ -136,6 +136,12 @@ pub(crate) fn reference(text: &str) -> RecordRef {
 pub(crate) fn text(site: &DemoSite, record: &str) -> Option<String> {
     let found = site.site().store().record_get(&reference(record), None, &Scope::Everything);
     found.unwrap().and_then(|version| version.body)
+}
+
+/// The conflicts that a site knows of, newest first.
+pub(crate) fn conflicts(site: &DemoSite) -> Vec<ConflictInfo> {
+    let filter = ConflictFilter { limit: 100, ..ConflictFilter::default() };
+    site.site().store().conflict_list(&filter, &Scope::Everything).unwrap().conflicts
 }
 
 pub(crate) fn patient(id: &str, family: &str) -> String {

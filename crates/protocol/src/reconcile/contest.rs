@@ -10,7 +10,8 @@ use super::{Side, path};
 
 /// How many paths a conflict names; where there are more, the last one says so.
 const ELEMENTS: usize = 500;
-const MORE: &str = "(and more)";
+/// The path that stands for those that are not named.
+pub const MORE: &str = "(and more)";
 
 /// The rule that decides where one side took away what the other edited: the edit stays.
 pub const EDITS_STAY: &str = "edits-stay";

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::conflict;
 use crate::id::{RecordRef, ResourceType};
 use crate::json::Json;
 use crate::resource::references::record_at;
@@ -95,6 +96,12 @@ pub fn patients(reference: &RecordRef, resource: &Json<'_>) -> BTreeSet<RecordRe
     let Ok(index) = ELEMENTS.binary_search_by_key(&kind, |(name, _)| name) else { return found };
     for path in ELEMENTS[index].1 {
         each_at(resource, path, &mut |element| {
+            found.extend(record_at(element).filter(RecordRef::is_patient));
+        });
+    }
+    if conflict::is_name(reference) {
+        // A conflict about a record of several patients is a record of all of them.
+        conflict::each_patient(resource, &mut |element| {
             found.extend(record_at(element).filter(RecordRef::is_patient));
         });
     }

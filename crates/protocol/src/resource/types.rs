@@ -1,6 +1,7 @@
 //! The resource types of FHIR R4 (4.0.1), and which of them are reference records.
 
-use crate::id::ResourceType;
+use crate::conflict::REFERENCE_PREFIX;
+use crate::id::{RecordRef, ResourceType};
 
 /// All resource types of FHIR R4, sorted.
 #[rustfmt::skip]
@@ -172,6 +173,19 @@ const REFERENCE_TYPES: [&str; 15] = [
     "Substance",
     "ValueSet",
 ];
+
+/// The ids between which those of conflicts about reference records lie, without the second one:
+/// for a store that has to ask for them by their names.
+pub const REFERENCE_CONFLICTS: (&str, &str) = (REFERENCE_PREFIX, "reference-conflict.");
+
+impl RecordRef {
+    /// Whether a record of this name that is in no patient's compartment is a reference record,
+    /// which every child may hold: by its type, or because it is a conflict about such a record.
+    pub fn is_reference(&self) -> bool {
+        self.kind.is_reference()
+            || self.kind == ResourceType::BASIC && self.id().starts_with(REFERENCE_PREFIX)
+    }
+}
 
 impl ResourceType {
     /// Whether a record of this type that is in no patient's compartment is a reference record,

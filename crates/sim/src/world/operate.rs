@@ -8,7 +8,7 @@ use node::http::auth::{EPOCH_HEADER, SITE_HEADER};
 use node::jobs::round;
 use node::ports::Request;
 use protocol::delivery::DeliveryState;
-use store::{DeliveryAction, DeliveryChoice, DeliveryFilter};
+use store::{ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, Scope};
 use tokio::task::JoinHandle;
 
 use super::Shared;
@@ -22,10 +22,13 @@ const CONFLICTS: usize = 10_000;
 impl Shared {
     /// Notes the conflicts that a site knows of.
     pub(crate) fn harvest(&self, up: &Up) {
-        let Ok(conflicts) = up.site.store().conflict_list(CONFLICTS) else { return };
+        let filter = ConflictFilter { limit: CONFLICTS, ..ConflictFilter::default() };
+        let found = up.site.store().conflict_list(&filter, &Scope::Everything);
+        let Ok(page) = found else { return };
         let mut oracle = self.oracle();
-        for conflict in conflicts {
-            oracle.conflict(&conflict.record, &conflict.elements);
+        for conflict in page.conflicts {
+            let paths = conflict.elements.into_iter().map(|element| element.path);
+            oracle.conflict(&conflict.record, &paths.collect::<Vec<_>>());
         }
     }
 

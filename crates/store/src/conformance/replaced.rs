@@ -266,8 +266,8 @@ pub fn a_merge_at_either_side_comes_to_the_same_and_to_rest(maker: &dyn Maker) {
             assert_eq!(subject(&*pair.parent, record), "winner", "{record}");
         }
         assert!(body(&*pair.parent, "Observation/o").unwrap().contains("amended"));
-        assert_eq!(pair.parent.conflict_list(10).unwrap(), []);
-        assert_eq!(pair.child.conflict_list(10).unwrap(), []);
+        assert_eq!(super::conflicts::all(&*pair.parent), []);
+        assert_eq!(super::conflicts::all(&*pair.child), []);
         let rest = (sequence(&*pair.parent), sequence(&*pair.child));
         pair.quiet();
         assert_eq!((sequence(&*pair.parent), sequence(&*pair.child)), rest);
@@ -327,7 +327,7 @@ pub(super) fn agree_without_conflict(pair: &Pair, push_first: bool) {
     pair.quiet();
     pair.assert_in_step();
     for store in [&*pair.parent, &*pair.child] {
-        assert_eq!(store.conflict_list(10).unwrap(), []);
+        assert_eq!(super::conflicts::all(store), []);
         whole(store);
     }
 }

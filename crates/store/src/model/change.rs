@@ -162,22 +162,6 @@ pub struct ParkedLine {
     pub parked: Timestamp,
 }
 
-/// An open conflict.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct ConflictInfo {
-    pub key: u64,
-    pub record: RecordRef,
-    pub elements: Vec<String>,
-    pub at: Timestamp,
-    /// Versions (sequences) of the record: what both last agreed on, the parent's, the child's,
-    /// and the provisional result.
-    pub base: Option<u64>,
-    pub parent: Option<u64>,
-    pub child: Option<u64>,
-    pub result: u64,
-}
-
 /// A row for the audit: ids only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]

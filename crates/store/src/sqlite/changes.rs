@@ -17,19 +17,43 @@ pub(super) fn change_record(
     now: Timestamp,
 ) -> Result<Recorded> {
     check_size(store, draft)?;
-    let prepared =
-        draft.writes.iter().map(|write| Prepared::of(&write.record)).collect::<Result<Vec<_>>>()?;
+    let prepared = prepare(draft)?;
     store.write("record a change", |step| {
         check_expected(step, draft)?;
-        let mut known = Vec::with_capacity(prepared.len());
-        for write in &draft.writes {
-            let row = rows::record_row(step, &write.record.reference)?;
-            check_precondition(write, row.as_ref())?;
-            known.push(row);
-        }
-        check_frozen(step, draft, &known)?;
-        write(store, step, draft, &prepared, known, now)
+        check_and_write(store, step, draft, &prepared, now)
     })
+}
+
+/// The same in the caller's transaction, for a draft that was worked out in it.
+pub(super) fn record_within(
+    store: &SqliteStore,
+    step: &Connection,
+    draft: &Draft,
+    now: Timestamp,
+) -> Result<Recorded> {
+    check_size(store, draft)?;
+    check_and_write(store, step, draft, &prepare(draft)?, now)
+}
+
+fn prepare(draft: &Draft) -> Result<Vec<Prepared<'_>>> {
+    draft.writes.iter().map(|write| Prepared::of(&write.record)).collect()
+}
+
+fn check_and_write(
+    store: &SqliteStore,
+    step: &Connection,
+    draft: &Draft,
+    prepared: &[Prepared<'_>],
+    now: Timestamp,
+) -> Result<Recorded> {
+    let mut known = Vec::with_capacity(prepared.len());
+    for write in &draft.writes {
+        let row = rows::record_row(step, &write.record.reference)?;
+        check_precondition(write, row.as_ref())?;
+        known.push(row);
+    }
+    check_frozen(step, draft, &known)?;
+    write(store, step, draft, prepared, known, now)
 }
 
 /// Anything that is accepted has to fit into one line to the parent.

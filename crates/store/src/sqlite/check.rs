@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params};
 
 use super::records::body_text;
 use super::*;
-use super::{audit, rows};
+use super::{audit, conflicts, rows};
 
 /// Findings of one kind that are named; more are only counted.
 const NAMED: usize = 20;
@@ -37,13 +37,15 @@ pub(super) fn site_check(
         progress("records and their versions");
         records(conn, &mut findings)?;
         former(conn, &mut findings)?;
+        progress("conflicts");
+        conflicts::check(conn, &mut findings)?;
         bodies(conn, &mut findings, progress)?;
         Ok(findings.sentences)
     })
 }
 
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     sentences: Vec<String>,
 }
 
@@ -62,19 +64,19 @@ impl Findings {
 
 /// Findings of one kind.
 #[derive(Default)]
-struct Kind {
+pub(super) struct Kind {
     count: usize,
 }
 
 impl Kind {
-    fn add(&mut self, findings: &mut Findings, sentence: String) {
+    pub(super) fn add(&mut self, findings: &mut Findings, sentence: String) {
         self.count += 1;
         if self.count <= NAMED {
             findings.sentences.push(sentence);
         }
     }
 
-    fn end(self, findings: &mut Findings) {
+    pub(super) fn end(self, findings: &mut Findings) {
         if self.count > NAMED {
             findings.sentences.push(format!("and {} more like this", self.count - NAMED));
         }

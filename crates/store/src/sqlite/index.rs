@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::RecordRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::conflicts;
 use super::former;
 use super::keys::KeyRow;
 use super::prepared::State;
@@ -35,13 +36,13 @@ pub(super) fn replace(
         Some(_) => patients_of(step, record)?,
         None => BTreeSet::new(),
     };
-    let kind = state.prepared.record.reference.kind;
+    let name = &state.prepared.record.reference;
     let patients = match &state.prepared.body {
         Some(_) => patient_keys(step, &state.prepared.record.patients, touched)?,
         None => patients_of_deleted(step, state, &old, touched)?,
     };
     touched.reference |=
-        kind.is_reference() && (patients.is_empty() || (state.known.is_some() && old.is_empty()));
+        name.is_reference() && (patients.is_empty() || (state.known.is_some() && old.is_empty()));
     if let Some(known) = state.known.as_ref().filter(|_| old != patients) {
         former::note(step, record, known.sequence, &old)?;
     }
@@ -56,6 +57,7 @@ pub(super) fn replace(
     touched.patients.extend(old);
     touched.patients.extend(patients);
     replace_places(step, record, state, touched)?;
+    conflicts::index(step, record, state.prepared.record)?;
     replace_keys(step, record, state)
 }
 
@@ -75,7 +77,7 @@ fn patients_of_deleted(
     touched: &mut Touched,
 ) -> Result<BTreeSet<i64>> {
     let name = &state.prepared.record.reference;
-    if name.kind.is_reference() || (name.is_patient() && !old.is_empty()) {
+    if name.is_reference() || (name.is_patient() && !old.is_empty()) {
         return Ok(old.clone());
     }
     if name.is_patient() {

@@ -9,7 +9,7 @@ use protocol::{Epoch, Timestamp};
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{SqliteStore, audit, former, reader, rows, writer};
+use super::{SqliteStore, audit, conflicts, former, reader, rows, writer};
 use crate::{AuditRow, NewSite, OpenOptions, Result, StoreError};
 
 /// "TRIB": marks the file as a store of ours.
@@ -26,6 +26,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
     vec![
         M::up(include_str!("../../migrations/sqlite/0001_first.sql")),
         M::up(include_str!("../../migrations/sqlite/0002_policies.sql")),
+        M::up(include_str!("../../migrations/sqlite/0003_conflicts.sql")),
         M::up(include_str!("../../migrations/sqlite/0004_timeline.sql")),
         M::up(include_str!("../../migrations/sqlite/0005_visitors.sql")),
         M::up(include_str!("../../migrations/sqlite/0006_replaced.sql")),
@@ -83,7 +84,9 @@ pub(super) fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
     let mut connection = existing(path).map_err(|e| writer::named("open its file", e))?;
     tune(&connection, &options)?;
     migrate(&mut connection)?;
-    Ok(assemble(path, connection, options))
+    let store = assemble(path, connection, options);
+    conflicts::make_records(&store)?;
+    Ok(store)
 }
 
 /// Opens a file that has to be a store of this program, without trusting it.

@@ -169,7 +169,10 @@ fn patients(step: &Connection, line: i64) -> Result<BTreeSet<i64>> {
 }
 
 fn load(step: &Connection, key: i64, now: Timestamp) -> Result<Parked> {
-    let site = rows::own_site(step)?;
+    let site = match rows::parent_site(step)? {
+        Some(parent) => parent,
+        None => rows::own_site(step)?,
+    };
     let (source, line, attempts, due) = step
         .prepare_cached(
             "SELECT feed, epoch, lane, sequence, leave, line, attempts,

@@ -92,6 +92,17 @@ pub(super) fn own_site(connection: &Connection) -> Result<SiteId> {
     Ok(connection.prepare_cached("SELECT site FROM site")?.query_row([], |row| site_id(row, 0))?)
 }
 
+/// The id of this site's parent, as that said it last; `None` where it has not been heard of.
+pub(super) fn parent_site(connection: &Connection) -> Result<Option<SiteId>> {
+    let peer: Option<String> = connection
+        .prepare_cached("SELECT peer FROM link WHERE target = 'parent'")?
+        .query_row([], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let view = peer.and_then(|peer| serde_json::from_str::<serde_json::Value>(&peer).ok());
+    Ok(view.and_then(|view| view.get("site")?.as_str()?.parse().ok()))
+}
+
 /// The key of a site in one life of its store; makes it where it is new.
 pub(super) fn origin_key(connection: &Connection, site: &SiteId, epoch: &Epoch) -> Result<i64> {
     let found = connection

@@ -90,15 +90,17 @@ pub(super) fn member(alias: &str, feeds: &[i64]) -> String {
     )
 }
 
-/// The record is a reference record: of such a type, and no patient's.
+/// The record is a reference record: of such a type, or a conflict about one, and no patient's.
 pub(super) fn reference(alias: &str) -> String {
     let mut types = String::new();
     for kind in ResourceType::all().filter(|kind| kind.is_reference()) {
         let comma = if types.is_empty() { "" } else { ", " };
         let _ = write!(types, "{comma}'{kind}'");
     }
+    let (from, to) = protocol::resource::types::REFERENCE_CONFLICTS;
     format!(
-        "({alias}.type IN ({types})
+        "(({alias}.type IN ({types})
+                OR {alias}.type = 'Basic' AND {alias}.id >= '{from}' AND {alias}.id < '{to}')
             AND NOT EXISTS (SELECT 1 FROM record_patient AS np WHERE np.record = {alias}.key))"
     )
 }

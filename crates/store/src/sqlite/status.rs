@@ -251,25 +251,3 @@ pub(super) fn cohort_patients(
         list(conn, sql, params![feed, after, bound(limit)], |row| rows::patient_ref(row, 0))
     })
 }
-
-pub(super) fn conflict_list(store: &SqliteStore, limit: usize) -> Result<Vec<ConflictInfo>> {
-    store.read("list its conflicts", |conn| {
-        let sql =
-            "SELECT c.key, r.type, r.id, c.elements, c.at, c.base, c.parent, c.child, c.result
-             FROM conflict AS c CROSS JOIN record AS r ON r.key = c.record
-             WHERE c.state = 'open' ORDER BY c.key DESC LIMIT ?1";
-        list(conn, sql, [bound(limit)], |row| {
-            Ok(ConflictInfo {
-                key: row.get(0)?,
-                record: rows::record_ref(row, 1)?,
-                elements: serde_json::from_str(row.get_ref(3)?.as_str()?)
-                    .map_err(|_| rows::odd(3, "not a list of elements"))?,
-                at: rows::time(row, 4)?,
-                base: row.get(5)?,
-                parent: row.get(6)?,
-                child: row.get(7)?,
-                result: row.get(8)?,
-            })
-        })
-    })
-}

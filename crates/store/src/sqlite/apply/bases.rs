@@ -20,6 +20,7 @@ pub(super) fn find(
     named: Option<ShortDigest>,
 ) -> Result<Option<Base>> {
     let by_name = match named {
+        Some(short) if way == Way::Parent => delivered_with_short(step, known, short)?,
         Some(short) => with_short(step, known, short)?,
         None => None,
     };
@@ -55,6 +56,26 @@ fn newest_via_child(step: &Connection, known: &RecordRow, origin: i64) -> Result
                WHERE v.record = ?1 AND c.via = 2 AND c.via_site = ?2
                ORDER BY v.sequence DESC LIMIT 1";
     one(step, sql, params![known.key, origin])
+}
+
+/// The version that the parent means by what came to it through us. Where we have come back to
+/// the same state since, and that has not been delivered, it means the earlier one: to take the
+/// later one for it would lose our edit. Where there is none delivered, our last word is on its
+/// way or its outcome was lost.
+fn delivered_with_short(
+    step: &Connection,
+    known: &RecordRow,
+    short: ShortDigest,
+) -> Result<Option<Base>> {
+    let sql = "SELECT sequence, digest FROM version AS v
+               WHERE record = ?1 AND substr(digest, 1, 8) = ?2 AND NOT EXISTS
+                    (SELECT 1 FROM delivery AS d
+                     WHERE d.target = 'parent' AND d.sequence = v.sequence AND d.state <> 'done')
+               ORDER BY sequence DESC LIMIT 1";
+    match one(step, sql, params![known.key, short.0])? {
+        Some(base) => Ok(Some(base)),
+        None => with_short(step, known, short),
+    }
 }
 
 /// The newest version of a record whose digest begins so.

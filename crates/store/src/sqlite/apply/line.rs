@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::conflict;
 use protocol::delivery::Outcome;
 use protocol::digest::ShortDigest;
 use protocol::reconcile::{self, Plan};
@@ -13,11 +14,12 @@ use rusqlite::params;
 
 use super::{Run, bases};
 use crate::sqlite::body;
+use crate::sqlite::conflicts::{Met, Noted, to_write};
 use crate::sqlite::journal::{self, NewChange, Way};
 use crate::sqlite::prepared::{Prepared, State};
 use crate::sqlite::replaced::{self, Meeting, Through};
 use crate::sqlite::rows::{self, RecordRow};
-use crate::{Applied, Result, Source, StoreError};
+use crate::{Applied, Result, Source};
 
 /// Who made what a merge came to; counted by `site_status`.
 const MERGE_AUTHOR: &str = "tributary";
@@ -37,9 +39,7 @@ struct MergeResult {
     record: Record,
     incoming: Digest,
     /// `None` where no element is in conflict.
-    elements: Option<Vec<String>>,
-    base: Option<u64>,
-    local: u64,
+    noted: Option<Noted>,
 }
 
 impl<'a> Merge<'a> {
@@ -118,11 +118,11 @@ impl<'a> Merge<'a> {
             Through::Plan(plan) => plan,
             Through::StaysDeleted => {
                 let record = Record::deleted(prepared.record.reference.clone());
-                self.result(prepared, known, (record, None), base, (parent_sequence, patients));
+                self.result((prepared, known, record), None, (parent_sequence, patients));
                 return Ok(());
             }
         };
-        let (elements, body) = match plan {
+        let (contested, body) = match plan {
             Plan::AlreadyHave => return Ok(()),
             Plan::KeepLocal => {
                 self.differs.push((prepared.record.reference.clone(), known.digest));
@@ -138,28 +138,24 @@ impl<'a> Merge<'a> {
                 return Ok(());
             }
             Plan::Merged { body } => (None, body),
-            Plan::Conflict { body, elements } => {
-                let paths = elements.into_iter().map(|contested| contested.path).collect();
-                (Some(paths), body)
-            }
+            Plan::Conflict { body, elements } => (Some(elements), body),
         };
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
-        self.result(prepared, known, (record, elements), base, (parent_sequence, patients));
+        let noted = contested.map(|found| noted(run, (prepared, &known, base), found, &record));
+        let noted = noted.transpose()?;
+        self.result((prepared, known, record), noted, (parent_sequence, patients));
         Ok(())
     }
 
     /// What came is written as it came, and after it what the merge came to.
     fn result(
         &mut self,
-        prepared: &'a Prepared<'a>,
-        known: RecordRow,
-        (record, elements): (Record, Option<Vec<String>>),
-        base: Option<bases::Base>,
+        (prepared, known, record): (&'a Prepared<'a>, RecordRow, Record),
+        noted: Option<Noted>,
         (parent_sequence, patients): (Option<u64>, &'a [RecordRef]),
     ) {
-        let (base, local) = (base.map(|(sequence, _)| sequence), known.sequence);
         let incoming = prepared.record.digest;
-        self.results.push(MergeResult { record, incoming, elements, base, local });
+        self.results.push(MergeResult { record, incoming, noted });
         self.taken.push(State { prepared, known: Some(known), parent_sequence, patients });
     }
 
@@ -178,20 +174,19 @@ impl<'a> Merge<'a> {
             };
             run.sequence = journal::write_alone(run.store, run.step, &change, &taken)?;
         }
-        let came = run.sequence;
         write_results(run, &results)?;
         for result in &results {
             if result.record.digest != result.incoming {
                 differs.push((result.record.reference.clone(), result.record.digest));
             }
-            note_conflict(run, result, came)?;
         }
         let moved = follow(run, &taken, &results)?;
         let followed = !moved.is_empty();
         differs.extend(moved);
         let conflicts = results.iter().filter_map(|result| {
-            let elements = result.elements.as_ref()?.join(", ");
-            Some(format!("{}: {elements}", result.record.reference))
+            let elements = &result.noted.as_ref()?.conflict.elements;
+            let paths = elements.iter().map(|element| element.path.as_str());
+            Some(format!("{}: {}", result.record.reference, paths.collect::<Vec<_>>().join(", ")))
         });
         let reason = conflicts.collect::<Vec<_>>().join("; ");
         let outcome = if !reason.is_empty() {
@@ -233,6 +228,10 @@ fn plan(
         None => None,
     };
     let local_body = body_of(run, known.key, known.sequence)?;
+    if conflict::is_name(&prepared.record.reference) {
+        let (local, incoming) = (local_body.as_deref(), prepared.record.body.as_deref());
+        return Ok(Through::Plan(conflict::meet(local, incoming, run.incoming_side())));
+    }
     let policies = run.policies()?;
     let local_made = match policies.ask_for_times() {
         true => Some(made_at(run, known.sequence)?),
@@ -252,6 +251,31 @@ fn plan(
 fn made_at(run: &Run<'_>, sequence: u64) -> Result<Timestamp> {
     let mut statement = run.step.prepare_cached("SELECT at FROM change WHERE sequence = ?1")?;
     Ok(statement.query_row([sequence], |row| rows::time(row, 0))?)
+}
+
+/// What a merge to `result` found in conflict, with the sites between which the states met.
+fn noted(
+    run: &Run<'_>,
+    (prepared, known, base): (&Prepared<'_>, &RecordRow, Option<bases::Base>),
+    contested: Vec<reconcile::Contested>,
+    result: &Record,
+) -> Result<Noted> {
+    let incoming = (prepared.record.digest, prepared.record.body.clone());
+    let local = (known.digest, body_of(run, known.key, known.sequence)?);
+    let own = rows::own_site(run.step)?;
+    let (sites, parent, child) = match run.source {
+        Source::Parent { site, .. } => ((site.clone(), own), incoming, local),
+        Source::Child { site, .. } => ((own, site.clone()), local, incoming),
+    };
+    let base = match base {
+        Some((sequence, digest)) => Some((digest, body_of(run, known.key, sequence)?)),
+        None => None,
+    };
+    let elements = contested
+        .into_iter()
+        .map(|element| conflict::Contested { path: element.path, rule: element.rule.to_owned() });
+    let met = Met { sites, base, parent, child, elements: elements.collect() };
+    Noted::of(met, result, &run.store.options.limits)
 }
 
 fn body_of(run: &Run<'_>, record: i64, sequence: u64) -> Result<Option<String>> {
@@ -275,12 +299,16 @@ fn agree(run: &Run<'_>, known: &RecordRow, digest: Digest, sequence: u64) -> Res
     Ok(())
 }
 
-/// Writes what the merges came to as a change of our own, in which those that came to what was
-/// sent have no part.
+/// Writes what the merges came to as a change of our own, with the conflicts that they found.
+/// Results that came to what was sent have no part in it.
 fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
+    let mut conflicts = Vec::new();
+    for noted in results.iter().filter_map(|result| result.noted.as_ref()) {
+        conflicts.extend(to_write(run.step, noted, &run.store.options.limits)?);
+    }
     let changed = results.iter().filter(|result| result.record.digest != result.incoming);
-    let prepared =
-        changed.map(|result| Prepared::of(&result.record)).collect::<Result<Vec<_>>>()?;
+    let written = changed.map(|result| &result.record).chain(&conflicts);
+    let prepared = written.map(Prepared::of).collect::<Result<Vec<_>>>()?;
     if prepared.is_empty() {
         return Ok(());
     }
@@ -324,29 +352,4 @@ fn follow(
         }
     }
     Ok(moved)
-}
-
-fn note_conflict(run: &Run<'_>, result: &MergeResult, came: u64) -> Result<()> {
-    let Some(elements) = &result.elements else { return Ok(()) };
-    let elements = serde_json::to_string(elements)
-        .map_err(|e| StoreError::Database { step: "note a conflict", source: Box::new(e) })?;
-    let (parent, child) = if run.is_parent() { (came, result.local) } else { (result.local, came) };
-    let written = if result.record.digest == result.incoming { came } else { run.sequence };
-    let name = &result.record.reference;
-    run.step
-        .prepare_cached(
-            "INSERT INTO conflict (record, base, parent, child, result, elements, at)
-             SELECT key, ?3, ?4, ?5, ?6, ?7, ?8 FROM record WHERE type = ?1 AND id = ?2",
-        )?
-        .execute(params![
-            name.kind.name(),
-            name.id(),
-            result.base,
-            parent,
-            child,
-            written,
-            elements,
-            run.now.millis()
-        ])?;
-    Ok(())
 }

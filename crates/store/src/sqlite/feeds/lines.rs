@@ -209,7 +209,7 @@ impl<'a> LineMaker<'a> {
     /// then the reader may hold it, and has to hear that it left. (Where it is still of a patient
     /// who left, the leave entry says so, and if that one came back, the join.)
     fn was_here(&self, latest: &Latest) -> Result<bool> {
-        if self.feed.kind != Kind::Cohort || latest.reference.kind.is_reference() {
+        if self.feed.kind != Kind::Cohort || latest.reference.is_reference() {
             return Ok(false);
         }
         // Most often the patient left, and no body has to be read to see that.
@@ -247,7 +247,7 @@ impl<'a> LineMaker<'a> {
         let mut records = Vec::new();
         while let Some(row) = rows.next()? {
             let reference = rows::record_ref(row, 1)?;
-            if reference.kind.is_reference() {
+            if reference.is_reference() {
                 continue;
             }
             let then = patients_then(self.conn, row.get(0)?, row.get(3)?, MOVES, self.limits)?;

@@ -135,9 +135,9 @@ impl PageReader<'_> {
     ) -> Result<bool> {
         match self.feed.kind {
             Kind::Outgoing => Ok(true),
-            // No type of reference record is in FHIR's patient compartment.
-            Kind::Reference => Ok(record.kind.is_reference()),
-            Kind::Cohort if record.kind.is_reference() || patients.is_empty() => Ok(false),
+            // No reference record is in FHIR's patient compartment.
+            Kind::Reference => Ok(record.is_reference()),
+            Kind::Cohort if record.is_reference() || patients.is_empty() => Ok(false),
             Kind::Cohort if patients.len() == all => Ok(true),
             Kind::Cohort => {
                 // The state before counts too: a record that moved away is told of once more.

@@ -28,8 +28,8 @@ fn world() -> World {
             ('parent', 2, 20, 'refused', 'no'), ('parent', 1, 5, 'applied', NULL);
          UPDATE change SET author = 'tributary' WHERE sequence = 4;
          UPDATE patient SET state = 'frozen' WHERE id = 'q';
-         INSERT INTO conflict (record, base, parent, child, result, elements, at)
-            VALUES (2, 1, NULL, 1, 4, '[\"n\"]', 99);
+         INSERT INTO conflict (record, about_type, about_id, state) VALUES
+            (2, 'Observation', 'o', 'open'), (3, 'Patient', 'q', 'decided');
          UPDATE link SET failures = 3, last_error = 'no route', wire_sent = 12;",
     );
     world
@@ -88,19 +88,6 @@ fn deliveries_are_listed_by_state_and_patient_and_one_with_its_history() {
     let all = world.store.delivery_list(&DeliveryFilter { limit: 9, ..none }).unwrap();
     assert_eq!(all[1].next_at, Some(Timestamp::from_millis(77)));
     assert!(all.iter().all(|delivery| delivery.history.is_empty()));
-}
-
-#[test]
-fn conflicts_are_listed_newest_first_with_their_versions() {
-    let world = world();
-    let conflict = world.store.conflict_list(5).unwrap().remove(0);
-    assert_eq!(conflict.record.to_string(), "Observation/o");
-    assert_eq!(conflict.elements, ["n"]);
-    assert_eq!(
-        (conflict.base, conflict.parent, conflict.child, conflict.result),
-        (Some(1), None, Some(1), 4)
-    );
-    assert!(world.store.conflict_list(0).unwrap().is_empty());
 }
 
 #[test]
