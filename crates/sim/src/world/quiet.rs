@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use node::jobs::link::Link;
-use node::jobs::round;
+use node::jobs::{replaced, round, visitors};
 use protocol::delivery::DeliveryState;
 use store::{DeliveryAction, DeliveryChoice};
 
@@ -13,6 +13,9 @@ use crate::place::{Place, Up};
 
 /// Passes over all sites after which a world that still moves never comes to rest.
 const PASSES: u32 = 40;
+/// Passes in a row in which nothing moves: a purge is no movement, and what comes of it goes down
+/// one tier in each pass.
+const STILL: u32 = 3;
 /// Milliseconds between two passes: longer than any backoff.
 const PAUSE: u64 = 20 * 60_000;
 
@@ -29,13 +32,15 @@ impl Shared {
                 return false;
             }
         }
+        let mut still = 0;
         for _ in 0..PASSES {
             let mut moved = 0;
             for place in self.deepest_first() {
                 moved += self.settle(place).await;
             }
             self.time.sleep(PAUSE).await;
-            if moved == 0 && self.queues_are_empty() {
+            still = if moved == 0 && self.queues_are_empty() { still + 1 } else { 0 };
+            if still == STILL {
                 self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));
                 return true;
             }
@@ -69,6 +74,7 @@ impl Shared {
         let Some(up) = place.up() else { return 1 };
         self.retry_all(&up).await;
         self.harvest(&up);
+        self.finish_jobs(&up).await;
         let Some(link) = Link::of(&up.site) else { return 0 };
         let result = round::run(&up.site, &link).await;
         match result {
@@ -85,6 +91,18 @@ impl Shared {
                     self.rejoin(place.index).await;
                 }
                 1
+            }
+        }
+    }
+
+    /// The jobs that a site does for itself, until they have nothing left to do.
+    async fn finish_jobs(&self, up: &Up) {
+        visitors::step(&up.site).await;
+        for _ in 0..PASSES {
+            match replaced::step(&up.site).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => self.note(&format!("{} fails to follow: {error}", up.site.id())),
             }
         }
     }
