@@ -6,6 +6,7 @@ use protocol::{RecordRef, Timestamp};
 use super::Maker;
 use super::builders::{Resource, a_patient, an_observation, delete, named, put};
 use super::pair::Pair;
+use super::replaced::{files, replaced};
 use crate::{
     LeavePolicy, RecordChange, Scope, Store, TimelineEntry, TimelineEvent, TimelinePage,
     TimelineQuery, TimelineVia,
@@ -52,7 +53,8 @@ fn record(change: &RecordChange) -> String {
     });
     let what = serde_json::to_value(change.what).unwrap();
     let what = what.as_str().unwrap();
-    format!("{} {what}{}", change.record, elements.collect::<String>())
+    let follows = change.follows.as_ref().map_or(String::new(), |whom| format!(" {whom}"));
+    format!("{} {what}{follows}{}", change.record, elements.collect::<String>())
 }
 
 /// An observation that says `value`.
@@ -116,6 +118,41 @@ pub fn a_timeline_shows_of_a_merge_what_each_side_did(maker: &dyn Maker) {
             "tributary of centre here: Patient/amina merged birthDate=1990-01-02>1990-02-02",
         ]
     );
+}
+
+pub fn a_timeline_tells_what_follows_a_replaced_patient_from_what_was_merged(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&files()));
+    pair.at_parent(&put(&[saying("o", "loser", "tired")]));
+    pair.quiet();
+    pair.at_parent(&put(&[replaced("loser", "winner")]));
+    // The clinic has not heard of it yet.
+    pair.at_child(&put(&[saying("late", "loser", "well")]));
+    pair.at_child(&put(&[saying("o", "loser", "ill")]));
+    pair.quiet();
+    pair.at_parent(&put(&files()[..1]));
+    pair.quiet();
+    let follows = |record: &str, from: &str, to: &str| {
+        format!("{record} follows Patient/{to} subject=Patient/{from}>Patient/{to}")
+    };
+    for store in [&pair.parent, &pair.child] {
+        let (losers, winners) = (
+            lines(&**store, "Patient/loser", &Scope::Everything).join("\n"),
+            lines(&**store, "Patient/winner", &Scope::Everything).join("\n"),
+        );
+        for record in ["Observation/o", "Observation/late"] {
+            for told in [&losers, &winners] {
+                assert!(told.contains(&follows(record, "loser", "winner")), "{record}: {told}");
+                assert!(told.contains(&follows(record, "winner", "loser")), "{record}: {told}");
+            }
+        }
+    }
+    // Who may see only one of the two is not told of the other.
+    let one = [named("Patient/winner")].into();
+    pair.cohort("one", Definition::Patients { patients: one });
+    let scope = Pair::scope(&*pair.child, &["one"]);
+    let told = lines(&*pair.parent, "Patient/winner", &scope).join("\n");
+    assert!(!told.contains("loser"), "{told}");
 }
 
 pub fn a_timeline_is_paged_both_ways_without_gaps(maker: &dyn Maker) {

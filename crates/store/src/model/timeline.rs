@@ -108,6 +108,9 @@ pub struct RecordChange {
     pub record: RecordRef,
     /// What was done.
     pub what: RecordStep,
+    /// Whom it follows: the patient whose it is from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<RecordRef>,
     /// The version that `elements` start from, where there is one and it may be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_version: Option<u64>,
@@ -140,4 +143,7 @@ pub enum RecordStep {
     MovedHere,
     /// It is another patient's from now on.
     MovedAway,
+    /// Its patient was replaced by another one, or is so no more, and nothing but its references
+    /// changed.
+    Follows,
 }

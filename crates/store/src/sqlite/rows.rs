@@ -62,6 +62,13 @@ pub(super) fn patient_ref(row: &Row<'_>, column: usize) -> rusqlite::Result<Reco
         .map_err(|_| odd(column, "not a patient's id"))
 }
 
+/// The name of a patient of this key.
+pub(super) fn patient_name(connection: &Connection, patient: i64) -> Result<RecordRef> {
+    Ok(connection
+        .prepare_cached("SELECT id FROM patient WHERE key = ?1")?
+        .query_row([patient], |row| patient_ref(row, 0))?)
+}
+
 /// An epoch from its 16 bytes.
 pub(super) fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Epoch> {
     Ok(Epoch::from_bytes(row.get(column)?))

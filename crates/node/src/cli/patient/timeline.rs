@@ -158,6 +158,10 @@ fn record_text(record: &RecordChange) -> String {
         RecordStep::Merged => format!("\n    {name} merged; unlike what came in:"),
         RecordStep::MovedHere => format!("\n    {name} was another patient's before"),
         RecordStep::MovedAway => format!("\n    {name} is another patient's from now on"),
+        RecordStep::Follows => {
+            let whom = record.follows.as_ref().map_or(String::new(), |whom| format!(" {whom}"));
+            wrapped(&format!("\n    {name} follows{whom}"), 8)
+        }
     };
     if record.elements.is_empty() && record.what == RecordStep::Merging {
         lines.push_str(" nothing");
@@ -250,6 +254,7 @@ mod tests {
             records: vec![RecordChange {
                 record: "Patient/amina".parse().unwrap(),
                 what: RecordStep::Updated,
+                follows: None,
                 from_version: Some(1),
                 to_version: 2,
                 elements: vec![change("birthDate", "1990", "1991")],

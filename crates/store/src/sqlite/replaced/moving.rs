@@ -12,6 +12,7 @@ use crate::Result;
 use crate::sqlite::journal::{self, NewChange, Way};
 use crate::sqlite::prepared::{Prepared, State};
 use crate::sqlite::records::body_text;
+pub(super) use crate::sqlite::rows::patient_name as name_of;
 use crate::sqlite::rows::{self, RecordRow};
 use crate::sqlite::{SqliteStore, body};
 
@@ -53,12 +54,6 @@ pub(super) fn moves_among<'a>(
         }
     }
     Ok(moves)
-}
-
-pub(super) fn name_of(step: &Connection, patient: i64) -> Result<RecordRef> {
-    Ok(step
-        .prepare_cached("SELECT id FROM patient WHERE key = ?1")?
-        .query_row([patient], |row| rows::patient_ref(row, 0))?)
 }
 
 /// The text of one version; `None` where it is not kept, or is a deletion.

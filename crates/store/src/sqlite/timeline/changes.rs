@@ -1,6 +1,9 @@
 //! One change of a timeline: which of its records are the patient's, and what became of them.
 
+use std::collections::BTreeSet;
+
 use protocol::diff::{self, ElementChange};
+use protocol::resource::replaced::{self, Moves};
 use protocol::{ChangeId, RecordRef};
 use rusqlite::{OptionalExtension, params};
 
@@ -19,10 +22,15 @@ pub(super) fn entry(
     sequence: u64,
     room: &mut usize,
 ) -> Result<Option<TimelineEntry>> {
-    let (mut entry, is_merge) = envelope(reading.conn, sequence)?;
+    let mut entry = envelope(reading.conn, sequence)?;
     let TimelineEvent::Change(change) = &mut entry.event else { return Ok(None) };
+    let maker = match (change.author.as_str(), change.via) {
+        (MERGE_AUTHOR, TimelineVia::Here) => Maker::Merge,
+        (MERGE_AUTHOR, _) => Maker::MergeElsewhere,
+        _ => Maker::Anybody,
+    };
     for version in versions(reading, sequence)? {
-        let Some(mut record) = reading.told(&version, is_merge)? else { continue };
+        let Some(mut record) = reading.told(&version, maker)? else { continue };
         if *room == 0 {
             change.more = true;
             break;
@@ -35,8 +43,18 @@ pub(super) fn entry(
     Ok((!change.records.is_empty()).then_some(entry))
 }
 
-/// The change without its records, and whether it may be what merges came to.
-fn envelope(conn: &Connection, sequence: u64) -> Result<(TimelineEntry, bool)> {
+/// Whose a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// This program's, here: it may be what a merge came to.
+    Merge,
+    /// This program's at another site.
+    MergeElsewhere,
+    Anybody,
+}
+
+/// The change without its records.
+fn envelope(conn: &Connection, sequence: u64) -> Result<TimelineEntry> {
     let mut statement = conn.prepare_cached(
         "SELECT o.site, o.epoch, c.number, c.via, v.site, c.author, c.at, c.recorded
          FROM change AS c LEFT JOIN origin AS o ON o.key = c.origin
@@ -57,12 +75,10 @@ fn envelope(conn: &Connection, sequence: u64) -> Result<(TimelineEntry, bool)> {
             _ => TimelineVia::Child,
         };
         let child = row.get::<_, Option<String>>(4)?.map(|_| rows::site_id(row, 4)).transpose()?;
-        let author: String = row.get(5)?;
-        let is_merge = via == TimelineVia::Here && author == MERGE_AUTHOR;
         let change = TimelineChange {
             id,
             origin,
-            author,
+            author: row.get(5)?,
             at: rows::time(row, 6)?,
             via,
             child,
@@ -71,7 +87,7 @@ fn envelope(conn: &Connection, sequence: u64) -> Result<(TimelineEntry, bool)> {
         };
         let recorded = rows::time(row, 7)?;
         let event = TimelineEvent::Change(change);
-        Ok((TimelineEntry { sequence, recorded, event }, is_merge))
+        Ok(TimelineEntry { sequence, recorded, event })
     })?)
 }
 
@@ -107,6 +123,8 @@ fn versions(reading: &Reading<'_>, sequence: u64) -> Result<Vec<Version>> {
 struct Then {
     sequence: u64,
     body: Option<String>,
+    /// Whose it was.
+    patients: BTreeSet<i64>,
     /// Whether it was the patient's whose timeline is read.
     is_theirs: bool,
     is_seen: bool,
@@ -136,11 +154,11 @@ impl Reading<'_> {
         let Some((body, is_seen)) = found.transpose()? else { return Ok(None) };
         let patients = former::patients_of(self.conn, version.record, sequence)?;
         let is_theirs = patients.contains(&self.patient);
-        Ok(Some(Then { sequence, body, is_theirs, is_seen: is_seen? }))
+        Ok(Some(Then { sequence, body, patients, is_theirs, is_seen: is_seen? }))
     }
 
     /// What the timeline says of one version; `None` where it is not the patient's.
-    fn told(&self, version: &Version, is_merge: bool) -> Result<Option<RecordChange>> {
+    fn told(&self, version: &Version, maker: Maker) -> Result<Option<RecordChange>> {
         let Some(after) = self.then(version, version.sequence)? else { return Ok(None) };
         let before = match version.previous {
             Some(sequence) => self.then(version, sequence)?,
@@ -151,12 +169,17 @@ impl Reading<'_> {
             return Ok(None);
         }
         let merged = match &before {
-            Some(_) if !is_merge => self.result_of_merge(version)?,
+            Some(_) if maker != Maker::Merge => self.result_of_merge(version, &after)?,
             _ => None,
         };
-        let is_merge = is_merge && is_first_after_incoming(self.conn, version)?;
+        let is_merge = maker == Maker::Merge && is_first_after_incoming(self.conn, version)?;
+        let follows = match &before {
+            Some(before) if maker != Maker::Anybody => self.followed(version, before, &after)?,
+            _ => None,
+        };
         let what = match &before {
             None => RecordStep::Created,
+            Some(_) if follows.is_some() => RecordStep::Follows,
             Some(_) if !was_theirs => RecordStep::MovedHere,
             Some(_) if !after.is_theirs => RecordStep::MovedAway,
             Some(_) if merged.is_some() => RecordStep::Merging,
@@ -176,14 +199,40 @@ impl Reading<'_> {
         Ok(Some(RecordChange {
             record: version.name.clone(),
             what,
+            follows,
             from_version: before.map(|then| then.sequence),
             to_version: after.sequence,
             elements,
         }))
     }
 
+    /// Whose a record is from now on, where nothing but its references to the patient whose it was
+    /// has changed, and the reader may see both.
+    fn followed(
+        &self,
+        version: &Version,
+        before: &Then,
+        after: &Then,
+    ) -> Result<Option<RecordRef>> {
+        let (Some(from), Some(to)) = (&before.body, &after.body) else { return Ok(None) };
+        let mut gone = before.patients.difference(&after.patients).peekable();
+        let mut new = after.patients.difference(&before.patients);
+        let Some(winner) = new.next().or_else(|| after.patients.first()) else { return Ok(None) };
+        if gone.peek().is_none() || new.next().is_some() || !before.is_seen || !after.is_seen {
+            return Ok(None);
+        }
+        let winner = rows::patient_name(self.conn, *winner)?;
+        let mut moves = Moves::new();
+        for loser in gone {
+            moves.insert(rows::patient_name(self.conn, *loser)?, winner.clone());
+        }
+        let moved = replaced::moved(version.name.kind, from, &moves)?;
+        Ok((moved.as_ref() == Some(to)).then_some(winner))
+    }
+
     /// What a merge made of a version that came in: the version right after it, written by us.
-    fn result_of_merge(&self, version: &Version) -> Result<Option<Then>> {
+    /// Not where the record only followed its patient then.
+    fn result_of_merge(&self, version: &Version, came: &Then) -> Result<Option<Then>> {
         let next = version.sequence + 1;
         let is_merged = self
             .conn
@@ -195,7 +244,12 @@ impl Reading<'_> {
                     AND result.via = 0 AND result.author = ?3",
             )?
             .exists(params![version.sequence, version.record, MERGE_AUTHOR])?;
-        if is_merged { self.then(version, next) } else { Ok(None) }
+        let Some(result) = is_merged.then(|| self.then(version, next)).transpose()?.flatten()
+        else {
+            return Ok(None);
+        };
+        let follows = self.followed(version, came, &result)?.is_some();
+        Ok((!follows).then_some(result))
     }
 }
 
