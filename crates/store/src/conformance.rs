@@ -104,6 +104,7 @@ macro_rules! for_each_rule {
                 a_long_patient_comes_down_in_parts,
                 what_left_the_cohort_follows_the_childs_policy,
                 a_purge_waits_for_what_is_undelivered,
+                a_record_that_left_is_told_to_those_below,
                 a_join_from_before_a_leave_is_void,
                 a_state_older_than_the_parents_word_is_dropped,
                 defect_09_a_restored_parent_gets_back_what_it_lost;

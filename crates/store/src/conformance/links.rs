@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use protocol::Limits;
 use protocol::cohort::Definition;
 use protocol::delivery::{DeliveryState, Outcome};
-use protocol::stream::Lane;
+use protocol::stream::{Lane, OutRecord};
+use protocol::{CohortName, Limits};
 
 use super::builders::{a_location, a_patient, an_encounter, an_observation, delete, named, put};
 use super::pair::{Pair, body, read_back};
 use super::{Maker, feed_id, site};
-use crate::{DeliveryFilter, Incoming, LeavePolicy, Source, Store, StoreError};
+use crate::{
+    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, Source, Store, StoreError,
+};
 
 /// How many deliveries are not done.
 fn waiting(store: &dyn Store) -> usize {
@@ -280,6 +282,50 @@ pub fn a_purge_waits_for_what_is_undelivered(maker: &dyn Maker) {
     pair.quiet();
     pair.assert_in_step();
     assert!(body(&*pair.child, "Observation/pulse").is_some());
+}
+
+/// A site in the middle that lets a record go tells those below it, who hold it by its feed.
+pub fn a_record_that_left_is_told_to_those_below(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    pair.cohort("all", east());
+    let below = CohortDraft {
+        name: named_cohort("below"),
+        feed: feed_id("below"),
+        title: None,
+        definition: Definition::All {},
+        page_entries: 100,
+    };
+    pair.child.cohort_set(&below, pair.now()).unwrap();
+    pair.at_parent(&put(&[a_patient("amina").managed_by("east")]));
+    pair.at_parent(&put(&[an_observation("pulse", "amina")]));
+    pair.at_parent(&put(&[a_patient("beno").managed_by("west")]));
+    pair.quiet();
+    let lines = |after| {
+        let (feed, lane) = ("below".to_owned(), Lane::Live);
+        let query =
+            FeedQuery { feed, lane, marker: after, after, epoch: None, to: None, bytes: 10_000 };
+        let reader = maker.make(&site("post"), &Limits::default());
+        let scope = Pair::scope(&*reader, &["below"]);
+        pair.child.feed_changes(&query, &scope).unwrap().unwrap()
+    };
+    let before = lines(0).head;
+    pair.at_parent(&put(&[an_observation("pulse", "beno")]));
+    pair.quiet();
+    assert!(body(&*pair.child, "Observation/pulse").is_none());
+    let told = lines(before).lines.into_iter().flat_map(|line| line.records);
+    assert_eq!(told.collect::<Vec<_>>(), [OutRecord::Left(named("Observation/pulse"))]);
+    assert_eq!(pair.child.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
+    // It comes back: whoever reads from there on hears of it once, as it is.
+    pair.at_parent(&put(&[an_observation("pulse", "amina")]));
+    pair.quiet();
+    let told = lines(before).lines.into_iter().flat_map(|line| line.records);
+    let told: Vec<_> = told.collect();
+    assert!(matches!(told[..], [OutRecord::Resource { .. }]), "{told:?}");
+}
+
+fn named_cohort(name: &str) -> CohortName {
+    name.parse().unwrap()
 }
 
 pub fn a_join_from_before_a_leave_is_void(maker: &dyn Maker) {

@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
             if let (InRecord::Left(name), Source::Parent { feed, leave, .. }) =
                 (record, self.source)
             {
-                leaves::record_left(self.step, feed, name, *leave)?;
+                leaves::record_left(self.step, feed, name, *leave, self.now)?;
             }
         }
         if let (Some((from, numbers)), true) = (numbers, is_last(line)) {

@@ -1,6 +1,8 @@
 //! Writing one change whole: its sequence and number, versions, what they are found by, feed
 //! entries, its delivery and its audit row, in the caller's transaction.
 
+use std::collections::BTreeSet;
+
 use protocol::feed::Action;
 use protocol::{Author, ChangeId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -9,6 +11,9 @@ use super::index::Touched;
 use super::prepared::{Prepared, State};
 use super::{SqliteStore, audit, index, publish, replaced, rows};
 use crate::{AuditRow, Result};
+
+/// Who lets go of a record that its parent's feed does not hold any more.
+const GONE_AUTHOR: &str = "tributary";
 
 /// Which way a change came, as the column `change.via` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +88,7 @@ pub(super) fn write_alone(
         index::replace(step, key, state, &mut touched)?;
     }
     for patient in &touched.patients {
-        step.prepare_cached("INSERT INTO change_patient (sequence, patient) VALUES (?1, ?2)")?
-            .execute(params![place.sequence, patient])?;
+        name_patient(step, place.sequence, *patient)?;
     }
     let upwards = place.has_parent && change.way != Way::Parent;
     publish::publish(store, step, (place.sequence, change.now), &touched, upwards)?;
@@ -93,6 +97,54 @@ pub(super) fn write_alone(
     }
     audit_change(step, change, place.sequence, states.len())?;
     Ok(place.sequence)
+}
+
+/// Records that a record went from this store by itself, where feeds of this site hold its
+/// patients: their readers have to hear that it left. Nobody's edit, so there is no version of it
+/// and no delivery.
+pub(super) fn write_gone(step: &Connection, record: i64, now: Timestamp) -> Result<()> {
+    let patients = step
+        .prepare_cached("SELECT patient FROM record_patient WHERE record = ?1 ORDER BY patient")?
+        .query_map([record], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut feeds = BTreeSet::new();
+    for patient in &patients {
+        feeds.extend(publish::holding(step, *patient)?);
+    }
+    if feeds.is_empty() {
+        return Ok(());
+    }
+    let sequence: u64 = step
+        .prepare_cached("UPDATE site SET sequence = sequence + 1 RETURNING sequence")?
+        .query_row([], |row| row.get(0))?;
+    step.prepare_cached(
+        "INSERT INTO change (sequence, via, author, at, recorded) VALUES (?1, 1, ?2, ?3, ?3)",
+    )?
+    .execute(params![sequence, GONE_AUTHOR, now.millis()])?;
+    for patient in &patients {
+        name_patient(step, sequence, *patient)?;
+    }
+    step.prepare_cached(
+        "INSERT INTO gone_record (sequence, type, id) SELECT ?1, type, id FROM record
+         WHERE key = ?2",
+    )?
+    .execute(params![sequence, record])?;
+    for feed in feeds {
+        publish::publish_change(step, feed, sequence, now)?;
+    }
+    let row = AuditRow {
+        actor: GONE_AUTHOR.to_owned(),
+        action: "change",
+        subject: sequence.to_string(),
+        detail: "a record left".to_owned(),
+    };
+    audit::append(step, &row, now)
+}
+
+fn name_patient(step: &Connection, sequence: u64, patient: i64) -> Result<()> {
+    step.prepare_cached("INSERT INTO change_patient (sequence, patient) VALUES (?1, ?2)")?
+        .execute(params![sequence, patient])?;
+    Ok(())
 }
 
 /// The next sequence, and the change's id: the one it came with, where that is not taken; else

@@ -5,7 +5,7 @@ use protocol::{FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::publish::{self, Move, publish_move};
-use super::{SqliteStore, audit, index, replaced, rows};
+use super::{SqliteStore, audit, index, journal, replaced, rows};
 use crate::{AuditRow, LeavePolicy, Result};
 
 /// Most patients that one call purges.
@@ -141,6 +141,7 @@ pub(super) fn record_left(
     feed: &FeedId,
     name: &RecordRef,
     policy: LeavePolicy,
+    now: Timestamp,
 ) -> Result<()> {
     let purge = policy == LeavePolicy::Purge;
     step.prepare_cached(
@@ -150,11 +151,11 @@ pub(super) fn record_left(
             WHERE rp.record = record.key AND h.feed <> ?3)",
     )?
     .execute(params![name.kind.name(), name.id(), feed.as_bytes(), purge])?;
-    if purge { purge_records(step) } else { Ok(()) }
+    if purge { purge_records(step, now) } else { Ok(()) }
 }
 
-/// Purges records that left by themselves and have nothing undelivered.
-fn purge_records(step: &Connection) -> Result<()> {
+/// Purges records that left by themselves and have nothing undelivered. A site below hears of it.
+fn purge_records(step: &Connection, now: Timestamp) -> Result<()> {
     let mut statement = step.prepare_cached(
         "SELECT r.key FROM record AS r
          WHERE r.left_sequence IS NOT NULL AND r.left_sequence = r.sequence AND r.left_purge = 1
@@ -166,7 +167,11 @@ fn purge_records(step: &Connection) -> Result<()> {
     let found = statement
         .query_map([PURGED_AT_ONCE], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
-    found.into_iter().try_for_each(|record| remove(step, record))
+    for record in found {
+        journal::write_gone(step, record, now)?;
+        remove(step, record)?;
+    }
+    Ok(())
 }
 
 /// Takes a record out of the store with all of its versions. Changes keep their sequence, id and
@@ -189,7 +194,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
 
 pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> {
     store.write("purge patients who left", |step| {
-        purge_records(step)?;
+        purge_records(step, now)?;
         let mut statement = step.prepare_cached(
             "SELECT p.key, p.id FROM patient AS p
              WHERE p.state = 'purging'

@@ -34,6 +34,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
             include_str!("../../migrations/sqlite/0007_former_patients.sql"),
             |step: &Transaction<'_>| former::fill(step),
         ),
+        M::up(include_str!("../../migrations/sqlite/0008_gone.sql")),
     ]
 });
 

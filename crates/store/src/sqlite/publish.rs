@@ -40,13 +40,23 @@ pub(super) fn publish(
         }
     }
     for feed in feeds {
-        let position = next_position(step, feed, EntryKind::Change)?;
-        append(step, (feed, position), EntryKind::Change, sequence, None, now)?;
+        publish_change(step, feed, sequence, now)?;
     }
     for each in &moves {
         publish_move(step, each, sequence, now)?;
     }
     Ok(())
+}
+
+/// Appends a change to a feed.
+pub(super) fn publish_change(
+    step: &Connection,
+    feed: i64,
+    sequence: u64,
+    now: Timestamp,
+) -> Result<()> {
+    let position = next_position(step, feed, EntryKind::Change)?;
+    append(step, (feed, position), EntryKind::Change, sequence, None, now)
 }
 
 /// Appends a join or leave and brings the cohort's membership into line with it.

@@ -4,7 +4,7 @@ use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
 use protocol::stream::{OutLine, OutRecord};
 use protocol::{Digest, Limits, ResourceType};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::entries::{EntryRow, change_patients, patients_then};
 use super::*;
@@ -184,7 +184,23 @@ impl<'a> LineMaker<'a> {
                 records.push(self.state(latest, row)?);
             }
         }
+        records.extend(self.gone("sequence = ?1", sequence)?);
         Ok(records)
+    }
+
+    /// Records that this site let go, and that are not in this feed again: what came again is
+    /// told at its own place.
+    fn gone(&self, which: &str, value: impl ToSql) -> Result<Vec<(OutRecord, usize)>> {
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT DISTINCT type, id FROM gone_record AS g WHERE {which} AND NOT EXISTS
+                (SELECT 1 FROM record AS r WHERE r.type = g.type AND r.id = g.id AND {})
+             ORDER BY type, id",
+            self.feed.entitled("r")
+        ))?;
+        let found = statement.query_map(params![value], |row| {
+            Ok((OutRecord::Left(rows::record_ref(row, 0)?), RECORD_BYTES))
+        })?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Whether an entry after the marker and before this one tells of the record: that one has
@@ -255,6 +271,9 @@ impl<'a> LineMaker<'a> {
                 records.push((OutRecord::Left(reference), RECORD_BYTES));
             }
         }
+        let theirs =
+            "sequence IN (SELECT sequence FROM change_patient AS cp WHERE cp.patient = ?1)";
+        records.extend(self.gone(theirs, key)?);
         Ok(records)
     }
 
