@@ -140,15 +140,16 @@ def history(site, record):
     return states
 
 
-def conflicts_of(site, held):
-    """Of each conflict that the site lists: the record, the path, and what the two sides said."""
-    told = json.loads(site.verb("queue", "--json", "--limit", "100000").stdout)
+def conflicts_of(site, records):
+    """Of each conflict that the site lists: its id, the record, the path, and what the sides said."""
+    told = json.loads(site.verb("conflict", "list", "--all", "--json", "--limit", "100000").stdout)
     found = []
     for each in told["conflicts"]:
-        assert each["record"] in held, f"a conflict of {each['record']}, which one side alone edits"
-        states = {state["meta"]["versionId"]: state for state in held[each["record"]]}
-        sides = [states[str(each[side])] for side in ("parent", "child") if each[side]]
-        found += [(each["record"], path, sides) for path in each["elements"]]
+        assert each["record"] in records, f"a conflict of {each['record']}: one side alone edits it"
+        shown = json.loads(site.verb("conflict", "show", each["id"], "--json").stdout)
+        sides = [shown["versions"][side] for side in ("parent", "child")]
+        sides = [json.loads(side["body"]) for side in sides if "body" in side]
+        found += [(each["id"], each["record"], element["path"], sides) for element in each["elements"]]
     return found
 
 
@@ -160,10 +161,10 @@ def check_edits(parent, child, editors):
         assert texts[0] == texts[1], f"{record} differs:\n{texts[0]}\n{texts[1]}"
         final[record] = json.loads(texts[0])
         held[record] = {site.name: history(site, record) for site in (parent, child)}
-    conflicts = []
-    for site in (parent, child):
-        of_site = {record: states[site.name] for record, states in held.items()}
-        conflicts += conflicts_of(site, of_site)
+    conflicts = conflicts_of(parent, held)
+    assert sorted(map(str, conflicts)) == sorted(map(str, conflicts_of(child, held))), (
+        "the two sites do not list the same conflicts"
+    )
     tried = [edit for editor in editors for edit in editor.tried]
     acknowledged = 0
     for editor in editors:
@@ -183,7 +184,7 @@ def check_edits(parent, child, editors):
                 record == edit.record
                 and edit.path.startswith(path)
                 and any(says(side, edit) for side in sides)
-                for record, path, sides in conflicts
+                for _, record, path, sides in conflicts
             )
             assert stands or (known and edit.path) or told, f"gone without a word: {edit}"
     assert acknowledged > 0, "nobody edited a shared patient"

@@ -5,6 +5,7 @@ mod bench;
 mod child;
 mod cohort;
 mod completion;
+mod conflict;
 mod demo;
 mod doctor;
 mod export;
@@ -73,6 +74,8 @@ enum Verb {
     Queue(queue::Args),
     /// Show what happened to a patient's records; find and fetch patients whom this site lacks
     Patient(patient::Args),
+    /// Show what two sites changed apart, and decide what holds
+    Conflict(conflict::Args),
     /// Prove that this site holds the same as its parent, or name what differs
     Verify(verify::Args),
     /// Copy the store of a running site to a file
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Verb::Sync(args) => sync::run(&args),
         Verb::Queue(args) => queue::run(&args),
         Verb::Patient(args) => patient::run(&args),
+        Verb::Conflict(args) => conflict::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Backup(args) => backup::run(&args),
         Verb::Restore(args) => restore::run(&args),

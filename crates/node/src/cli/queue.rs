@@ -164,6 +164,9 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
     for conflict in &conflicts {
         say!("conflict: {} on {}", conflict.record, conflict.paths().join(", "));
     }
+    if !conflicts.is_empty() {
+        say!("`tributary conflict list` shows how to decide.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! What sites say to each other. Implements `docs/protocol.md` §2 and §5.
 
 pub mod changes;
+pub mod conflicts;
 pub mod digests;
 pub mod join;
 pub mod patients;
@@ -35,6 +36,11 @@ pub fn router() -> Router<Site> {
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))
         .route("/patients/{id}/timeline", get(timeline::timeline))
+        .route("/conflicts", get(conflicts::list))
+        .route("/conflicts/{id}", get(conflicts::show))
+        .route("/conflicts/{id}/resolve", post(conflicts::resolve))
+        .route("/conflicts/{id}/confirm", post(conflicts::confirm))
+        .route("/conflicts/{id}/reopen", post(conflicts::reopen))
         .route("/join", post(join::redeem))
 }
 

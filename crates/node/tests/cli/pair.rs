@@ -3,7 +3,7 @@
 use crate::folder::{Folder, code_of, wait_until};
 
 /// A clinic that has joined a centre, which is being served.
-fn joined() -> (Folder, Folder, crate::folder::Serving) {
+pub(crate) fn joined() -> (Folder, Folder, crate::folder::Serving) {
     let centre = Folder::new("centre");
     let clinic = Folder::new("clinic");
     centre.run(&["cohort", "set", "everybody", "--all"]).ok();

@@ -2,10 +2,11 @@
 //! record, a transaction many; both first find out which record each write aims at.
 
 use axum::http::StatusCode;
+use protocol::conflict;
 use protocol::feed::Action;
 use protocol::json::{self, Json};
 use protocol::resource::{Record, kind, with_id};
-use protocol::{Limits, RecordRef, ResourceType};
+use protocol::{Limits, RecordRef, Refusal, ResourceType};
 use store::{Draft, Expect, Recorded, Scope, SearchQuery, StoreError, Write, Written};
 
 use super::answer::{Answer, all_well, with_meta};
@@ -198,6 +199,11 @@ pub(super) async fn record_change(
     writes: Vec<Write>,
     expect: Searches,
 ) -> Result<Recorded, StoreError> {
+    let names = writes.iter().map(|write| &write.record.reference);
+    if let Some(name) = names.into_iter().find(|name| conflict::is_name(name)) {
+        let reason = format!("{name} is a conflict: that is decided at /sync/conflicts");
+        return Err(Refusal::invalid(reason).into());
+    }
     let draft = Draft { author: call.caller.author(), writes, expect, again: false };
     let now = call.site.now();
     call.site.write(move |store| store.change_record(&draft, now)).await
