@@ -30,6 +30,9 @@ def main():
     clinics = min(3, len(table["sites"]) - 1)
     assert apart["sites"] == clinics + 1, f"{apart['sites']} sites edited one patient"
     assert apart["rounds"] <= 2, "the sites took longer than a round after the links returned"
+    if clinics > 1:
+        assert apart["conflicts"] >= 2, "a birth date and a deletion were contested"
+        assert apart["decided"] == 1, "a person decided one conflict, and it is not closed"
     assert apart["timeline"] > 2 * clinics, "the timeline of the patient lacks edits"
     sites = table["sites"]
     assert len(sites) >= 2, "a demo needs a centre and a clinic"

@@ -2,6 +2,7 @@
 //! living through a story. All of it is production code but the links, which can be cut.
 
 pub mod apart;
+mod decision;
 pub mod edit;
 pub mod generator;
 pub mod link;

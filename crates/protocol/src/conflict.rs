@@ -223,8 +223,9 @@ impl Conflict {
         self.base.iter_mut().chain(rest).chain(decided)
     }
 
-    /// Makes it a conflict of these patients. States of others are left out: whoever may see the
-    /// record as it is now may not see what it said of somebody else.
+    /// Makes it a conflict of these patients. A state that was not each one's is left out: whoever
+    /// may see one of them may see the conflict, and may not see what the record said when it was
+    /// only others'.
     pub fn set_patients(&mut self, patients: BTreeSet<RecordRef>) {
         let record = self.record.clone();
         for version in self.versions_mut() {
@@ -233,8 +234,8 @@ impl Conflict {
                 Ok(json) => compartment::patients(&record, &json),
                 Err(_) => BTreeSet::new(),
             };
-            let fits = theirs == patients || !theirs.is_empty() && theirs.is_subset(&patients);
-            if !fits {
+            let is_nobodys_now = patients.is_empty() && !theirs.is_empty();
+            if is_nobodys_now || !theirs.is_superset(&patients) {
                 version.body = Body::LeftOut;
             }
         }

@@ -172,6 +172,7 @@ macro_rules! for_each_rule {
             timelines:
                 a_timeline_tells_changes_joins_and_leaves_in_the_order_of_the_site,
                 a_timeline_shows_of_a_merge_what_each_side_did,
+                a_timeline_tells_how_a_conflict_was_opened_and_closed,
                 a_timeline_tells_what_follows_a_replaced_patient_from_what_was_merged,
                 a_timeline_is_paged_both_ways_without_gaps,
                 a_timeline_shows_a_child_nothing_of_a_patient_whom_it_may_not_see,

@@ -1,5 +1,6 @@
 //! A chapter of the story: three clinics edit ONE patient in all ways while they are cut off, and
-//! hold the same bytes a round after the links return.
+//! hold the same bytes a round after the links return. What they contradict each other in, a person
+//! decides at one clinic, and it is decided at all sites.
 
 use anyhow::{Context as _, bail};
 use protocol::cohort::Definition;
@@ -33,6 +34,10 @@ pub struct Apart {
     pub sites: usize,
     /// Rounds of each clinic after which all held the same bytes.
     pub rounds: usize,
+    /// Conflicts that all sites list, each the same.
+    pub conflicts: usize,
+    /// Those of them that a person at one clinic decided, and that are closed at all sites.
+    pub decided: usize,
     /// Entries of the patient's timeline at the centre.
     pub timeline: usize,
 }
@@ -73,8 +78,11 @@ impl Cast {
              in them that no other contradicts.",
             clinics + 1
         ));
+        let conflicts = self.same_conflicts(clinics, &patient).await?;
+        let decided = self.decide(clinics, &patient, narrator).await?;
         let timeline = self.tell_timeline(&patient, narrator).await?;
-        Ok(Apart { patient, sites: clinics + 1, rounds, timeline })
+        let conflicts = conflicts.len();
+        Ok(Apart { patient, sites: clinics + 1, rounds, conflicts, decided, timeline })
     }
 
     /// A patient who has a card of each of the clinics.

@@ -159,6 +159,13 @@ fn states_of_other_patients_are_left_out() {
     let left_out =
         moved.versions().filter(|(_, one)| one.body == Body::LeftOut).map(|(name, _)| name);
     assert_eq!(left_out.collect::<Vec<_>>(), ["child"]);
+    // Who may see b alone may see the conflict of both, and not what was said of a alone.
+    let mut shared = moved.clone();
+    let both = pulse("a").replace("}}", r#"},"performer":[{"reference":"Patient/b"}]}"#);
+    shared.parent = version(Some(&both));
+    shared.set_patients(["Patient/a", "Patient/b"].map(|name| name.parse().unwrap()).into());
+    let here = shared.versions().filter(|(_, one)| one.body != Body::LeftOut);
+    assert_eq!(here.map(|(name, _)| name).collect::<Vec<_>>(), ["parent", "result"]);
     moved.set_patients(BTreeSet::new());
     assert!(moved.versions().all(|(name, one)| name == "result" || one.body == Body::LeftOut));
 }

@@ -1,15 +1,17 @@
 //! The timeline of a patient.
 
 use protocol::cohort::Definition;
-use protocol::{RecordRef, Timestamp};
+use protocol::conflict::Choice;
+use protocol::reconcile::Side;
+use protocol::{Author, RecordRef, Timestamp};
 
 use super::Maker;
 use super::builders::{Resource, a_patient, an_observation, delete, named, put};
 use super::pair::Pair;
 use super::replaced::{files, replaced};
 use crate::{
-    LeavePolicy, RecordChange, Scope, Store, TimelineEntry, TimelineEvent, TimelinePage,
-    TimelineQuery, TimelineVia,
+    ConflictAction, ConflictFilter, ConflictOrder, LeavePolicy, RecordChange, Scope, Store,
+    TimelineEntry, TimelineEvent, TimelinePage, TimelineQuery, TimelineVia,
 };
 
 fn of(patient: &str) -> TimelineQuery {
@@ -54,6 +56,19 @@ fn record(change: &RecordChange) -> String {
     let what = serde_json::to_value(change.what).unwrap();
     let what = what.as_str().unwrap();
     let follows = change.follows.as_ref().map_or(String::new(), |whom| format!(" {whom}"));
+    if let Some(told) = &change.conflict {
+        let by = told
+            .by
+            .as_ref()
+            .map_or(String::new(), |mark| format!(" by {} at {}", mark.by.as_str(), mark.site));
+        let how = told.how.as_ref().map_or(String::new(), |how| format!(" ({how})"));
+        let elements = told.elements.iter().map(|row| {
+            let [parent, child, now] = [&row.parent, &row.child, &row.now].map(or_none);
+            format!(" {} {parent}|{child}>{now}", row.path)
+        });
+        let elements = elements.collect::<String>();
+        return format!("{what} on {}{by}{how}{elements}", told.record);
+    }
     format!("{} {what}{follows}{}", change.record, elements.collect::<String>())
 }
 
@@ -118,6 +133,59 @@ pub fn a_timeline_shows_of_a_merge_what_each_side_did(maker: &dyn Maker) {
             "tributary of centre here: Patient/amina merged birthDate=1990-01-02>1990-02-02",
         ]
     );
+}
+
+pub fn a_timeline_tells_how_a_conflict_was_opened_and_closed(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    let amina = |born: &str| put(&[a_patient("amina").born(born)]);
+    pair.at_parent(&amina("1980"));
+    pair.quiet();
+    pair.at_parent(&amina("1981"));
+    pair.at_child(&amina("1982"));
+    pair.quiet();
+    let id = pair.child.conflict_list(
+        &ConflictFilter { limit: 2, ..ConflictFilter::default() },
+        &Scope::Everything,
+    );
+    let id = id.unwrap().conflicts.remove(0).id;
+    let decide = |store: &dyn Store, action| {
+        let order = ConflictOrder {
+            id: id.clone(),
+            action,
+            author: Author::new("dr-otieno"),
+            why: None,
+            actor: "dr-otieno".to_owned(),
+        };
+        store.conflict_decide(&order, pair.now()).unwrap();
+        pair.quiet();
+    };
+    decide(&*pair.child, ConflictAction::Close(Choice::Side(Side::Child)));
+    decide(&*pair.parent, ConflictAction::Reopen);
+    decide(&*pair.parent, ConflictAction::Close(Choice::Confirm));
+    let sides = "birthDate 1981|1982";
+    let expected = [
+        format!("conflict-opened on Patient/amina {sides}>1981"),
+        format!("conflict-decided on Patient/amina by dr-otieno at clinic (child) {sides}>1982"),
+        format!("conflict-reopened on Patient/amina by dr-otieno at centre {sides}>1981"),
+        format!("conflict-confirmed on Patient/amina by dr-otieno at centre {sides}>1981"),
+    ];
+    let all = Pair::scope(&*pair.child, &["all"]);
+    for (store, scope) in [
+        (&pair.parent, &Scope::Everything),
+        (&pair.child, &Scope::Everything),
+        (&pair.parent, &all),
+    ] {
+        let told = lines(&**store, "Patient/amina", scope);
+        let found = told
+            .iter()
+            .flat_map(|line| line.split(": ").skip(1).flat_map(|records| records.split("; ")));
+        let found = found.filter(|line| line.contains("conflict")).collect::<Vec<_>>();
+        assert_eq!(found, expected, "{told:#?}");
+        // What the decision did to the record is told as any other change.
+        let done = "dr-otieno of clinic";
+        let done = told.iter().find(|line| line.starts_with(done)).unwrap();
+        assert!(done.contains("birthDate=1981>1982"), "{done}");
+    }
 }
 
 pub fn a_timeline_tells_what_follows_a_replaced_patient_from_what_was_merged(maker: &dyn Maker) {

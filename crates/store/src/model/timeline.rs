@@ -1,5 +1,6 @@
 //! What happened to a patient, in the order of this site.
 
+use protocol::conflict::{Compared, Mark};
 use protocol::diff::ElementChange;
 use protocol::{RecordRef, SiteId, Timestamp};
 use serde::Serialize;
@@ -116,8 +117,31 @@ pub struct RecordChange {
     pub from_version: Option<u64>,
     /// The version that they lead to.
     pub to_version: u64,
-    /// What differs between the two.
+    /// What differs between the two. Nothing, where the record is a conflict that was opened or
+    /// closed.
     pub elements: Vec<ElementChange>,
+    /// The conflict that was opened or closed, where the record is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictTold>,
+}
+
+/// A conflict as a change left it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConflictTold {
+    /// The record that it is about.
+    pub record: RecordRef,
+    /// The site at the parent's end of the link on which the two versions met.
+    pub parent: SiteId,
+    /// The one at the child's end.
+    pub child: SiteId,
+    /// What was taken, where it was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
+    /// Who closed it or opened it again, where, when and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Mark>,
+    /// The contested elements, both sides' values in words, and `now`, what stood after the change.
+    pub elements: Vec<Compared>,
 }
 
 /// What was done to a record.
@@ -146,4 +170,12 @@ pub enum RecordStep {
     /// Its patient was replaced by another one, or is so no more, and nothing but its references
     /// changed.
     Follows,
+    /// It is a conflict, and a merge opened it.
+    ConflictOpened,
+    /// It is a conflict, and a person said that what stands is right.
+    ConflictConfirmed,
+    /// It is a conflict, and a person decided it.
+    ConflictDecided,
+    /// It is a conflict, and a person took the decision back.
+    ConflictReopened,
 }

@@ -4,6 +4,7 @@
 //! patient's before or after it, and what was that one's is not shown to who may not see that one.
 
 mod changes;
+mod conflicts;
 
 use protocol::RecordRef;
 use rusqlite::params;

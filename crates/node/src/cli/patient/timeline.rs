@@ -18,6 +18,9 @@ use crate::site::Site;
 /// Entries that are shown unless asked for more.
 const ENTRIES: u32 = 100;
 
+/// Of a conflict's id, so many letters are shown: enough to name it by.
+const CONFLICT_ID: usize = 10;
+
 /// Columns of the text.
 const COLUMNS: usize = 80;
 
@@ -162,6 +165,10 @@ fn record_text(record: &RecordChange) -> String {
             let whom = record.follows.as_ref().map_or(String::new(), |whom| format!(" {whom}"));
             wrapped(&format!("\n    {name} follows{whom}"), 8)
         }
+        RecordStep::ConflictOpened => conflict_text(record, "changed apart"),
+        RecordStep::ConflictConfirmed => conflict_text(record, "confirmed"),
+        RecordStep::ConflictDecided => conflict_text(record, "decided"),
+        RecordStep::ConflictReopened => conflict_text(record, "opened again"),
     };
     if record.elements.is_empty() && record.what == RecordStep::Merging {
         lines.push_str(" nothing");
@@ -169,6 +176,32 @@ fn record_text(record: &RecordChange) -> String {
     for element in &record.elements {
         lines.push('\n');
         lines.push_str(&element_text(element));
+    }
+    lines
+}
+
+/// A conflict: what became of it and by whom, both sides' values, and what stood then.
+fn conflict_text(record: &RecordChange, what: &str) -> String {
+    let id = record.record.id();
+    let Some(told) = &record.conflict else { return format!("\n    {id} {what}") };
+    let (parent, child) = (&told.parent, &told.child);
+    let short: String = id.rsplit('-').next().unwrap_or(id).chars().take(CONFLICT_ID).collect();
+    let who = match &told.by {
+        Some(mark) => format!("by {} at {}", mark.by.as_str(), mark.site),
+        None => format!("at {parent} and {child}"),
+    };
+    let how = told.how.as_ref().map_or(String::new(), |how| format!(": {how}"));
+    let head = format!("\n    conflict {short} on {}, {what} {who}{how}", told.record);
+    let mut lines = wrapped(&head, 6);
+    if let Some(why) = told.by.as_ref().and_then(|mark| mark.why.as_ref()) {
+        lines.push_str(&wrapped(&format!("\n      why: {why}"), 8));
+    }
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+    for row in &told.elements {
+        let sides = (value(&row.parent), value(&row.child));
+        lines.push_str(&wrapped(&format!("\n      {}  {parent}: {}", row.path, sides.0), 10));
+        lines.push_str(&wrapped(&format!("\n        {child}: {}", sides.1), 10));
+        lines.push_str(&wrapped(&format!("\n        stands: {}", value(&row.now)), 10));
     }
     lines
 }
@@ -255,6 +288,7 @@ mod tests {
                 record: "Patient/amina".parse().unwrap(),
                 what: RecordStep::Updated,
                 follows: None,
+                conflict: None,
                 from_version: Some(1),
                 to_version: 2,
                 elements: vec![change("birthDate", "1990", "1991")],

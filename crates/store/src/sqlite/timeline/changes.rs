@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use protocol::diff::{self, ElementChange};
 use protocol::resource::replaced::{self, Moves};
-use protocol::{ChangeId, RecordRef};
+use protocol::{ChangeId, RecordRef, conflict};
 use rusqlite::{OptionalExtension, params};
 
 use super::super::former;
 use super::super::records::body_text;
 use super::super::scope::Sight;
 use super::super::*;
+use super::conflicts;
 
 /// Who makes what merges come to.
 const MERGE_AUTHOR: &str = "tributary";
@@ -177,22 +178,24 @@ impl Reading<'_> {
             Some(before) if maker != Maker::Anybody => self.followed(version, before, &after)?,
             _ => None,
         };
-        let what = match &before {
-            None => RecordStep::Created,
-            Some(_) if follows.is_some() => RecordStep::Follows,
-            Some(_) if !was_theirs => RecordStep::MovedHere,
-            Some(_) if !after.is_theirs => RecordStep::MovedAway,
-            Some(_) if merged.is_some() => RecordStep::Merging,
-            Some(_) if is_merge => RecordStep::Merged,
-            Some(_) if after.body.is_none() => RecordStep::Deleted,
-            Some(before) if before.body.is_none() => RecordStep::Restored,
-            Some(before) if before.body == after.body => RecordStep::Again,
-            Some(_) => RecordStep::Updated,
+        let conflict = self.conflict(version, before.as_ref(), &after);
+        let what = match (&conflict, &before) {
+            (Some((step, _)), _) => *step,
+            (_, None) => RecordStep::Created,
+            (_, Some(_)) if follows.is_some() => RecordStep::Follows,
+            (_, Some(_)) if !was_theirs => RecordStep::MovedHere,
+            (_, Some(_)) if !after.is_theirs => RecordStep::MovedAway,
+            (_, Some(_)) if merged.is_some() => RecordStep::Merging,
+            (_, Some(_)) if is_merge => RecordStep::Merged,
+            (_, Some(_)) if after.body.is_none() => RecordStep::Deleted,
+            (_, Some(before)) if before.body.is_none() => RecordStep::Restored,
+            (_, Some(before)) if before.body == after.body => RecordStep::Again,
+            (_, Some(_)) => RecordStep::Updated,
         };
         let after = merged.filter(|_| what == RecordStep::Merging).unwrap_or(after);
         let before = before.filter(|then| then.is_seen);
         // What became of a record at another patient is for who may see that patient.
-        let elements = match after.is_seen {
+        let elements = match after.is_seen && conflict.is_none() {
             true => elements(before.as_ref(), &after)?,
             false => Vec::new(),
         };
@@ -203,7 +206,22 @@ impl Reading<'_> {
             from_version: before.map(|then| then.sequence),
             to_version: after.sequence,
             elements,
+            conflict: conflict.map(|(_, told)| told),
         }))
+    }
+
+    /// What became of a conflict, where the record is one and is the patient's.
+    fn conflict(
+        &self,
+        version: &Version,
+        before: Option<&Then>,
+        after: &Then,
+    ) -> Option<(RecordStep, ConflictTold)> {
+        if !conflict::is_name(&version.name) || !after.is_theirs || !after.is_seen {
+            return None;
+        }
+        let before = before.filter(|then| then.is_seen).and_then(|then| then.body.as_deref());
+        conflicts::told(before, after.body.as_deref())
     }
 
     /// Whose a record is from now on, where nothing but its references to the patient whose it was
