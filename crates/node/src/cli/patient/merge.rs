@@ -2,16 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use protocol::json::{self, Json};
-use protocol::resource::Record;
-use protocol::resource::replaced::{replaced_by, with_link, without_link};
 use protocol::{Author, RecordRef};
-use store::{Draft, Expect, Scope, StoredVersion, Write};
 
 use super::find::author;
 use crate::cli::open::Dir;
 use crate::cli::say;
+use crate::jobs::replaced;
 use crate::progress;
 use crate::site::Site;
 
@@ -64,27 +60,10 @@ pub(super) struct Duplicates {
 pub(super) fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let (loser, winner) = (&args.loser, &args.winner);
-    if loser == winner {
-        bail!("failed to merge: {loser} cannot replace itself");
-    }
-    let author = author_of(args.author.as_deref());
-    let (losing, winning) = (held(&site, loser)?, held(&site, winner)?);
-    let before = parsed(&losing)?;
-    let said = replaced_by(loser, &before);
-    if let Some(other) = said.iter().find(|other| *other != winner) {
-        bail!("failed to merge: {loser} is replaced by {other}; `tributary patient unmerge` first");
-    }
-    if replaced_by(winner, &parsed(&winning)?).contains(loser) {
-        bail!(
-            "failed to merge: {winner} is replaced by {loser}; `tributary patient unmerge` first"
-        );
-    }
-    if said.contains(winner) && site.store().patient_confirm(loser, &author, site.now())? {
+    let confirmed = replaced::merge(&site, loser, winner, &author_of(args.author.as_deref()))?;
+    if confirmed {
         say!("That {loser} is replaced by {winner} is confirmed.");
     }
-    let losing_now = with_link(&before, winner, "replaced-by", Some(false));
-    let winning_now = with_link(&parsed(&winning)?, loser, "replaces", None);
-    record(&site, &author, &[(&losing, losing_now), (&winning, winning_now)])?;
     follow(&site)?;
     let links = site.store().patient_replaced(usize::MAX)?;
     let link = links.iter().find(|link| link.loser == *loser && link.winner == *winner);
@@ -102,24 +81,7 @@ pub(super) fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
 pub(super) fn unmerge(args: &Unmerge) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let loser = &args.loser;
-    let author = author_of(args.author.as_deref());
-    let losing = held(&site, loser)?;
-    let mut now = parsed(&losing)?;
-    let winners = replaced_by(loser, &now);
-    if winners.is_empty() {
-        bail!("failed to unmerge: nobody replaced {loser}");
-    }
-    let mut versions = Vec::new();
-    for winner in &winners {
-        now = without_link(&now, winner, "replaced-by", Some(true));
-        // A winner that is not here, or deleted, has no link to be taken away.
-        versions.extend(held(&site, winner).ok());
-    }
-    let mut writes = vec![(&losing, now)];
-    for version in &versions {
-        writes.push((version, without_link(&parsed(version)?, loser, "replaces", None)));
-    }
-    record(&site, &author, &writes)?;
+    replaced::unmerge(&site, loser, &author_of(args.author.as_deref()))?;
     follow(&site)?;
     say!("{loser} is a patient of its own again; the audit says which records went back.");
     Ok(ExitCode::SUCCESS)
@@ -145,43 +107,6 @@ pub(super) fn duplicates(args: &Duplicates) -> anyhow::Result<ExitCode> {
 
 fn author_of(named: Option<&str>) -> Author {
     Author::new(&author(named))
-}
-
-fn held(site: &Site, patient: &RecordRef) -> anyhow::Result<StoredVersion> {
-    let found = site.store().record_get(patient, None, &Scope::Everything)?;
-    match found {
-        Some(version) if version.body.is_some() => Ok(version),
-        Some(_) => bail!("failed to find {patient}: it is deleted"),
-        None => bail!(
-            "failed to find {patient}: {} does not hold it; at a child, \
-             `tributary patient fetch` brings it",
-            site.id()
-        ),
-    }
-}
-
-fn parsed(version: &StoredVersion) -> anyhow::Result<Json<'_>> {
-    let body = version.body.as_deref().unwrap_or_default();
-    json::parse(body.as_bytes(), json::DEPTH_MAX).map_err(anyhow::Error::msg)
-}
-
-fn record(
-    site: &Site,
-    author: &Author,
-    states: &[(&StoredVersion, Json<'_>)],
-) -> anyhow::Result<()> {
-    let limits = &site.config().limits;
-    let write = |(version, state): &(&StoredVersion, Json<'_>)| {
-        let record = Record::parse(state.to_text().as_bytes(), limits);
-        let expect = Expect::Version(version.sequence);
-        record.map(|record| Write { record, expect }).map_err(anyhow::Error::msg)
-    };
-    let writes = states.iter().map(write).collect::<anyhow::Result<Vec<_>>>()?;
-    let draft = Draft { author: author.clone(), writes, expect: Vec::new(), again: false };
-    site.store()
-        .change_record(&draft, site.now())
-        .context("failed to write the links of the two patients: nothing was changed")?;
-    Ok(())
 }
 
 fn follow(site: &Site) -> anyhow::Result<()> {
