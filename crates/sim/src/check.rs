@@ -1,5 +1,6 @@
 //! What must be true of a world that has come to rest: one checker a file.
 
+mod conflicts;
 mod converged;
 mod drained;
 mod duplicate;
@@ -42,6 +43,7 @@ pub(crate) fn all(shared: &Shared) -> anyhow::Result<Vec<Violation>> {
     let mut found = Vec::new();
     found.extend(drained::check(&rest)?);
     found.extend(converged::check(&rest)?);
+    found.extend(conflicts::check(&rest)?);
     found.extend(lost::check(&rest)?);
     found.extend(duplicate::check(&rest));
     found.extend(order::check(&rest)?);

@@ -39,6 +39,9 @@ struct Arguments {
     /// Threads: each world has one of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Leave out all steps of these kinds, named as in a file: restore,crash
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    without: Vec<String>,
     /// Print all that happened
     #[arg(long)]
     trace: bool,
@@ -73,9 +76,18 @@ pub fn main() -> anyhow::Result<ExitCode> {
         },
     };
     if let (Some(seed), [profile]) = (arguments.seed, profiles.as_slice()) {
-        return one(&arguments, &draw(seed, profile));
+        return one(&arguments, &arguments.draw(seed, profile));
     }
     many(&arguments, &profiles)
+}
+
+impl Arguments {
+    /// The world of a seed, without the steps that are not wanted.
+    fn draw(&self, seed: u64, profile: &Profile) -> Plan {
+        let mut plan = draw(seed, profile);
+        plan.steps.retain(|step| !self.without.iter().any(|kind| step.op.is_kind(kind)));
+        plan
+    }
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
@@ -157,7 +169,7 @@ fn many(arguments: &Arguments, profiles: &[&'static Profile]) -> anyhow::Result<
             return;
         }
         let place = usize::try_from(number % count).unwrap_or(0);
-        let plan = draw(number / count, profiles[place]);
+        let plan = arguments.draw(number / count, profiles[place]);
         let outcome = run(&plan, false);
         lock(&sum).add(&outcome);
         if !outcome.violations.is_empty() {

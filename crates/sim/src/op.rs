@@ -140,6 +140,29 @@ pub enum Op {
     },
     /// Somebody asks with a child's credential for what is not the child's.
     Probe,
+    /// Somebody decides an open conflict that the site holds.
+    Resolve,
+    /// Somebody says of an open conflict that it is well as it is.
+    Confirm,
+    /// Somebody opens a closed conflict again.
+    Reopen,
+    /// Somebody says that a patient's file goes on in another one's.
+    Merge,
+    /// Somebody says that it does not.
+    Unmerge,
+    /// The site finds a patient at its parent and fetches the record for so many days.
+    Visit {
+        /// Days.
+        days: u32,
+    },
+}
+
+impl Op {
+    /// Whether it is of a kind that goes by this name in files.
+    pub fn is_kind(&self, name: &str) -> bool {
+        let written = serde_json::to_value(self).unwrap_or_default();
+        written.get("op").and_then(serde_json::Value::as_str) == Some(name)
+    }
 }
 
 impl Plan {

@@ -35,6 +35,8 @@ pub(crate) struct Oracle {
     by_token: BTreeMap<Token, RecordRef>,
     /// Elements in conflict, by record, wherever and whenever a site knew of them.
     conflicts: BTreeMap<RecordRef, BTreeSet<String>>,
+    /// Patients whose files ever were one, each with the one that stands for them all.
+    persons: BTreeMap<RecordRef, RecordRef>,
 }
 
 impl Oracle {
@@ -64,6 +66,25 @@ impl Oracle {
     pub(crate) fn conflict(&mut self, record: &RecordRef, elements: &[String]) {
         let known = self.conflicts.entry(record.clone()).or_default();
         known.extend(elements.iter().map(|path| outermost(path).to_owned()));
+    }
+
+    /// Somebody said that two files are of one person.
+    pub(crate) fn merged(&mut self, one: &RecordRef, other: &RecordRef) {
+        let (from, to) = (self.person(one).clone(), self.person(other).clone());
+        self.persons.insert(one.clone(), from.clone());
+        self.persons.insert(other.clone(), to.clone());
+        self.persons.values_mut().filter(|person| **person == from).for_each(|person| {
+            *person = to.clone();
+        });
+    }
+
+    fn person<'a>(&'a self, patient: &'a RecordRef) -> &'a RecordRef {
+        self.persons.get(patient).unwrap_or(patient)
+    }
+
+    /// Who these patients are: files that ever were merged count as one.
+    pub(crate) fn persons(&self, patients: &BTreeSet<RecordRef>) -> BTreeSet<RecordRef> {
+        patients.iter().map(|patient| self.person(patient).clone()).collect()
     }
 
     /// A site was put back to how it was at `since`: what was written there after is excused.

@@ -16,7 +16,12 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
         let children = (0..head.sites.len()).filter(|one| head.sites[*one].parent == Some(site));
         let children = children.collect();
         let days = head.days;
-        Drawing { chance: &chance, profile, days, site, children, steps: &mut steps }.draw();
+        let chance = &chance;
+        Drawing { chance, profile, days, site, children, steps: &mut steps }.draw();
+        // What people do has a chance of its own: without it the world is the same otherwise.
+        let chance = &SeededEntropy::new(seed, &format!("{} people {site}", profile.name));
+        let children = Vec::new();
+        Drawing { chance, profile, days, site, children, steps: &mut steps }.draw_people();
     }
     steps.sort_by_key(|step| step.at);
     Plan { head, steps }
@@ -106,6 +111,24 @@ impl Drawing<'_> {
             self.several(profile.outages, |this| Op::Outage {
                 minutes: this.chance.between(1, 1_500),
                 one_way: this.chance.permille(300),
+            });
+        }
+    }
+
+    fn draw_people(&mut self) {
+        let profile = self.profile;
+        self.several(profile.decisions, |this| match this.chance.below(10) {
+            0..=5 => Op::Resolve,
+            6 | 7 => Op::Confirm,
+            _ => Op::Reopen,
+        });
+        self.several(profile.merges, |this| {
+            if this.chance.permille(600) { Op::Merge } else { Op::Unmerge }
+        });
+        if self.site > 0 {
+            self.several(profile.visits, |this| {
+                let days = this.chance.between(1, 3);
+                Op::Visit { days: u32::try_from(days).unwrap_or(1) }
             });
         }
     }

@@ -21,6 +21,9 @@ pub struct Profile {
     pub restores: u64,
     pub clocks: u64,
     pub probes: u64,
+    pub decisions: u64,
+    pub merges: u64,
+    pub visits: u64,
     pub weather: Weather,
 }
 
@@ -37,6 +40,9 @@ const CALM: Profile = Profile {
     restores: 0,
     clocks: 5,
     probes: 5,
+    decisions: 40,
+    merges: 10,
+    visits: 20,
     weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
 };
 
@@ -53,6 +59,9 @@ const SLOW: Profile = Profile {
     restores: 0,
     clocks: 10,
     probes: 5,
+    decisions: 60,
+    merges: 15,
+    visits: 20,
     weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
 };
 
@@ -69,6 +78,9 @@ const POWER_CUTS: Profile = Profile {
     restores: 8,
     clocks: 20,
     probes: 5,
+    decisions: 60,
+    merges: 15,
+    visits: 20,
     weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
 };
 
@@ -85,6 +97,9 @@ const CHAOS: Profile = Profile {
     restores: 20,
     clocks: 60,
     probes: 30,
+    decisions: 150,
+    merges: 40,
+    visits: 50,
     weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
 };
 

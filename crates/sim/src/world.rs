@@ -4,6 +4,7 @@ mod act;
 mod begin;
 mod fhir;
 mod operate;
+mod people;
 mod quiet;
 mod watch;
 
@@ -20,6 +21,7 @@ use crate::place::Place;
 use crate::time::WorldTime;
 
 pub(crate) use begin::World;
+pub(crate) use watch::members;
 
 /// When every world begins: 2026-11-23T08:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_420_800_000);

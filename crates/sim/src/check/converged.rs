@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Digest, RecordRef};
+use protocol::{CohortName, Digest, RecordRef};
 use store::{DigestScope, Scope, Store};
 
 use super::Rest;
+use crate::place::Place;
 use crate::world::Violation;
 
 /// Digests that are read at a time.
@@ -22,7 +23,7 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
         let scope = Scope::Cohorts {
             reader: child.id.clone(),
             epoch: up.site.store().site()?.epoch,
-            cohorts: rest.shared.cohorts_of(child)?,
+            cohorts: cohorts_of(above, child)?,
         };
         for feed in above.feed_list(&scope)? {
             let published =
@@ -63,6 +64,13 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(found)
+}
+
+/// The cohorts that a child has at its parent, that of its visitors among them.
+fn cohorts_of(parent: &dyn Store, child: &Place) -> anyhow::Result<Vec<CohortName>> {
+    let children = parent.child_list()?;
+    let known = children.into_iter().find(|known| known.site == child.id);
+    Ok(known.map(|known| known.cohorts).unwrap_or_default())
 }
 
 /// The digests of records that are not deleted: a site need not have heard of a record that is

@@ -62,6 +62,7 @@ impl Shared {
                 None
             }
             Op::Probe => self.probe(step),
+            Op::Visit { days } => self.visit(step, *days),
             _ => self.at_site(step),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use futures::StreamExt as _;
 use node::http::auth::{EPOCH_HEADER, SITE_HEADER};
-use node::jobs::round;
+use node::jobs::{round, visitors};
 use node::ports::Request;
 use protocol::delivery::DeliveryState;
 use store::{ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, Scope};
@@ -17,7 +17,7 @@ use crate::op::{Op, Step};
 use crate::place::Up;
 
 /// Conflicts that are read at a time.
-const CONFLICTS: usize = 10_000;
+pub(super) const CONFLICTS: usize = 10_000;
 
 impl Shared {
     /// Notes the conflicts that a site knows of.
@@ -38,7 +38,7 @@ impl Shared {
         let done = match &step.op {
             Op::Tidy => {
                 round::retry_parked(site).await;
-                Ok(0)
+                Ok(visitors::step(site).await)
             }
             Op::Retry => {
                 let jitter = chance.next();
@@ -58,6 +58,9 @@ impl Shared {
                 site.write(move |store| store.delivery_act(&which, &action, now)).await
             }
             Op::Backup => self.backup(step, up).await,
+            Op::Resolve | Op::Confirm | Op::Reopen => self.decide(step, up, chance).await,
+            Op::Merge => self.merge(up, chance).await,
+            Op::Unmerge => self.unmerge(up, chance).await,
             _ => Ok(0),
         };
         let id = site.id();

@@ -74,8 +74,8 @@ impl Shared {
         let Some(up) = place.up() else { return 1 };
         self.retry_all(&up).await;
         self.harvest(&up);
-        self.finish_jobs(&up).await;
-        let Some(link) = Link::of(&up.site) else { return 0 };
+        let ended = self.finish_jobs(&up).await;
+        let Some(link) = Link::of(&up.site) else { return ended };
         let result = round::run(&up.site, &link).await;
         match result {
             Ok(round) => {
@@ -83,7 +83,7 @@ impl Shared {
                     "{} settles: {} up, {} down, {} refused, {} parked",
                     place.id, round.sent, round.received, round.not_taken, round.parked
                 ));
-                round.sent + round.received + round.not_taken + round.parked
+                ended + round.sent + round.received + round.not_taken + round.parked
             }
             Err(error) => {
                 self.note(&format!("{} settles: {error}", place.id));
@@ -95,16 +95,18 @@ impl Shared {
         }
     }
 
-    /// The jobs that a site does for itself, until they have nothing left to do.
-    async fn finish_jobs(&self, up: &Up) {
-        visitors::step(&up.site).await;
+    /// The jobs that a site does for itself, until they have nothing left to do; gives how many
+    /// visits ended.
+    async fn finish_jobs(&self, up: &Up) -> u64 {
+        let ended = visitors::step(&up.site).await;
         for _ in 0..PASSES {
             match replaced::step(&up.site).await {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => break,
                 Err(error) => self.note(&format!("{} fails to follow: {error}", up.site.id())),
             }
         }
+        ended
     }
 
     async fn retry_all(&self, up: &Up) {

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use axum::http::{HeaderMap, header};
 use node::http::auth::SITE_HEADER;
 use node::wire::{Coding, Decoder};
+use protocol::conflict::{self, Conflict};
 use protocol::resource::Record;
-use protocol::{Limits, RecordRef};
+use protocol::{Limits, RecordRef, ResourceType};
+use serde_json::Value;
 use store::{HistoryQuery, Scope, Store};
 
 use super::Log;
@@ -18,6 +20,9 @@ use crate::records::tokens_in;
 
 /// Versions of a record that are looked at: more do not come about while one answer is given.
 const VERSIONS: u32 = 50;
+
+/// A child may ask here who somebody is, by what it knows of them.
+const FIND: &str = "/sync/patients/find";
 
 type Patients = Arc<BTreeSet<RecordRef>>;
 /// The parent's sequence and the sum of its feeds' heads: who is in which cohort changes with them.
@@ -67,9 +72,14 @@ impl Watch {
     fn look(&self, asked: &Asked, path: &str, text: &str) -> Option<()> {
         let parent = self.places().get(asked.parent)?;
         let child = self.places().get(asked.child)?;
+        if path == FIND {
+            return Some(());
+        }
+        let (rest, conflicts) = apart(text);
+        self.look_at_conflicts(asked, path, &conflicts)?;
         let records = {
             let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = tokens_in(text).into_iter().filter_map(|token| oracle.record_of(token));
+            let found = tokens_in(&rest).into_iter().filter_map(|token| oracle.record_of(token));
             found.cloned().collect::<BTreeSet<_>>()
         };
         if records.is_empty() {
@@ -83,16 +93,86 @@ impl Watch {
                 owners.iter().any(|one| now.contains(one) || asked.patients.contains(one))
             };
             if !allowed {
-                let route = path.split('?').next().unwrap_or("");
-                let what = format!("{} was given {record} by {} at {route}", child.id, parent.id);
+                self.tell(child, record, parent, path);
+            }
+        }
+        Some(())
+    }
+
+    /// A conflict is of the patients whose its record was when it was written, and says of no
+    /// others, whoever the record is of by now.
+    fn look_at_conflicts(&self, asked: &Asked, path: &str, conflicts: &[Basic]) -> Option<()> {
+        let (parent, child) = (self.places().get(asked.parent)?, self.places().get(asked.child)?);
+        for (name, conflict) in conflicts {
+            let (now, _) = self.patients(parent, child)?;
+            let theirs = conflict.patients.iter();
+            let mut theirs = theirs.filter(|one| now.contains(one) || asked.patients.contains(one));
+            let of_them = conflict.record.kind.is_reference() || theirs.next().is_some();
+            let says = conflict.versions().filter_map(|(_, version)| version.body.text()?);
+            let parsed = says.map(|text| Record::parse(text.as_bytes(), &Limits::default()));
+            let others = {
+                let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = oracle.persons(&conflict.patients);
+                let mut states = parsed.filter_map(Result::ok);
+                states.any(|state| !oracle.persons(&state.patients).is_subset(&known))
+            };
+            if !of_them {
+                self.tell(child, name, parent, path);
+            } else if others {
+                let what = format!("{name} at {} says something of other patients", parent.id);
                 self.log.violation("entitled", what);
             }
         }
         Some(())
     }
+
+    fn tell(&self, child: &Place, record: &RecordRef, parent: &Place, path: &str) {
+        let route = path.split('?').next().unwrap_or("");
+        let what = format!("{} was given {record} by {} at {route}", child.id, parent.id);
+        self.log.violation("entitled", what);
+    }
 }
 
-fn members(store: &dyn Store, child: &Place) -> Option<BTreeSet<RecordRef>> {
+type Basic = (RecordRef, Conflict);
+
+/// The conflicts in an answer, and all the rest of it.
+fn apart(text: &str) -> (String, Vec<Basic>) {
+    let mut conflicts = Vec::new();
+    if !text.contains("conflict-") {
+        return (text.to_owned(), conflicts);
+    }
+    let mut rest = String::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        // What is no JSON is looked at as it is.
+        let Ok(mut value) = value else { return (text.to_owned(), Vec::new()) };
+        take_conflicts(&mut value, &mut conflicts);
+        rest.push_str(&value.to_string());
+    }
+    (rest, conflicts)
+}
+
+fn take_conflicts(value: &mut Value, conflicts: &mut Vec<Basic>) {
+    if value.get("resourceType").and_then(Value::as_str) == Some("Basic") {
+        let read = conflict::read(&value.to_string()).ok().flatten();
+        let id = value.get("id").and_then(Value::as_str).unwrap_or_default();
+        let name = RecordRef::new(ResourceType::BASIC, id);
+        if let (Some(read), Ok(name)) = (read, name) {
+            conflicts.push((name, read));
+            *value = Value::Null;
+            return;
+        }
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|one| take_conflicts(one, conflicts)),
+        Value::Object(items) => {
+            items.values_mut().for_each(|one| take_conflicts(one, conflicts));
+        }
+        _ => {}
+    }
+}
+
+/// The patients of all cohorts that a child has at its parent.
+pub(crate) fn members(store: &dyn Store, child: &Place) -> Option<BTreeSet<RecordRef>> {
     let children = store.child_list().ok()?;
     let known = children.iter().find(|known| known.site == child.id)?;
     let mut patients = BTreeSet::new();
