@@ -150,7 +150,11 @@ impl Case {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        rng_seed: RngSeed::Fixed(7),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn law_1_symmetric_whoever_is_local_the_same_bytes(seed: u64, p in 0usize..7, c in 0usize..7) {
@@ -186,8 +190,8 @@ proptest! {
     fn law_5_never_invents_a_value_that_no_side_had(seed: u64, p in 0usize..7, c in 0usize..7) {
         let case = Case::new(seed, [p, c]);
         let (merged, _) = case.result();
-        let known: BTreeSet<String> =
-            [&case.parent, &case.child].into_iter().flat_map(|side| leaves_of(&tree(side))).collect();
+        let sides = [&case.parent, &case.child].into_iter();
+        let known: BTreeSet<String> = sides.flat_map(|side| leaves_of(&tree(side))).collect();
         prop_assert!(leaves_of(&tree(&merged)).is_subset(&known));
         let [merged, parent, child] = [&merged, &case.parent, &case.child].map(|text| tree(text));
         for (key, value) in merged.members() {
