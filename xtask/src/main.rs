@@ -1,7 +1,8 @@
-//! Developer commands of Tributary: `cargo xtask tidy` and `cargo xtask bench`.
+//! Developer commands of Tributary: `cargo xtask tidy`, `bench`, `dictionary` and `soak`.
 
 mod bench;
 mod dictionary;
+mod soak;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,16 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run simulated worlds of seeds that nobody ran before, for hours; stops at the first that
+    /// goes wrong.
+    Soak {
+        /// For how long.
+        #[arg(long, value_name = "H", default_value_t = 1.0)]
+        hours: f64,
+        /// Worlds at a time; as many as there are processors unless said otherwise.
+        #[arg(long, value_name = "N")]
+        jobs: Option<usize>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,6 +51,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Tidy => tidy::run(&root()),
         Command::Dictionary { check } => dictionary::run(&root(), check),
         Command::Bench { arguments } => bench::run(&root(), &arguments),
+        Command::Soak { hours, jobs } => soak::run(&root(), hours, jobs),
     }
 }
 

@@ -20,6 +20,7 @@ mod whole;
 use crate::digest::Digest;
 use crate::error::Refusal;
 use crate::json::{self, Json, Object};
+use crate::planted::{Fault, planted};
 use crate::time::Timestamp;
 use contest::Contest;
 use merge::Merge;
@@ -97,6 +98,9 @@ pub fn reconcile(
         Some(base) if base.digest == local.digest => return Ok(Plan::TakeIncoming),
         Some(base) if base.digest == incoming.digest => return Ok(Plan::KeepLocal),
         _ => {}
+    }
+    if planted(Fault::LocalPreferred) {
+        return Ok(Plan::KeepLocal);
     }
     let (parent, child) = match incoming_side {
         Side::Parent => (&incoming, &local),

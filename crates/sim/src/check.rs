@@ -6,6 +6,7 @@ mod drained;
 mod duplicate;
 mod lost;
 mod markers;
+mod members;
 mod order;
 mod whole;
 
@@ -48,6 +49,7 @@ pub(crate) fn all(shared: &Shared) -> anyhow::Result<Vec<Violation>> {
     found.extend(duplicate::check(&rest));
     found.extend(order::check(&rest)?);
     found.extend(markers::check(&rest)?);
+    found.extend(members::check(&rest)?);
     found.extend(whole::check(&rest)?);
     Ok(found)
 }

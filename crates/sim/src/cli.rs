@@ -30,6 +30,12 @@ struct Arguments {
     /// Run seeds for so many minutes
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
+    /// The first seed of a run of minutes
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "minutes")]
+    from: u64,
+    /// In a long run, tell every so many seconds how far it is
+    #[arg(long, value_name = "S")]
+    progress: Option<u64>,
     /// The profile: calm, 2g, power-cuts, chaos; all of them in turn unless one is named
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -48,6 +54,12 @@ struct Arguments {
     /// Seconds that may be spent on the shortest list of steps that fails
     #[arg(long, value_name = "S", default_value_t = 60)]
     shrink: u64,
+    /// Plant faults, each in turn, and look whether it is found: `all` of them, or the one of a
+    /// name, in the seeds from 1 on; or all of them where they were found before (`known`)
+    #[cfg(feature = "planted-faults")]
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all",
+        conflicts_with_all = ["seed", "seeds", "minutes", "replay"])]
+    faults: Option<String>,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -60,6 +72,10 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 /// Runs what the command line asks for.
 pub fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    #[cfg(feature = "planted-faults")]
+    if let Some(which) = &arguments.faults {
+        return crate::faults::find(which, arguments.jobs, say);
+    }
     if let Some(path) = &arguments.replay {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("failed to read {}", path.display()))?;
@@ -152,7 +168,7 @@ fn many(arguments: &Arguments, profiles: &[&'static Profile]) -> anyhow::Result<
     let (low, high) = match (arguments.seed, arguments.seeds, arguments.minutes) {
         (Some(seed), ..) => (seed, seed + 1),
         (_, Some(seeds), _) => seeds,
-        (_, _, Some(_)) => (0, u64::MAX / 8),
+        (_, _, Some(_)) => (arguments.from, u64::MAX / 8),
         _ => (0, 100),
     };
     let end = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
@@ -162,6 +178,7 @@ fn many(arguments: &Arguments, profiles: &[&'static Profile]) -> anyhow::Result<
     let next = AtomicU64::new(low * count);
     let sum = Mutex::new(Sum::default());
     let failure: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
+    let progress = Progress { every: arguments.progress, told: AtomicU64::new(0) };
     let work = || loop {
         let number = next.fetch_add(1, Ordering::SeqCst);
         let over = end.is_some_and(|end| begun.elapsed() > end);
@@ -174,7 +191,9 @@ fn many(arguments: &Arguments, profiles: &[&'static Profile]) -> anyhow::Result<
         lock(&sum).add(&outcome);
         if !outcome.violations.is_empty() {
             lock(&failure).get_or_insert((plan, outcome));
+            return;
         }
+        progress.tell(number / count, begun.elapsed(), &sum);
     };
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
@@ -193,6 +212,33 @@ fn many(arguments: &Arguments, profiles: &[&'static Profile]) -> anyhow::Result<
     };
     say(&format!("seeds {low}..{last} of {count} profiles"))?;
     Ok(code)
+}
+
+/// How far a long run is, told now and then.
+struct Progress {
+    /// Seconds.
+    every: Option<u64>,
+    told: AtomicU64,
+}
+
+impl Progress {
+    fn tell(&self, seed: u64, time: Duration, sum: &Mutex<Sum>) {
+        let Some(due) = self.every.and_then(|every| time.as_secs().checked_div(every)) else {
+            return;
+        };
+        if self.told.fetch_max(due, Ordering::SeqCst) >= due {
+            return;
+        }
+        let (worlds, site_days) = {
+            let sum = lock(sum);
+            (sum.worlds, sum.site_days)
+        };
+        let minutes = time.as_secs() / 60;
+        // Who cannot be told any more need not be told: the end says it again.
+        drop(say(&format!(
+            "{minutes} min: {worlds} worlds and {site_days} site-days are well, seed {seed}"
+        )));
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

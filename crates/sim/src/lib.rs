@@ -9,6 +9,8 @@
 mod chance;
 mod check;
 pub mod cli;
+#[cfg(feature = "planted-faults")]
+mod faults;
 mod life;
 mod net;
 pub mod op;

@@ -40,6 +40,10 @@ pub struct SiteHead {
     /// The bytes of its limit `line_bytes`, where it is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_bytes: Option<usize>,
+    /// The bytes of its limit `resource_bytes` until the world comes to rest, where it is not the
+    /// usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_bytes: Option<usize>,
     /// Begins with the store that the first version wrote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,

@@ -48,6 +48,8 @@ pub(crate) struct Place {
     pub(crate) parent: Option<usize>,
     pub(crate) leave: LeavePolicy,
     pub(crate) limits: Limits,
+    /// The bytes of `resource_bytes` until that is widened.
+    narrow: Option<usize>,
     pub(crate) ahead: Arc<AtomicI64>,
     pub(crate) link: Arc<LinkState>,
     time: WorldTime,
@@ -70,6 +72,7 @@ struct State {
     parent: Option<Parent>,
     backup: Option<(PathBuf, i64)>,
     rounds: bool,
+    widened: bool,
 }
 
 /// A site that runs.
@@ -106,6 +109,7 @@ impl Place {
             parent: head.parent,
             leave,
             limits,
+            narrow: head.resource_bytes,
             ahead: Arc::new(AtomicI64::new(head.clock)),
             link: Arc::new(LinkState {
                 chance: SeededEntropy::new(seed, &format!("link of {id}")),
@@ -141,9 +145,13 @@ impl Place {
     /// Starts the site on its store, as the program does.
     pub(crate) fn start(&self) -> anyhow::Result<()> {
         let path = self.store_file();
-        let store = SqliteStore::open(&path, options(&self.limits))
-            .with_context(|| format!("failed to start {}", self.id))?;
         let mut state = self.lock();
+        let mut limits = self.limits.clone();
+        if let (Some(bytes), false) = (self.narrow, state.widened) {
+            limits.resource_bytes = bytes;
+        }
+        let store = SqliteStore::open(&path, options(&limits))
+            .with_context(|| format!("failed to start {}", self.id))?;
         state.starts += 1;
         let name = format!("{} {}", self.id, state.starts);
         let site = Site::new(Parts {
@@ -156,7 +164,7 @@ impl Place {
                 parent: state.parent.clone(),
                 merge: BTreeMap::new(),
                 visitors: protocol::visit::Rules::default(),
-                limits: self.limits.clone(),
+                limits,
             },
             store: Arc::new(store),
             clock: Arc::new(WorldClock { time: self.time.clone(), ahead: self.ahead.clone() }),
@@ -172,6 +180,15 @@ impl Place {
         state.rounds = false;
         state.up = Some(Up { site, router, life });
         Ok(())
+    }
+
+    /// The operator sets a limit that was too narrow to what is usual, and starts the site again.
+    pub(crate) fn widen(&self) -> anyhow::Result<()> {
+        if self.narrow.is_none() || std::mem::replace(&mut self.lock().widened, true) {
+            return Ok(());
+        }
+        self.crash()?;
+        self.start()
     }
 
     /// Takes down the site without ceremony. Its store is what lies in its files at this moment.

@@ -74,6 +74,7 @@ fn site(profile: &Profile, chance: &SeededEntropy, parent: Option<usize>, old: b
         cohort: cohort.to_owned(),
         clock,
         line_bytes,
+        resource_bytes: None,
         old,
         weather: profile.weather,
     }

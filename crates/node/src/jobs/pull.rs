@@ -4,6 +4,7 @@
 use axum::http::StatusCode;
 use futures::StreamExt as _;
 use protocol::delivery::Outcome;
+use protocol::planted::{Fault, planted};
 use protocol::stream::{self, Header, Lane, Lines, StreamLine};
 use protocol::{Limits, Refusal};
 use store::{Applied, Incoming, Source};
@@ -220,6 +221,10 @@ impl Reader {
             }
             collected?;
             if let Some(result) = ended {
+                if planted(Fault::MarkerPastCut) {
+                    let lines = vec![Incoming::End(self.expected.feed.head)];
+                    drop(self.batches.send(Batch { sequence: 0, lines }).await);
+                }
                 result?;
                 let cut = || LinkError("the parent's answer was cut short".to_owned());
                 return self.end.map(Some).ok_or_else(cut);

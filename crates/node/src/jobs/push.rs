@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use protocol::delivery::Outcome;
+use protocol::planted::{Fault, planted};
 use protocol::stream::{self, Lines, OutcomeLine};
 use protocol::{ChangeId, Refusal};
 use store::{PushLine, Settled};
@@ -49,6 +50,9 @@ pub async fn step(
     for line in lines.iter().flat_map(|line| &line.lines) {
         stream::write_line(&mut text, line);
     }
+    if planted(Fault::DoneWhenSent) {
+        write(site, lines.iter().map(done).collect()).await?;
+    }
     let same_dictionary = view.dictionary == wire::dictionary_name();
     let coding = if same_dictionary { Coding::Dcz } else { Coding::Zstd };
     let response = link.post(site, "/sync/changes", Bytes::from(text), coding).await?;
@@ -58,6 +62,12 @@ pub async fn step(
         return Err(refused(status, &text));
     }
     settle(site, link, lines, response).await.map(Some)
+}
+
+/// A line that is done before the parent said a word.
+fn done(line: &PushLine) -> Settled {
+    let (deliveries, sent) = (line.deliveries.clone(), line.sent.clone());
+    Settled { deliveries, sent, outcome: Outcome::Applied, reason: None, sequence: 0 }
 }
 
 /// Takes the outcomes as they come; what has none at the end stays as it was.

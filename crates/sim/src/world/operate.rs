@@ -8,6 +8,7 @@ use node::http::auth::{EPOCH_HEADER, SITE_HEADER};
 use node::jobs::{round, visitors};
 use node::ports::Request;
 use protocol::delivery::DeliveryState;
+use serde_json::json;
 use store::{ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, Scope};
 use tokio::task::JoinHandle;
 
@@ -136,11 +137,12 @@ impl Shared {
         let (shared, url, site) = (Arc::clone(self), parent.url.clone(), up.site.clone());
         Some(tokio::spawn(async move {
             for path in paths {
+                let (path, body) = path;
                 let request = Request {
-                    method: Method::GET,
+                    method: if body.is_empty() { Method::GET } else { Method::POST },
                     url: format!("{url}{path}"),
                     headers: headers.clone(),
-                    body: bytes::Bytes::new(),
+                    body: bytes::Bytes::from(body),
                     idle_seconds: 60,
                 };
                 let answer = site.transport().send(request).await;
@@ -163,7 +165,8 @@ fn parent_feeds(shared: &Shared, site: usize) -> Vec<String> {
     feeds
 }
 
-fn probes(record: &protocol::RecordRef, feeds: &[String]) -> Vec<String> {
+/// What is asked: paths, each with the body that is posted to it, if it is not empty.
+fn probes(record: &protocol::RecordRef, feeds: &[String]) -> Vec<(String, String)> {
     let kind = record.kind;
     let mut paths = vec![
         format!("/fhir/{record}"),
@@ -181,7 +184,15 @@ fn probes(record: &protocol::RecordRef, feeds: &[String]) -> Vec<String> {
         paths.push(format!("/sync/feeds/{feed}/changes?after=0"));
         paths.push(format!("/sync/feeds/{feed}/changes?after=0&lane=bulk"));
     }
-    paths
+    let mut asked = paths.into_iter().map(|path| (path, String::new())).collect::<Vec<_>>();
+    let patient = format!("Patient/{}", record.id());
+    for feed in feeds {
+        let records = json!({"records": [record, patient]}).to_string();
+        asked.push((format!("/sync/feeds/{feed}/fetch"), records));
+        let patients = json!({"patients": [patient]}).to_string();
+        asked.push((format!("/sync/feeds/{feed}/patients"), patients));
+    }
+    asked
 }
 
 fn headers(credential: &str, site: &str, epoch: &str) -> Option<HeaderMap> {

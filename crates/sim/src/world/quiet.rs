@@ -25,9 +25,8 @@ impl Shared {
         self.note("quiet begins");
         for place in self.places.iter() {
             place.link.set(|now| *now = Default::default());
-            if place.up().is_none()
-                && let Err(error) = place.start()
-            {
+            let started = if place.up().is_none() { place.start() } else { Ok(()) };
+            if let Err(error) = started.and_then(|()| place.widen()) {
                 self.log.violation("start", format!("{error:#}"));
                 return false;
             }

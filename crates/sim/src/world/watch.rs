@@ -16,7 +16,7 @@ use super::Log;
 use crate::net::{Asked, Watcher};
 use crate::oracle::Oracle;
 use crate::place::Place;
-use crate::records::tokens_in;
+use crate::records::{Token, tokens_in};
 
 /// Versions of a record that are looked at: more do not come about while one answer is given.
 const VERSIONS: u32 = 50;
@@ -77,23 +77,26 @@ impl Watch {
         }
         let (rest, conflicts) = apart(text);
         self.look_at_conflicts(asked, path, &conflicts)?;
-        let records = {
-            let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = tokens_in(&rest).into_iter().filter_map(|token| oracle.record_of(token));
-            found.cloned().collect::<BTreeSet<_>>()
-        };
+        let records = self.told(&rest);
         if records.is_empty() {
             return Some(());
         }
         let (now, _) = self.patients(parent, child)?;
         let up = parent.up()?;
-        for record in &records {
-            let allowed = record.kind.is_reference() || {
-                let owners = owners(up.site.store(), record, asked.sequence);
-                owners.iter().any(|one| now.contains(one) || asked.patients.contains(one))
-            };
-            if !allowed {
-                self.tell(child, record, parent, path);
+        let own = |one: &RecordRef| now.contains(one) || asked.patients.contains(one);
+        let mine = now.union(&asked.patients).cloned().collect();
+        let mine = self.persons(&mine);
+        let of_mine = |owners: &BTreeSet<RecordRef>| !self.persons(owners).is_disjoint(&mine);
+        for (record, tokens) in &records {
+            if record.kind.is_reference() {
+                continue;
+            }
+            let versions = Versions { store: up.site.store(), record };
+            if !versions.owners(asked.sequence).iter().any(own) {
+                self.tell(child, &record.to_string(), parent, path);
+            } else if let Some(token) = versions.of_others(tokens, of_mine) {
+                let given = format!("token {token} of {record}, from before it was its patient's,");
+                self.tell(child, &given, parent, path);
             }
         }
         Some(())
@@ -117,7 +120,7 @@ impl Watch {
                 states.any(|state| !oracle.persons(&state.patients).is_subset(&known))
             };
             if !of_them {
-                self.tell(child, name, parent, path);
+                self.tell(child, &name.to_string(), parent, path);
             } else if others {
                 let what = format!("{name} at {} says something of other patients", parent.id);
                 self.log.violation("entitled", what);
@@ -126,10 +129,27 @@ impl Watch {
         Some(())
     }
 
-    fn tell(&self, child: &Place, record: &RecordRef, parent: &Place, path: &str) {
+    /// Files that ever were one count as one.
+    fn persons(&self, patients: &BTreeSet<RecordRef>) -> BTreeSet<RecordRef> {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner).persons(patients)
+    }
+
+    fn tell(&self, child: &Place, given: &str, parent: &Place, path: &str) {
         let route = path.split('?').next().unwrap_or("");
-        let what = format!("{} was given {record} by {} at {route}", child.id, parent.id);
+        let what = format!("{} was given {given} by {} at {route}", child.id, parent.id);
         self.log.violation("entitled", what);
+    }
+
+    /// The records of which a text has tokens, and which.
+    fn told(&self, text: &str) -> BTreeMap<RecordRef, BTreeSet<Token>> {
+        let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records: BTreeMap<RecordRef, BTreeSet<Token>> = BTreeMap::new();
+        for token in tokens_in(text) {
+            if let Some(record) = oracle.record_of(token) {
+                records.entry(record.clone()).or_default().insert(token);
+            }
+        }
+        records
     }
 }
 
@@ -182,24 +202,61 @@ pub(crate) fn members(store: &dyn Store, child: &Place) -> Option<BTreeSet<Recor
     Some(patients)
 }
 
-/// Whose a record is or was, in its versions since a sequence and the one before.
-fn owners(store: &dyn Store, record: &RecordRef, since: u64) -> BTreeSet<RecordRef> {
-    let query =
-        HistoryQuery { record: Some(record.clone()), limit: VERSIONS, ..HistoryQuery::default() };
-    let Ok(page) = store.record_history(&query, &Scope::Everything) else {
-        return BTreeSet::new();
-    };
-    let mut owners = BTreeSet::new();
-    for version in page.versions {
-        // A deleted record keeps the patients that it had.
-        let Some(body) = &version.body else { continue };
-        let parsed = Record::parse(body.as_bytes(), &Limits::default());
-        owners.extend(parsed.into_iter().flat_map(|parsed| parsed.patients));
-        if version.sequence <= since {
-            break;
-        }
+/// The versions of a record at the site that answers.
+struct Versions<'a> {
+    store: &'a dyn Store,
+    record: &'a RecordRef,
+}
+
+impl Versions<'_> {
+    /// Newest first; those without body are left out: a deleted record keeps the patients that it
+    /// had.
+    fn list(&self) -> Vec<(u64, String)> {
+        let record = Some(self.record.clone());
+        let query = HistoryQuery { record, limit: VERSIONS, ..HistoryQuery::default() };
+        let page = self.store.record_history(&query, &Scope::Everything);
+        let versions = page.map(|page| page.versions).unwrap_or_default().into_iter();
+        versions.filter_map(|version| Some((version.sequence, version.body?))).collect()
     }
-    owners
+
+    /// Whose the record is or was, in its versions since a sequence and the one before.
+    fn owners(&self, since: u64) -> BTreeSet<RecordRef> {
+        let mut owners = BTreeSet::new();
+        for (sequence, body) in self.list() {
+            owners.extend(patients(&body));
+            if sequence <= since {
+                break;
+            }
+        }
+        owners
+    }
+
+    /// One of the tokens that stands only in versions of patients who are not `own`.
+    fn of_others(
+        &self,
+        tokens: &BTreeSet<Token>,
+        own: impl Fn(&BTreeSet<RecordRef>) -> bool,
+    ) -> Option<Token> {
+        let mut left = tokens.clone();
+        let mut others = BTreeSet::new();
+        for (_, body) in self.list() {
+            let here = tokens_in(&body);
+            if own(&patients(&body)) {
+                left.retain(|token| !here.contains(token));
+            } else {
+                others.extend(here);
+            }
+            if left.is_empty() {
+                return None;
+            }
+        }
+        left.intersection(&others).next().copied()
+    }
+}
+
+fn patients(body: &str) -> BTreeSet<RecordRef> {
+    let parsed = Record::parse(body.as_bytes(), &Limits::default());
+    parsed.map(|parsed| parsed.patients).unwrap_or_default()
 }
 
 impl Watcher for Watch {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
+use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
 use protocol::stream::{InLine, InRecord, RefusedLine};
 use protocol::{Digest, RecordRef, Refusal, Timestamp};
@@ -207,6 +208,7 @@ impl<'a> Run<'a> {
     /// The marker moves with the last part of a line.
     fn advance(&mut self, position: Option<u64>, part: Option<(u32, u32)>) {
         let is_last = part.is_none_or(|(part, of)| part >= of);
+        let is_last = is_last || planted(Fault::MarkerAtFirstPart);
         if let (Some(position), true, false) = (position, is_last, self.is_ahead) {
             self.moved_to = self.moved_to.max(position);
         }
@@ -219,6 +221,9 @@ impl<'a> Run<'a> {
         raw: &[u8],
         reason: &str,
     ) -> Result<()> {
+        if planted(Fault::FailedLineSkipped) {
+            return Ok(());
+        }
         parked::park(self.store, self.step, self.source, position, patients, raw, reason, self.now)
     }
 
@@ -247,6 +252,7 @@ impl<'a> Run<'a> {
         };
         if let Some((from, numbers)) = &numbers
             && received::holds_all(self.step, *from, numbers)?
+            && !planted(Fault::TakenTwice)
         {
             let differs = self.unlike(states)?;
             return Ok(Applied { differs, ..self.applied(Outcome::Already) });
@@ -277,7 +283,7 @@ impl<'a> Run<'a> {
             let name = &record.reference;
             let here = rows::record_row(self.step, name)?.map(|row| row.digest);
             let here = here.unwrap_or_else(|| Digest::of_deletion(name));
-            if here != record.digest {
+            if here != record.digest && !planted(Fault::DifferenceUnsaid) {
                 unlike.push((name.clone(), here));
             }
         }
@@ -303,6 +309,7 @@ impl<'a> Run<'a> {
         for patient in &line.patients {
             match line.kind {
                 EntryKind::Change => {}
+                EntryKind::Leave if planted(Fault::LeaveIgnored) => {}
                 EntryKind::Join => {
                     if !leaves::joined(self.step, feed, patient, position, self.now)? {
                         return Ok(true);
@@ -330,7 +337,7 @@ impl<'a> Run<'a> {
 }
 
 fn is_last(line: &InLine) -> bool {
-    line.part.is_none_or(|(part, of)| part >= of)
+    planted(Fault::ReceivedAtFirstPart) || line.part.is_none_or(|(part, of)| part >= of)
 }
 
 /// The origin and all numbers that a pushed line covers.

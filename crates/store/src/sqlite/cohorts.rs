@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::cohort::{Definition, Place};
+use protocol::planted::{Fault, planted};
 use protocol::{RecordRef, Refusal, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
@@ -101,6 +102,7 @@ fn move_of(step: &Connection, feed: i64, patient: i64, holds: bool) -> Result<Op
         .exists(params![feed, patient])?;
     Ok(match (member, holds) {
         (false, true) => Some(Move { feed, patient, leaves: None }),
+        (true, false) if planted(Fault::LeaveUntold) => None,
         (true, false) => Some(Move { feed, patient, leaves: Some(NOT_OF_IT) }),
         _ => None,
     })

@@ -4,6 +4,7 @@ mod lines;
 mod turns;
 
 use protocol::delivery::{DeliveryState, Outcome, after_refusal, backoff_millis};
+use protocol::planted::{Fault, planted};
 use protocol::{Digest, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -82,15 +83,17 @@ fn settle(
         if attempts > 0 {
             note_attempt(step, sequence, word, now)?;
         }
+        let from = if planted(Fault::SettledTooMuch) { 0 } else { sequence };
         step.prepare_cached(
             "UPDATE delivery SET state = 'done', outcome = ?2, reason = ?3, changed = ?4
-             WHERE target = 'parent' AND sequence = ?1",
+             WHERE target = 'parent' AND sequence BETWEEN ?5 AND ?1",
         )?
         .execute(params![
             sequence,
             outcome_name(word.outcome),
             word.reason,
-            now.millis()
+            now.millis(),
+            from
         ])?;
         return Ok(());
     }

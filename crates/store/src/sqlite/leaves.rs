@@ -1,6 +1,7 @@
 //! Patients who joined and left this site's cohorts at its parent, and what becomes of the
 //! records of those who left.
 
+use protocol::planted::{Fault, planted};
 use protocol::{FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -199,13 +200,15 @@ pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> 
             "SELECT p.key, p.id FROM patient AS p
              WHERE p.state = 'purging'
                 AND NOT EXISTS (SELECT 1 FROM held_patient AS h WHERE h.patient = p.key)
-                AND NOT EXISTS (SELECT 1 FROM change_patient AS cp
+                AND (?2 OR NOT EXISTS (SELECT 1 FROM change_patient AS cp
                     JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
-                    WHERE cp.patient = p.key AND d.state <> 'done')
+                    WHERE cp.patient = p.key AND d.state <> 'done'))
              ORDER BY p.key LIMIT ?1",
         )?;
         let found = statement
-            .query_map([PURGED_AT_ONCE], |row| Ok((row.get(0)?, rows::patient_ref(row, 1)?)))?
+            .query_map(params![PURGED_AT_ONCE, planted(Fault::PurgedBeforeSent)], |row| {
+                Ok((row.get(0)?, rows::patient_ref(row, 1)?))
+            })?
             .collect::<rusqlite::Result<Vec<(i64, RecordRef)>>>()?;
         for (key, name) in &found {
             purge(step, *key, name, now)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::Timestamp;
 use protocol::feed::EntryKind;
+use protocol::planted::{Fault, planted};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::Touched;
@@ -40,6 +41,9 @@ pub(super) fn publish(
         }
     }
     for feed in feeds {
+        if planted(Fault::EntrySkipped) && sequence.is_multiple_of(8) {
+            continue;
+        }
         publish_change(step, feed, sequence, now)?;
     }
     for each in &moves {

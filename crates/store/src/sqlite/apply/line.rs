@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use protocol::conflict;
 use protocol::delivery::Outcome;
 use protocol::digest::ShortDigest;
+use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
 use protocol::stream::{InLine, InRecord};
@@ -141,6 +142,7 @@ impl<'a> Merge<'a> {
             Plan::Conflict { body, elements } => (Some(elements), body),
         };
         let record = Record::parse(body.as_bytes(), &run.store.options.limits)?;
+        let contested = contested.filter(|_| !planted(Fault::ConflictUnnoted));
         let noted = contested.map(|found| noted(run, (prepared, &known, base), found, &record));
         let noted = noted.transpose()?;
         self.result((prepared, known, record), noted, (parent_sequence, patients));
@@ -220,7 +222,11 @@ fn plan(
         Some((_, digest)) if digest == known.digest => {
             return Ok(Through::Plan(Plan::TakeIncoming));
         }
-        Some((_, digest)) if digest == incoming => return Ok(Through::Plan(Plan::KeepLocal)),
+        Some((_, digest)) if digest == incoming => {
+            let again = planted(Fault::TakenTwice) && !run.is_parent();
+            let plan = if again { Plan::TakeIncoming } else { Plan::KeepLocal };
+            return Ok(Through::Plan(plan));
+        }
         _ => {}
     }
     let base_body = match base {

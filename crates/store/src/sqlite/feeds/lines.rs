@@ -2,6 +2,7 @@
 
 use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
+use protocol::planted::{Fault, planted};
 use protocol::stream::{OutLine, OutRecord};
 use protocol::{Digest, Limits, ResourceType};
 use rusqlite::{OptionalExtension, Row, ToSql, params};
@@ -106,6 +107,9 @@ impl<'a> LineMaker<'a> {
         let since = left.map_or(0, |left| left.max(entry.sequence));
         let first = left.is_none().then_some(entry.position);
         let mut records = self.patient_records(*patient, since, first)?;
+        if planted(Fault::JoinEmpty) {
+            records.clear();
+        }
         if left.is_some() {
             records.extend(self.moved_away(*patient, name)?);
         }
@@ -178,7 +182,9 @@ impl<'a> LineMaker<'a> {
                 if self.was_here(&latest)? {
                     records.push((OutRecord::Left(latest.reference), RECORD_BYTES));
                 }
-            } else if latest.via.is_some() && latest.via == self.reader {
+            } else if latest.via.is_some()
+                && (latest.via == self.reader || planted(Fault::HeldByAnyone))
+            {
                 records.push((OutRecord::Held(latest.reference), RECORD_BYTES));
             } else {
                 records.push(self.state(latest, row)?);
