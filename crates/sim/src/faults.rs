@@ -55,12 +55,10 @@ const KNOWN: &[Found] = &[
     known(Fault::ConflictUnnoted, "chaos", 2, "lost"),
     known(Fault::EntrySkipped, "chaos", 1, "converged"),
     known(Fault::DoneWhenSent, "2g", 3, "converged"),
-    known(Fault::SettledTooMuch, "chaos", 1, ""),
     known(Fault::DifferenceUnsaid, "2g", 4, "converged"),
     known(Fault::HeldByAnyone, "chaos", 1, "converged"),
     known(Fault::LeaveIgnored, "power-cuts", 1, "converged"),
     known(Fault::LeaveUntold, "power-cuts", 1, "members"),
-    known(Fault::PurgedBeforeSent, "chaos", 1, ""),
     known(Fault::JoinEmpty, "chaos", 1, "converged"),
     known(Fault::FailedLineSkipped, "power-cuts", 1, "converged"),
 ];
@@ -74,7 +72,11 @@ pub(crate) fn find(
     say: impl Fn(&str) -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<ExitCode> {
     let known = which == "known";
-    let named = |fault: &&Fault| known || which == "all" || format!("{fault:?}") == which;
+    let named = |fault: &&Fault| match which {
+        "all" => true,
+        "known" => KNOWN.iter().any(|known| known.fault == **fault),
+        name => format!("{fault:?}") == name,
+    };
     let faults = Fault::ALL.iter().filter(named).collect::<Vec<_>>();
     if faults.is_empty() {
         bail!("failed to find a fault of the name {which}: say `all`, `known` or a fault's name");
@@ -146,9 +148,12 @@ fn try_seed(fault: Fault, profile: &'static Profile, seed: u64) -> Option<Found>
     clean.then_some(Found { fault, profile: profile.name, seed, checker })
 }
 
-/// A world that takes little time.
+/// A world that takes little time, and in which all that is looked at can be.
 fn small(seed: u64, profile: &Profile) -> Plan {
-    draw(seed, &Profile { days: (1, 2), sites: (2, 4), restores: 0, ..profile.clone() })
+    let (days, sites) = ((1, 2), (2, 4));
+    let (restores, decisions, merges, visits) = (0, 0, 0, 0);
+    let profile = profile.clone();
+    draw(seed, &Profile { days, sites, restores, decisions, merges, visits, ..profile })
 }
 
 fn first_checker(outcome: &Outcome) -> Option<&'static str> {
