@@ -55,6 +55,7 @@ const KNOWN: &[Found] = &[
     known(Fault::ConflictUnnoted, "chaos", 2, "lost"),
     known(Fault::EntrySkipped, "chaos", 1, "converged"),
     known(Fault::DoneWhenSent, "2g", 3, "converged"),
+    known(Fault::SettledTooMuch, "power-cuts", 1, "converged"),
     known(Fault::DifferenceUnsaid, "2g", 4, "converged"),
     known(Fault::HeldByAnyone, "chaos", 1, "converged"),
     known(Fault::LeaveIgnored, "power-cuts", 1, "converged"),
