@@ -150,6 +150,8 @@ pub enum Op {
     Confirm,
     /// Somebody opens a closed conflict again.
     Reopen,
+    /// A record is made that is longer than some sites take.
+    Bulky,
     /// Somebody says that a patient's file goes on in another one's.
     Merge,
     /// Somebody says that it does not.

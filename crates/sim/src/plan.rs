@@ -6,11 +6,17 @@ use crate::profile::Profile;
 
 const DAY: u64 = 86_400_000;
 const MINUTE: u64 = 60_000;
+/// What a site takes that takes little: less than a record of `Op::Bulky`.
+const STRICT_BYTES: usize = 6_000;
 
 /// The world of a seed.
 pub fn draw(seed: u64, profile: &Profile) -> Plan {
     let chance = SeededEntropy::new(seed, profile.name);
-    let head = head(seed, profile, &chance);
+    let mut head = head(seed, profile, &chance);
+    let strict = SeededEntropy::new(seed, &format!("{} limits", profile.name));
+    for site in &mut head.sites {
+        site.resource_bytes = strict.permille(150).then_some(STRICT_BYTES);
+    }
     let mut steps = Vec::new();
     for site in 0..head.sites.len() {
         let children = (0..head.sites.len()).filter(|one| head.sites[*one].parent == Some(site));
@@ -123,6 +129,7 @@ impl Drawing<'_> {
             6 | 7 => Op::Confirm,
             _ => Op::Reopen,
         });
+        self.several(profile.bulky, |_| Op::Bulky);
         self.several(profile.merges, |this| {
             if this.chance.permille(600) { Op::Merge } else { Op::Unmerge }
         });

@@ -23,6 +23,7 @@ pub struct Profile {
     pub probes: u64,
     pub decisions: u64,
     pub merges: u64,
+    pub bulky: u64,
     pub visits: u64,
     pub weather: Weather,
 }
@@ -42,6 +43,7 @@ const CALM: Profile = Profile {
     probes: 5,
     decisions: 40,
     merges: 10,
+    bulky: 5,
     visits: 20,
     weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
 };
@@ -61,6 +63,7 @@ const SLOW: Profile = Profile {
     probes: 5,
     decisions: 60,
     merges: 15,
+    bulky: 10,
     visits: 20,
     weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
 };
@@ -80,6 +83,7 @@ const POWER_CUTS: Profile = Profile {
     probes: 5,
     decisions: 60,
     merges: 15,
+    bulky: 10,
     visits: 20,
     weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
 };
@@ -99,6 +103,7 @@ const CHAOS: Profile = Profile {
     probes: 30,
     decisions: 150,
     merges: 40,
+    bulky: 20,
     visits: 50,
     weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
 };

@@ -55,10 +55,11 @@ fn of_link(rest: &Rest<'_>, parent: &Place, child: &Place) -> anyhow::Result<Vec
     let mut seen = BTreeSet::new();
     for (name, conflict) in held(rest, child.index) {
         seen.insert(name);
-        // Of somebody who left, a child keeps what it had; the parent must know of it all the same.
+        // Of somebody who left, a child keeps what it had, and its parent may be rid of all of
+        // it; the top must know of it all the same.
         let same = above.get(name) == below.get(name) || !of_child(name, &conflict);
-        let store = rest.sites[parent.index].site.store();
-        let known = same && store.record_get(name, None, &Scope::Everything)?.is_some();
+        let top = rest.sites[0].site.store();
+        let known = same && top.record_get(name, None, &Scope::Everything)?.is_some();
         if !known {
             let state = conflict.state.name();
             let other = above.get(name).map_or("not there", |body| state_of(body));

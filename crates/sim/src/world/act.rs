@@ -17,6 +17,9 @@ const MINUTE: u64 = 60_000;
 /// Milliseconds after which a crash comes even if the site has not done enough for it.
 const CRASH_AT_LAST: u64 = 10 * MINUTE;
 
+/// Letters in a record that is longer than some sites take.
+const BULKY: usize = 8_000;
+
 type Task = JoinHandle<()>;
 
 impl Shared {
@@ -77,7 +80,8 @@ impl Shared {
             let program = Program { shared: &shared, place, up: &up, chance: &chance };
             match step.op {
                 Op::Register => drop(program.register().await),
-                Op::Make => drop(program.make().await),
+                Op::Make => drop(program.make(0).await),
+                Op::Bulky => drop(program.make(BULKY).await),
                 Op::Edit => drop(program.edit().await),
                 Op::Delete => drop(program.delete().await),
                 Op::Undelete => drop(program.undelete().await),

@@ -160,15 +160,18 @@ impl Program<'_> {
         Some(())
     }
 
-    /// Makes a record of a patient who is here.
-    pub(super) async fn make(&self) -> Option<()> {
+    /// Makes a record of a patient who is here, with so many letters that mean nothing.
+    pub(super) async fn make(&self, letters: usize) -> Option<()> {
         let patient = self.some_record(&["Patient"])?;
         let kinds = ["Encounter", "Observation", "AllergyIntolerance", "MedicationRequest"];
         let kind = kinds[self.chance.place(kinds.len())];
         let id = format!("r-{}-{}", self.place.id, self.shared.number());
         let mut fresh = || self.shared.oracle().fresh();
         let home = self.some_place();
-        let body = records::of_patient(kind, &id, patient.id(), &home, &mut fresh);
+        let mut body = records::of_patient(kind, &id, patient.id(), &home, &mut fresh);
+        if letters > 0 {
+            body["language"] = Value::from("x".repeat(letters));
+        }
         self.write(&reference_of(&body)?, None, &Value::Null, Some(&body)).await;
         Some(())
     }
