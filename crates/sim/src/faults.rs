@@ -152,9 +152,9 @@ fn try_seed(fault: Fault, profile: &'static Profile, seed: u64) -> Option<Found>
 /// A world that takes little time, and in which all that is looked at can be.
 fn small(seed: u64, profile: &Profile) -> Plan {
     let (days, sites) = ((1, 2), (2, 4));
-    let (restores, decisions, merges, visits) = (0, 0, 0, 0);
+    let (restores, decisions, merges, visits, bulky) = (0, 0, 0, 0, 0);
     let profile = profile.clone();
-    draw(seed, &Profile { days, sites, restores, decisions, merges, visits, ..profile })
+    draw(seed, &Profile { days, sites, restores, decisions, merges, visits, bulky, ..profile })
 }
 
 fn first_checker(outcome: &Outcome) -> Option<&'static str> {

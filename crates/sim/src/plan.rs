@@ -15,7 +15,8 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
     let mut head = head(seed, profile, &chance);
     let strict = SeededEntropy::new(seed, &format!("{} limits", profile.name));
     for site in &mut head.sites {
-        site.resource_bytes = strict.permille(150).then_some(STRICT_BYTES);
+        let is_strict = profile.bulky > 0 && strict.permille(150);
+        site.resource_bytes = is_strict.then_some(STRICT_BYTES);
     }
     let mut steps = Vec::new();
     for site in 0..head.sites.len() {
