@@ -100,7 +100,8 @@ fn elements(words: &[String]) -> Result<Vec<(String, String)>, Refusal> {
             }
             path.push_str(part);
             if let Some((element, word)) = path.rsplit_once('=')
-                && !word.contains([']', '[', '.', ','])
+                && is_closed(element)
+                && is_closed(word)
             {
                 found.push((element.trim().to_owned(), word.trim().to_owned()));
                 path.clear();
@@ -112,6 +113,11 @@ fn elements(words: &[String]) -> Result<Vec<(String, String)>, Refusal> {
         }
     }
     Ok(found)
+}
+
+/// Whether no label is left open: what stands between brackets ends nothing.
+fn is_closed(path: &str) -> bool {
+    path.matches('[').count() == path.matches(']').count()
 }
 
 /// The side that a word names.
