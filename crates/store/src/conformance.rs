@@ -22,6 +22,7 @@ pub mod random;
 pub mod reading;
 pub mod recording;
 pub mod replaced;
+pub mod rights;
 pub mod threads;
 pub mod timelines;
 pub mod visitors;
@@ -156,6 +157,11 @@ macro_rules! for_each_rule {
                 defect_28_a_child_reads_only_its_cohorts_and_the_reference_records,
                 defect_28_a_child_reads_no_version_from_before_a_record_was_its_patients,
                 defect_29_a_childs_credential_opens_its_cohorts_until_it_is_revoked;
+            rights:
+                defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
+                defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
+                defect_28_a_deletion_proves_no_knowledge_of_a_record,
+                a_child_changes_what_it_has_had_or_brought;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
                 a_search_shows_whom_it_fits_and_no_more,

@@ -6,7 +6,9 @@ use super::{
     Body, CODE, Conflict, Contested, Decision, Mark, PATIENT, SYSTEM, State, URL, Version,
 };
 use crate::change::Author;
+use crate::digest::Digest;
 use crate::error::Refusal;
+use crate::id::RecordRef;
 use crate::json::{self, Json};
 use crate::resource::references::record_at;
 
@@ -42,7 +44,31 @@ pub fn read(body: &str) -> Result<Option<Conflict>, Refusal> {
         others: found.others(),
     };
     fill_in(&mut conflict);
+    for (name, version) in conflict.versions() {
+        agrees(&conflict.record, name, version)?;
+    }
     Ok(Some(conflict))
+}
+
+/// A version is what its digest says: nobody puts words into the mouth of a site.
+fn agrees(record: &RecordRef, name: &str, version: &Version) -> Result<(), Refusal> {
+    let digest = match &version.body {
+        Body::LeftOut => return Ok(()),
+        Body::Deleted => Digest::of_deletion(record),
+        Body::Whole(text) => {
+            let resource = json::parse(text.as_bytes(), json::DEPTH_MAX)?;
+            let is = |member: &str, text: &str| resource.str_at(member).as_deref() == Some(text);
+            if !is("resourceType", record.kind.name()) || !is("id", record.id()) {
+                let reason = format!("the {name} of a conflict is of another record");
+                return Err(Refusal::invalid(reason));
+            }
+            Digest::of(&resource)
+        }
+    };
+    if digest.short() == version.digest {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("the {name} of a conflict is not what its digest says")))
 }
 
 /// A body stands once, where versions are the same.

@@ -144,6 +144,26 @@ fn what_is_no_conflict_is_none_and_half_a_conflict_is_refused() {
 }
 
 #[test]
+fn a_version_that_is_not_what_its_digest_says_is_refused() {
+    let whole = of_births().to_body(&name_of(&of_births()));
+    let other = |text: &str| text.replace("amina", "beno");
+    let mut deleted = conflict(None, Some(&born("1982")), &[DELETED]);
+    deleted.parent.digest = digest(Some(BASE)).short();
+    for (forged, part, why) in [
+        (whole.replace("1981", "1991"), "parent", "not what its digest says"),
+        (whole.replace("1982", "1992"), "child", "not what its digest says"),
+        (whole.replace("\\\"amina", "\\\"beno"), "base", "of another record"),
+        (other(&whole).replace("Patient/beno", "Patient/amina"), "base", "of another record"),
+        (deleted.to_body(&name_of(&deleted)), "parent", "not what its digest says"),
+    ] {
+        assert_ne!(forged, whole);
+        let error = read(&forged).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains(why), "{error}");
+        assert!(!error.contains("beno") && !error.contains("1991"), "{error}");
+    }
+}
+
+#[test]
 fn states_of_other_patients_are_left_out() {
     let pulse = |patient: &str| {
         let subject = format!(r#"{{"reference":"Patient/{patient}"}}"#);

@@ -17,6 +17,17 @@ use tower::ServiceExt as _;
 /// The most of an answer that a program reads.
 const ANSWER: usize = 1 << 20;
 
+/// What a program says of the state that it writes over.
+#[derive(Clone, Copy)]
+enum Over<'a> {
+    /// Nothing.
+    Any,
+    /// That the record was never there.
+    Nothing,
+    /// That it is this version.
+    Version(&'a str),
+}
+
 /// A program at one site.
 pub(super) struct Program<'a> {
     pub(super) shared: &'a Shared,
@@ -31,16 +42,18 @@ impl Program<'_> {
         &self,
         method: Method,
         path: &str,
-        version: Option<&str>,
+        over: Over<'_>,
         body: Option<&Value>,
     ) -> Option<(StatusCode, Option<String>, String)> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::AUTHORIZATION, format!("Bearer {PROGRAM}"));
-        if let Some(version) = version {
-            request = request.header(header::IF_MATCH, version);
-        }
+        request = match over {
+            Over::Any => request,
+            Over::Nothing => request.header(header::IF_NONE_MATCH, "*"),
+            Over::Version(version) => request.header(header::IF_MATCH, version),
+        };
         let body = match body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/fhir+json");
@@ -60,7 +73,7 @@ impl Program<'_> {
     /// Reads a record: its version and its body.
     async fn read(&self, record: &RecordRef) -> Option<(String, Value)> {
         let (status, etag, text) =
-            self.send(Method::GET, &format!("/fhir/{record}"), None, None).await?;
+            self.send(Method::GET, &format!("/fhir/{record}"), Over::Any, None).await?;
         if status != StatusCode::OK {
             return None;
         }
@@ -71,14 +84,14 @@ impl Program<'_> {
     async fn write(
         &self,
         record: &RecordRef,
-        version: Option<&str>,
+        over: Over<'_>,
         before: &Value,
         after: Option<&Value>,
     ) {
         let path = format!("/fhir/{record}");
         let number = self.shared.oracle().tried(self.written(record, before, after));
         let method = if after.is_some() { Method::PUT } else { Method::DELETE };
-        let answer = self.send(method, &path, version, after).await;
+        let answer = self.send(method, &path, over, after).await;
         let Some((status, ..)) = answer else { return };
         self.told(number, status, record);
     }
@@ -153,7 +166,7 @@ impl Program<'_> {
         let bundle = serde_json::json!({
             "resourceType": "Bundle", "type": "transaction", "entry": entries,
         });
-        let (status, ..) = self.send(Method::POST, "/fhir", None, Some(&bundle)).await?;
+        let (status, ..) = self.send(Method::POST, "/fhir", Over::Any, Some(&bundle)).await?;
         for (number, record) in numbers {
             self.told(number, status, &record);
         }
@@ -172,7 +185,7 @@ impl Program<'_> {
         if letters > 0 {
             body["language"] = Value::from("x".repeat(letters));
         }
-        self.write(&reference_of(&body)?, None, &Value::Null, Some(&body)).await;
+        self.write(&reference_of(&body)?, Over::Nothing, &Value::Null, Some(&body)).await;
         Some(())
     }
 
@@ -203,7 +216,7 @@ impl Program<'_> {
         let mut after = before.clone();
         change(&mut after, self);
         if after != before {
-            self.write(record, Some(&version), &before, Some(&after)).await;
+            self.write(record, Over::Version(&version), &before, Some(&after)).await;
         }
         Some(())
     }
@@ -212,7 +225,7 @@ impl Program<'_> {
     pub(super) async fn delete(&self) -> Option<()> {
         let record = self.some_record(&["Observation", "Encounter", "AllergyIntolerance"])?;
         let (version, before) = self.read(&record).await?;
-        self.write(&record, Some(&version), &before, None).await;
+        self.write(&record, Over::Version(&version), &before, None).await;
         Some(())
     }
 
@@ -234,7 +247,7 @@ impl Program<'_> {
         let kind = gone.kind.name();
         let home = self.some_place();
         let body = records::of_patient(kind, gone.id(), patient.id(), &home, &mut fresh);
-        self.write(&gone, None, &Value::Null, Some(&body)).await;
+        self.write(&gone, Over::Any, &Value::Null, Some(&body)).await;
         Some(())
     }
 
@@ -264,7 +277,7 @@ impl Program<'_> {
         }
         let id = format!("x-{}-{}", self.place.id, self.shared.number());
         let body = records::reference(kind, &id, &mut || self.shared.oracle().fresh());
-        self.write(&reference_of(&body)?, None, &Value::Null, Some(&body)).await;
+        self.write(&reference_of(&body)?, Over::Nothing, &Value::Null, Some(&body)).await;
         Some(())
     }
 
@@ -280,12 +293,14 @@ impl Program<'_> {
         members.dedup();
         let mut fresh = || self.shared.oracle().fresh();
         let body = records::group(&id, &members, &mut fresh);
-        let before = self.read(&record).await;
-        let (version, before) = match before {
-            Some((version, before)) => (Some(version), before),
-            None => (None, Value::Null),
+        let read = self.read(&record).await;
+        let (over, before) = match &read {
+            Some((version, before)) => (Over::Version(version), before),
+            // Nobody writes the Group of another site who does not hold it.
+            None if id != format!("g-{}", self.place.id) => return None,
+            None => (Over::Nothing, &Value::Null),
         };
-        self.write(&record, version.as_deref(), &before, Some(&body)).await;
+        self.write(&record, over, before, Some(&body)).await;
         Some(())
     }
 

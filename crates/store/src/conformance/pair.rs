@@ -10,8 +10,8 @@ use protocol::{CohortName, Digest, Limits, RecordRef, Timestamp};
 
 use super::{Maker, START, feed_id, site};
 use crate::{
-    Applied, CohortChange, CohortDraft, DigestScope, Draft, FeedQuery, FeedSlice, Incoming,
-    LeavePolicy, Marker, PushLine, Recorded, Scope, Settled, Source, Store,
+    Applied, ChildDraft, CohortChange, CohortDraft, DigestScope, Draft, FeedQuery, FeedSlice,
+    Incoming, LeavePolicy, Marker, PushLine, Recorded, Scope, Settled, Source, Store,
 };
 
 /// Bytes of bodies in one answer: small, so that slices are cut often.
@@ -28,7 +28,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Both empty; the parent has a cohort `all` of all patients; the child has its parent.
+    /// Both empty; the parent has a cohort `all` of all patients and knows the child, which may
+    /// read it; the child has its parent.
     pub fn new(maker: &dyn Maker) -> Pair {
         Pair::with_limits(maker, Limits::default())
     }
@@ -42,6 +43,13 @@ impl Pair {
             clock: Cell::new(START.millis()),
         };
         pair.cohort("all", Definition::All {});
+        let child = ChildDraft {
+            site: "clinic".parse().unwrap(),
+            cohorts: vec!["all".parse().unwrap()],
+            code_hash: [7; 32],
+            code_expires: pair.now(),
+        };
+        pair.parent.child_add(&child, pair.now()).unwrap();
         pair.child.parent_set(pair.now(), &feed_id("outgoing")).unwrap();
         pair
     }

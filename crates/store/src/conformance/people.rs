@@ -3,16 +3,15 @@
 
 use super::Maker;
 use super::builders::{a_patient, an_observation, delete, named, put};
-use super::replaced::{
-    WAYS, agree_without_conflict, everything, files, known_pair, make, replaced, subject,
-};
+use super::pair::Pair;
+use super::replaced::{WAYS, agree_without_conflict, everything, files, make, replaced, subject};
 use crate::{Scope, SearchQuery};
 
 pub fn defect_13_one_person_made_at_two_sites_is_found_and_merged_everywhere(maker: &dyn Maker) {
     let card = |value: &str, system: &str| {
         format!(r#"[{{"system":"urn:example:{system}","value":"{value}"}}]"#)
     };
-    let pair = known_pair(maker);
+    let pair = Pair::new(maker);
     let here = a_patient("here").with("identifier", &card("K-17", "card"));
     let there = a_patient("there").with("identifier", &card("K-17", "card"));
     let unlike = a_patient("unlike").with("identifier", &card("K-17", "passport"));
@@ -41,7 +40,7 @@ pub fn defect_13_one_person_made_at_two_sites_is_found_and_merged_everywhere(mak
 
 pub fn defect_20_a_merge_and_its_undoing_are_carried(maker: &dyn Maker) {
     for (at_child, push_first) in WAYS {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(&[an_observation("o", "loser")]));
         pair.quiet();
@@ -60,7 +59,7 @@ pub fn defect_20_a_merge_and_its_undoing_are_carried(maker: &dyn Maker) {
 
 pub fn defect_20_what_was_deleted_and_is_written_again_lives_at_both_sides(maker: &dyn Maker) {
     for (at_child, push_first) in WAYS {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         let pulse = an_observation("o", "winner").with("status", "\"final\"");
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(std::slice::from_ref(&pulse)));

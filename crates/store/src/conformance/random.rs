@@ -74,6 +74,8 @@ pub fn after_quiet_both_sides_hold_the_same(maker: &dyn Maker) {
         if seed % 2 == 0 {
             pair.leave.set(crate::LeavePolicy::Purge);
         }
+        // Whom both sides write of, the child has been told of: it must not write of others.
+        pair.at_parent(&put(&["p0", "p1", "p2"].map(|id| a_patient(id).managed_by("east"))));
         for _ in 0..60 {
             step(&pair, &mut dice);
         }

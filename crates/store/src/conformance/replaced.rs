@@ -12,7 +12,7 @@ use super::builders::{
 };
 use super::pair::{Pair, body};
 use super::{Maker, START, site};
-use crate::{ChildDraft, Draft, Scope, SearchQuery, Store, VisitorDraft};
+use crate::{Draft, Scope, SearchQuery, Store, VisitorDraft};
 
 /// Patients who are one person: the loser, the winner, and one more.
 pub(super) fn files() -> [Resource; 3] {
@@ -23,19 +23,6 @@ pub(super) fn files() -> [Resource; 3] {
 pub fn replaced(id: &str, by: &str) -> Resource {
     let link = format!(r#"[{{"other":{{"reference":"Patient/{by}"}},"type":"replaced-by"}}]"#);
     a_patient(id).born("1980-01-01").with("link", &link)
-}
-
-/// A pair whose parent knows its child, and that it may hold everybody.
-pub(super) fn known_pair(maker: &dyn Maker) -> Pair {
-    let pair = Pair::new(maker);
-    let child = ChildDraft {
-        site: "clinic".parse().unwrap(),
-        cohorts: vec!["all".parse().unwrap()],
-        code_hash: [7; 32],
-        code_expires: pair.now(),
-    };
-    pair.parent.child_add(&child, pair.now()).unwrap();
-    pair
 }
 
 pub(super) fn subject(store: &dyn Store, record: &str) -> String {
@@ -249,7 +236,7 @@ pub fn a_long_record_follows_in_portions_and_never_loses_its_place(maker: &dyn M
 
 pub fn a_merge_at_either_side_comes_to_the_same_and_to_rest(maker: &dyn Maker) {
     for at_child in [true, false] {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(&[an_observation("o", "loser"), an_encounter("e", "loser")]));
         pair.quiet();
@@ -286,7 +273,7 @@ pub fn a_merge_at_either_side_comes_to_the_same_and_to_rest(maker: &dyn Maker) {
 
 pub fn an_edit_of_a_losers_patient_from_before_the_link_takes_nothing_back(maker: &dyn Maker) {
     for push_first in [true, false] {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(&[an_observation("o", "loser")]));
         pair.quiet();
@@ -334,7 +321,7 @@ pub(super) fn agree_without_conflict(pair: &Pair, push_first: bool) {
 
 pub fn to_have_moved_a_record_is_no_edit_of_it(maker: &dyn Maker) {
     for (at_child, push_first) in WAYS {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(&[an_observation("o", "loser"), an_observation("d", "loser")]));
         pair.quiet();
@@ -350,7 +337,7 @@ pub fn to_have_moved_a_record_is_no_edit_of_it(maker: &dyn Maker) {
 
 pub fn a_chain_of_merges_made_apart_is_no_conflict(maker: &dyn Maker) {
     for (at_child, push_first) in WAYS {
-        let pair = known_pair(maker);
+        let pair = Pair::new(maker);
         pair.at_parent(&put(&files()));
         pair.at_parent(&put(&[an_observation("o", "loser"), an_observation("w", "winner")]));
         pair.quiet();
@@ -368,7 +355,7 @@ pub fn a_chain_of_merges_made_apart_is_no_conflict(maker: &dyn Maker) {
 }
 
 pub fn who_held_a_loser_holds_the_winner(maker: &dyn Maker) {
-    let pair = known_pair(maker);
+    let pair = Pair::new(maker);
     let only = BTreeSet::from([named("Patient/loser")]);
     pair.cohort("all", Definition::Patients { patients: only.clone() });
     pair.at_parent(&put(&files()));
@@ -394,33 +381,30 @@ pub fn who_held_a_loser_holds_the_winner(maker: &dyn Maker) {
 }
 
 pub fn defect_28_a_link_by_a_child_shows_it_nobody_whom_it_does_not_hold(maker: &dyn Maker) {
-    for own_is_loser in [true, false] {
-        let pair = known_pair(maker);
-        let own = BTreeSet::from([named("Patient/own")]);
-        pair.cohort("all", Definition::Patients { patients: own });
-        pair.at_parent(&put(&[a_patient("secret").gender("female")]));
-        pair.at_parent(&put(&[an_observation("hidden", "secret")]));
-        pair.at_child(&put(&[a_patient("own"), an_observation("mine", "own")]));
-        pair.quiet();
-        let (loser, winner) = if own_is_loser { ("own", "secret") } else { ("secret", "own") };
-        pair.at_child(&put(&[replaced(loser, winner)]));
-        pair.quiet();
-        let held = pair.parent.cohort_patients(&"all".parse().unwrap(), None, 10).unwrap();
-        assert_eq!(held, [named("Patient/own")]);
-        assert_eq!(body(&*pair.child, "Observation/hidden"), None);
-        assert_eq!(subject(&*pair.parent, "Observation/hidden"), "secret");
-        let list = pair.parent.patient_replaced(10).unwrap();
-        assert_eq!((list.len(), list[0].state.as_str()), (1, "waiting"));
-        assert!(list[0].reason.as_ref().unwrap().contains("clinic says so"), "{list:?}");
-        // Somebody at the parent knows better.
-        let (name, by) = (named(&format!("Patient/{loser}")), Author::new("registrar"));
-        assert!(pair.parent.patient_confirm(&name, &by, pair.now()).unwrap());
-        assert!(!pair.parent.patient_confirm(&name, &by, pair.now()).unwrap());
-        pair.quiet();
-        pair.assert_in_step();
-        assert!(body(&*pair.child, "Observation/hidden").is_some());
-        assert_eq!(subject(&*pair.parent, "Observation/hidden"), winner);
-    }
+    let pair = Pair::new(maker);
+    let own = BTreeSet::from([named("Patient/own")]);
+    pair.cohort("all", Definition::Patients { patients: own });
+    pair.at_parent(&put(&[a_patient("secret").gender("female")]));
+    pair.at_parent(&put(&[an_observation("hidden", "secret")]));
+    pair.at_child(&put(&[a_patient("own"), an_observation("mine", "own")]));
+    pair.quiet();
+    pair.at_child(&put(&[replaced("own", "secret")]));
+    pair.quiet();
+    let held = pair.parent.cohort_patients(&"all".parse().unwrap(), None, 10).unwrap();
+    assert_eq!(held, [named("Patient/own")]);
+    assert_eq!(body(&*pair.child, "Observation/hidden"), None);
+    assert_eq!(subject(&*pair.parent, "Observation/hidden"), "secret");
+    let list = pair.parent.patient_replaced(10).unwrap();
+    assert_eq!((list.len(), list[0].state.as_str()), (1, "waiting"));
+    assert!(list[0].reason.as_ref().unwrap().contains("clinic says so"), "{list:?}");
+    // Somebody at the parent knows better.
+    let (name, by) = (named("Patient/own"), Author::new("registrar"));
+    assert!(pair.parent.patient_confirm(&name, &by, pair.now()).unwrap());
+    assert!(!pair.parent.patient_confirm(&name, &by, pair.now()).unwrap());
+    pair.quiet();
+    pair.assert_in_step();
+    assert!(body(&*pair.child, "Observation/hidden").is_some());
+    assert_eq!(subject(&*pair.parent, "Observation/hidden"), "secret");
 }
 
 pub fn a_group_follows_and_what_was_documented_stays(maker: &dyn Maker) {
@@ -449,7 +433,7 @@ pub fn a_group_follows_and_what_was_documented_stays(maker: &dyn Maker) {
 }
 
 pub fn a_visitor_comes_and_goes_with_all_files_of_the_person(maker: &dyn Maker) {
-    let pair = known_pair(maker);
+    let pair = Pair::new(maker);
     pair.cohort("all", Definition::Patients { patients: BTreeSet::new() });
     pair.at_parent(&put(&files()));
     pair.at_parent(&put(&[an_observation("w", "winner")]));

@@ -3,10 +3,12 @@
 
 mod bases;
 mod line;
+mod rights;
 
 use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
+use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
@@ -18,6 +20,7 @@ pub(super) use self::bases::with_short;
 use self::line::Merge;
 use super::journal::Way;
 use super::prepared::Prepared;
+use super::rows::RecordRow;
 use super::writer::in_savepoint;
 use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites};
 use crate::{Applied, Incoming, Result, Source, StoreError};
@@ -240,7 +243,7 @@ impl<'a> Run<'a> {
 
     /// Applies one line whole. What it wrote is taken back by the caller if it fails.
     pub(super) fn apply(&mut self, line: &InLine, states: &[Prepared<'_>]) -> Result<Applied> {
-        let numbers = match &self.source {
+        let numbers = match self.source {
             Source::Parent { .. } if self.is_void(line)? => {
                 return Ok(self.applied(Outcome::Already));
             }
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
             && received::holds_all(self.step, *from, numbers)?
             && !planted(Fault::TakenTwice)
         {
-            let differs = self.unlike(states)?;
+            let differs = self.unlike(line, states)?;
             return Ok(Applied { differs, ..self.applied(Outcome::Already) });
         }
         let merge = Merge::decide(self, line, states)?;
@@ -276,18 +279,37 @@ impl<'a> Run<'a> {
     }
 
     /// The records whose state here is another one. A line that is sent again may carry later
-    /// bodies than it did: its sender must not take them for held.
-    fn unlike(&self, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
+    /// bodies than it did: its sender must not take them for held, nor learn by them what became
+    /// of records that it has no right to.
+    fn unlike(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
         let mut unlike = Vec::new();
-        for Prepared { record, .. } in states {
+        for (Prepared { record, .. }, named) in states.iter().zip(bases_of(line)) {
             let name = &record.reference;
-            let here = rows::record_row(self.step, name)?.map(|row| row.digest);
+            let here = match rows::record_row(self.step, name)? {
+                Some(known) if self.is_open((name, &known), record.digest, named)? => {
+                    Some(known.digest)
+                }
+                Some(_) | None => None,
+            };
             let here = here.unwrap_or_else(|| Digest::of_deletion(name));
             if here != record.digest && !planted(Fault::DifferenceUnsaid) {
                 unlike.push((name.clone(), here));
             }
         }
         Ok(unlike)
+    }
+
+    /// Whether the sender has a right to a record.
+    fn is_open(
+        &self,
+        known: (&RecordRef, &RecordRow),
+        sent: Digest,
+        named: Option<ShortDigest>,
+    ) -> Result<bool> {
+        match self.source {
+            Source::Parent { .. } => Ok(true),
+            Source::Child { site, .. } => rights::may_change(self.step, site, known, sent, named),
+        }
     }
 
     /// A record that was fetched by name came without its patient's join.
@@ -338,6 +360,14 @@ impl<'a> Run<'a> {
 
 fn is_last(line: &InLine) -> bool {
     planted(Fault::ReceivedAtFirstPart) || line.part.is_none_or(|(part, of)| part >= of)
+}
+
+/// The versions that the sender of a line says to have had, of its states in their order.
+fn bases_of(line: &InLine) -> impl Iterator<Item = Option<ShortDigest>> {
+    line.records.iter().filter_map(|record| match record {
+        InRecord::State { base, .. } => Some(*base),
+        InRecord::Held(_) | InRecord::Left(_) => None,
+    })
 }
 
 /// The origin and all numbers that a pushed line covers.

@@ -9,11 +9,11 @@ use protocol::digest::ShortDigest;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
-use protocol::stream::{InLine, InRecord};
+use protocol::stream::InLine;
 use protocol::{Author, Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::params;
 
-use super::{Run, bases};
+use super::{Run, bases, bases_of, rights};
 use crate::sqlite::body;
 use crate::sqlite::conflicts::{Met, Noted, to_write};
 use crate::sqlite::journal::{self, NewChange, Way};
@@ -51,10 +51,6 @@ impl<'a> Merge<'a> {
     ) -> Result<Merge<'a>> {
         let mut merge = Merge::default();
         let mut seen = BTreeSet::new();
-        let bases = line.records.iter().filter_map(|record| match record {
-            InRecord::State { base, .. } => Some(*base),
-            InRecord::Held(_) | InRecord::Left(_) => None,
-        });
         for prepared in states {
             if !seen.insert(&prepared.record.reference) {
                 let name = &prepared.record.reference;
@@ -62,8 +58,10 @@ impl<'a> Merge<'a> {
             }
         }
         // Who was replaced by whom counts for the other records of the line.
-        let (patients, others): (Vec<_>, Vec<_>) =
-            states.iter().zip(bases).partition(|(state, _)| state.record.reference.is_patient());
+        let (patients, others): (Vec<_>, Vec<_>) = states
+            .iter()
+            .zip(bases_of(line))
+            .partition(|(state, _)| state.record.reference.is_patient());
         for (prepared, base) in patients {
             merge.decide_one(run, prepared, base, line)?;
         }
@@ -104,6 +102,10 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         let incoming = prepared.record.digest;
+        if let Source::Child { site, .. } = run.source {
+            let name = &prepared.record.reference;
+            rights::check(run.step, site, (name, &known), incoming, named)?;
+        }
         let base = if known.digest == incoming {
             None
         } else {

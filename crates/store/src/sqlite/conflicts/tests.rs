@@ -2,32 +2,33 @@
 
 use protocol::conflict::{Conflict, Version};
 use protocol::resource::Record;
-use protocol::{Digest, Limits, RecordRef};
+use protocol::{Limits, RecordRef};
 
-use crate::conformance::builders::draft;
+use crate::conformance::builders::{an_observation, draft};
 use crate::sqlite::testing::World;
 use crate::{ConflictFilter, Scope, Store};
 
 /// An open conflict about a record that this site need not hold.
 fn a_conflict() -> Record {
     let about: RecordRef = "Observation/pulse".parse().unwrap();
-    let digest = |byte: u8| Digest([byte; 32]);
-    let version = |byte| Version::new(digest(byte), Some(format!(r#"{{"n":{byte}}}"#)));
+    let state = |value| an_observation("pulse", "amina").with("valueInteger", value).record();
+    let [parent, child] = ["71", "72"].map(state);
+    let version = |record: &Record| Version::new(record.digest, record.body.clone());
     let conflict = Conflict {
         record: about.clone(),
         parent_site: "centre".parse().unwrap(),
         child_site: "clinic".parse().unwrap(),
         base: None,
-        parent: version(1),
-        child: version(2),
-        result: version(1),
+        parent: version(&parent),
+        child: version(&child),
+        result: version(&parent),
         elements: Vec::new(),
         patients: ["Patient/amina".parse().unwrap()].into(),
         round: 0,
         state: protocol::conflict::State::Open(None),
         others: Vec::new(),
     };
-    let name = Conflict::name(&about, digest(1), digest(2)).unwrap();
+    let name = Conflict::name(&about, parent.digest, child.digest).unwrap();
     Record::parse(conflict.to_body(&name).as_bytes(), &Limits::default()).unwrap()
 }
 

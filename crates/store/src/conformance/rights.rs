@@ -1,0 +1,176 @@
+//! What a child may change at its parent, and what the parent's words tell it.
+
+use std::collections::BTreeSet;
+
+use protocol::cohort::Definition;
+use protocol::delivery::Outcome;
+use protocol::feed::EntryKind;
+use protocol::stream::{OutLine, OutRecord};
+use protocol::{ChangeId, Digest, RecordRef};
+
+use super::Maker;
+use super::builders::{Resource, a_location, a_patient, an_observation, delete, named, put};
+use super::pair::{Pair, body, read_back};
+use crate::{Applied, ConflictFilter, LeavePolicy, Scope, Source};
+
+/// The child holds `Patient/own` and another; the parent has a stranger too, with a record.
+fn strangers(maker: &dyn Maker) -> Pair {
+    let pair = Pair::new(maker);
+    only(&pair, &["other", "own"]);
+    pair.at_parent(&put(&[
+        a_patient("own"),
+        a_patient("other"),
+        a_patient("secret").gender("female"),
+    ]));
+    pair.at_parent(&put(&[hidden()]));
+    pair.quiet();
+    assert_eq!(body(&*pair.child, "Observation/hidden"), None);
+    pair
+}
+
+fn hidden() -> Resource {
+    an_observation("hidden", "secret").with("valueString", r#""positive""#)
+}
+
+fn only(pair: &Pair, patients: &[&str]) {
+    let patients = patients.iter().map(|id| named(&format!("Patient/{id}"))).collect();
+    pair.cohort("all", Definition::Patients { patients });
+}
+
+/// The foreign record with a patient of the child's in it.
+fn drawn() -> Resource {
+    let performer = r#"[{"reference":"Patient/own"}]"#;
+    an_observation("hidden", "secret").with("performer", performer)
+}
+
+/// A change with this number, as a child that makes up its lines would send it.
+fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
+    let info = pair.child.site().unwrap();
+    let id = ChangeId { origin: info.site.clone(), epoch: info.epoch, number };
+    let line = OutLine {
+        position: None,
+        kind: EntryKind::Change,
+        id: Some(id),
+        covers: Vec::new(),
+        part: None,
+        author: None,
+        at: Some(pair.now()),
+        patients: Vec::new(),
+        reason: None,
+        records: vec![record],
+    };
+    let source = Source::Child { site: info.site, epoch: info.epoch };
+    let lines = [read_back(&line, &pair.limits)];
+    pair.parent.change_apply(&source, &lines, pair.now()).unwrap().remove(0)
+}
+
+fn state(resource: &Resource, base: Option<Digest>) -> OutRecord {
+    let record = resource.record();
+    let base = base.map(|digest| digest.short());
+    OutRecord::Resource { body: record.body.unwrap(), digest: record.digest, base }
+}
+
+fn is_unmoved(pair: &Pair) {
+    assert_eq!(body(&*pair.parent, "Observation/hidden").unwrap(), hidden().text());
+    assert!(body(&*pair.parent, "Patient/secret").unwrap().contains("female"));
+    pair.quiet();
+    let conflicts = pair.parent.conflict_list(&ConflictFilter::default(), &Scope::Everything);
+    assert_eq!(conflicts.unwrap().conflicts.len(), 0);
+}
+
+pub fn defect_28_who_knows_only_the_name_of_a_record_changes_nothing(maker: &dyn Maker) {
+    let writes = [
+        put(&[drawn()]),
+        put(&[a_patient("secret").with("multipleBirthInteger", "2")]),
+        put(&[super::replaced::replaced("secret", "own")]),
+        delete("Observation/hidden"),
+    ];
+    for write in writes {
+        let pair = strangers(maker);
+        // A site that never had the record can delete it only after it has written it.
+        if write.writes.iter().all(|write| write.record.body.is_none()) {
+            pair.at_child(&put(&[drawn()]));
+        }
+        pair.at_child(&write);
+        pair.at_child(&put(&[an_observation("mine", "other")]));
+        let outcomes = pair.push();
+        assert!(outcomes.contains(&Outcome::Refused), "{outcomes:?}");
+        // It is kept where it was written, and holds up nobody else.
+        assert!(body(&*pair.parent, "Observation/mine").is_some());
+        is_unmoved(&pair);
+        let held = pair.parent.cohort_patients(&"all".parse().unwrap(), None, 10).unwrap();
+        assert_eq!(held, ["Patient/other", "Patient/own"].map(named));
+        assert_eq!(pair.parent.patient_replaced(10).unwrap(), []);
+    }
+    // What is refused says what to do, and names the record alone.
+    let pair = strangers(maker);
+    let applied = forged(&pair, 70, state(&drawn(), None));
+    let reason = applied.reason.unwrap();
+    assert!(reason.contains("Observation/hidden") && reason.contains("patient fetch"), "{reason}");
+    assert_eq!((applied.outcome, applied.differs), (Outcome::Refused, Vec::new()));
+}
+
+pub fn defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record(maker: &dyn Maker) {
+    let pair = strangers(maker);
+    let mine = an_observation("mine", "own");
+    assert_eq!(forged(&pair, 70, state(&mine, None)).outcome, Outcome::Applied);
+    // The number is known already; the body is another one.
+    let applied = forged(&pair, 70, state(&drawn(), None));
+    let nothing: (RecordRef, Digest) =
+        (named("Observation/hidden"), Digest::of_deletion(&named("Observation/hidden")));
+    assert_eq!((applied.outcome, &applied.differs[..]), (Outcome::Already, &[nothing][..]));
+    let newer = forged(&pair, 70, state(&mine.with("note", r#"[{"text":"x"}]"#), None));
+    assert_eq!(
+        newer.differs,
+        [(named("Observation/mine"), an_observation("mine", "own").record().digest)]
+    );
+    is_unmoved(&pair);
+}
+
+pub fn defect_28_a_deletion_proves_no_knowledge_of_a_record(maker: &dyn Maker) {
+    let pair = strangers(maker);
+    let deleted = Digest::of_deletion(&named("Observation/hidden"));
+    pair.at_parent(&delete("Observation/hidden"));
+    pair.at_parent(&put(&[hidden()]));
+    let gone = OutRecord::Deleted { reference: named("Observation/hidden"), base: None };
+    assert_eq!(forged(&pair, 70, gone).outcome, Outcome::Refused);
+    assert_eq!(forged(&pair, 71, state(&drawn(), Some(deleted))).outcome, Outcome::Refused);
+    is_unmoved(&pair);
+    // Who names a version that it cannot guess has had it.
+    let had = hidden().record().digest;
+    assert_ne!(forged(&pair, 72, state(&drawn(), Some(had))).outcome, Outcome::Refused);
+}
+
+pub fn a_child_changes_what_it_has_had_or_brought(maker: &dyn Maker) {
+    // A patient who left, while something was written.
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Keep);
+    pair.at_parent(&put(&[a_patient("amina"), an_observation("pulse", "amina")]));
+    pair.quiet();
+    only(&pair, &[]);
+    pair.at_child(&put(&[an_observation("pulse", "amina").with("valueInteger", "71")]));
+    pair.quiet();
+    assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("71"));
+    // What it brought itself of somebody whom it never had from the parent.
+    let pair = strangers(maker);
+    pair.at_child(&put(&[an_observation("seen", "secret")]));
+    pair.push();
+    pair.at_child(&put(&[an_observation("seen", "secret").with("valueInteger", "72")]));
+    pair.push();
+    assert!(body(&*pair.parent, "Observation/seen").unwrap().contains("72"));
+    // The same, where it does not know any more what it sent.
+    let sent = state(&an_observation("seen", "secret").with("valueInteger", "73"), None);
+    assert_ne!(forged(&pair, 90, sent).outcome, Outcome::Refused);
+    // A reference record is everybody's; so is the state that the parent has anyway.
+    pair.at_parent(&put(&[a_location("ward")]));
+    let ward = a_location("ward").with("alias", r#"["west"]"#);
+    assert_ne!(forged(&pair, 91, state(&ward, None)).outcome, Outcome::Refused);
+    assert_eq!(forged(&pair, 92, state(&hidden(), None)).outcome, Outcome::Already);
+    // One of several patients is enough.
+    let both = BTreeSet::from([named("Patient/own"), named("Patient/secret")]);
+    let pair = strangers(maker);
+    pair.at_parent(&put(&[drawn()]));
+    let edited = drawn().with("valueInteger", "5");
+    assert_ne!(forged(&pair, 93, state(&edited, None)).outcome, Outcome::Refused);
+    assert_eq!(edited.record().patients, both);
+}

@@ -1,0 +1,76 @@
+//! What a child may change: what it has, or had, from its parent or brought to it itself. Who
+//! knows no more of a record than its name must not write to it: a merge keeps what both sides
+//! say, and a patient of the sender's in it would open the rest to the sender.
+
+use protocol::digest::ShortDigest;
+use protocol::{Digest, RecordRef, Refusal, SiteId};
+use rusqlite::{Connection, params};
+
+use super::bases;
+use crate::Result;
+use crate::sqlite::rows::RecordRow;
+use crate::sqlite::scope;
+
+/// Refuses a state that `child` sent of a record to which it has no right. `named` is the version
+/// that it says to have had, `sent` the state that it sends.
+pub(super) fn check(
+    step: &Connection,
+    child: &SiteId,
+    (name, known): (&RecordRef, &RecordRow),
+    sent: Digest,
+    named: Option<ShortDigest>,
+) -> Result<()> {
+    if may_change(step, child, (name, known), sent, named)? {
+        return Ok(());
+    }
+    let reason = format!(
+        "{name} is of no patient of the sender's cohorts here; it can be changed there after \
+         `tributary patient fetch` has brought its patient"
+    );
+    Err(Refusal::invalid(reason).into())
+}
+
+/// Whether a child may change a record, and be told what state it is in.
+pub(super) fn may_change(
+    step: &Connection,
+    child: &SiteId,
+    (name, known): (&RecordRef, &RecordRow),
+    sent: Digest,
+    named: Option<ShortDigest>,
+) -> Result<bool> {
+    // Nobody names a version or sends a state of a record without having seen it; only what a
+    // deletion looks like, anybody can tell by the name.
+    let deleted = Digest::of_deletion(name).short();
+    let seen = [Some(sent.short()), named].into_iter().flatten();
+    for seen in seen.filter(|seen| *seen != deleted) {
+        if bases::with_short(step, known, seen)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(is_of_its_patients(step, child, known)? || came_from(step, child, known)?)
+}
+
+/// Whether the record is a reference record, or one of its patients is, or was, in a cohort of
+/// the child's.
+fn is_of_its_patients(step: &Connection, child: &SiteId, known: &RecordRow) -> Result<bool> {
+    let reference = scope::reference("r");
+    let sql = format!(
+        "SELECT 1 FROM record AS r WHERE r.key = ?1 AND ({reference} OR EXISTS
+            (SELECT 1 FROM record_patient AS rp
+             CROSS JOIN cohort_patient AS cp ON cp.patient = rp.patient
+             CROSS JOIN child_cohort AS cc ON cc.feed = cp.feed
+             WHERE rp.record = r.key AND cc.site = ?2))"
+    );
+    Ok(step.prepare_cached(&sql)?.exists(params![known.key, child.as_str()])?)
+}
+
+/// Whether a version came from the child, in whatever life of its store.
+fn came_from(step: &Connection, child: &SiteId, known: &RecordRow) -> Result<bool> {
+    let mut statement = step.prepare_cached(
+        "SELECT 1 FROM version AS v
+         CROSS JOIN change AS c ON c.sequence = v.sequence
+         CROSS JOIN origin AS o ON o.key = c.via_site
+         WHERE v.record = ?1 AND c.via = 2 AND o.site = ?2",
+    )?;
+    Ok(statement.exists(params![known.key, child.as_str()])?)
+}
