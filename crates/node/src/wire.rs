@@ -4,6 +4,7 @@
 //! says with `Available-Dictionary` that it has it, and every `dcz` body names it again by its
 //! hash, so that two versions of the program can never misread each other.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
@@ -12,22 +13,25 @@ use bytes::Bytes;
 use protocol::Refusal;
 use sha2::{Digest as _, Sha256};
 use store::dictionary;
-use zstd::dict::EncoderDictionary;
-use zstd::stream::raw::{InBuffer, Operation as _, OutBuffer};
+use zstd::bulk::Compressor;
+use zstd::dict::{DecoderDictionary, EncoderDictionary};
+use zstd::stream::raw::{CParameter, InBuffer, Operation as _, OutBuffer};
 
 /// Header by which a reader says which dictionary it has.
 pub const AVAILABLE_DICTIONARY: &str = "available-dictionary";
 
 /// How hard streams are compressed: the link is slow and the processor waits for it.
 const STREAM_LEVEL: i32 = 9;
-/// How hard an answer is compressed that is known to be small.
-const SMALL_LEVEL: i32 = 19;
-/// Text that is small enough for `SMALL_LEVEL` (some 50 ms of work).
+/// How hard an answer is compressed that is known to be small: with the dictionary, harder than
+/// this takes several times as long and saves nothing.
+const SMALL_LEVEL: i32 = 15;
+/// Text that is small enough for `SMALL_LEVEL` (some 10 ms of work).
 const SMALL_TEXT: usize = 128 << 10;
 /// The dictionary, made ready once: to index it anew for each answer takes longer than a short
 /// answer does, many times over.
 static PREPARED_STREAM: OnceLock<EncoderDictionary<'static>> = OnceLock::new();
 static PREPARED_SMALL: OnceLock<EncoderDictionary<'static>> = OnceLock::new();
+static PREPARED_DECODER: OnceLock<DecoderDictionary<'static>> = OnceLock::new();
 /// Text after which what was compressed is flushed, so that a cut link loses little.
 pub const FLUSH_TEXT: usize = 64 << 10;
 /// The magic number of a `dcz` body: a skippable frame of 32 bytes, which hold the hash.
@@ -97,6 +101,10 @@ fn dictionary_hash() -> [u8; 32] {
     *HASH.get_or_init(|| Sha256::digest(dictionary::V1).into())
 }
 
+fn dcz_head() -> Vec<u8> {
+    [&DCZ_MAGIC[..], &dictionary_hash()].concat()
+}
+
 /// Compresses a stream of text and counts both sides.
 pub struct Encoder {
     inner: Inner,
@@ -118,11 +126,9 @@ impl Encoder {
         let level = if small { SMALL_LEVEL } else { STREAM_LEVEL };
         let inner = match coding {
             Coding::Dcz => {
-                let mut head = DCZ_MAGIC.to_vec();
-                head.extend_from_slice(&dictionary_hash());
                 let prepared = if small { &PREPARED_SMALL } else { &PREPARED_STREAM };
                 let encoder = zstd::stream::write::Encoder::with_prepared_dictionary(
-                    head,
+                    dcz_head(),
                     prepared.get_or_init(|| EncoderDictionary::copy(dictionary::V1, level)),
                 )?;
                 Inner::Zstd(Box::new(checked(encoder)?))
@@ -191,11 +197,43 @@ fn checked(
     Ok(encoder)
 }
 
+thread_local! {
+    // What it needs is slow to make and to clear; the dictionary behind it is shared.
+    static SMALL: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// Compresses one body whole.
 pub fn encode(coding: Coding, text: &[u8]) -> std::io::Result<Bytes> {
+    if coding == Coding::Dcz && text.len() <= SMALL_TEXT {
+        return encode_small(text);
+    }
     let mut encoder = Encoder::new(coding, Some(text.len()))?;
     encoder.write(text)?;
     encoder.finish()
+}
+
+/// As a stream of `dcz` whose text is all there.
+fn encode_small(text: &[u8]) -> std::io::Result<Bytes> {
+    SMALL.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(small_compressor()?),
+        };
+        let mut out = dcz_head();
+        out.extend_from_slice(&compressor.compress(text)?);
+        Ok(Bytes::from(out))
+    })
+}
+
+fn small_compressor() -> std::io::Result<Compressor<'static>> {
+    let prepared =
+        PREPARED_SMALL.get_or_init(|| EncoderDictionary::copy(dictionary::V1, SMALL_LEVEL));
+    let mut compressor = Compressor::with_prepared_dictionary(prepared)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    compressor.set_parameter(CParameter::DictIdFlag(false))?;
+    // The length of the body is known without it.
+    compressor.set_parameter(CParameter::ContentSizeFlag(false))?;
+    Ok(compressor)
 }
 
 /// Inflates a stream, in any portions, up to a limit.
@@ -220,7 +258,7 @@ impl Decoder {
     pub fn new(coding: Coding, limit: u64, limit_name: &'static str) -> Result<Decoder, Refusal> {
         let inner = match coding {
             Coding::Dcz => Inflate::Head(Vec::new()),
-            Coding::Zstd => Inflate::Zstd(ZstdInflate::new(&[])?),
+            Coding::Zstd => Inflate::Zstd(ZstdInflate::new(zstd::stream::raw::Decoder::new())?),
             Coding::Gzip => Inflate::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
             Coding::Identity => Inflate::Plain,
         };
@@ -257,7 +295,10 @@ impl Decoder {
                         "the body is compressed with a dictionary that this site does not have",
                     ));
                 }
-                self.inner = Inflate::Zstd(ZstdInflate::new(dictionary::V1)?);
+                let prepared =
+                    PREPARED_DECODER.get_or_init(|| DecoderDictionary::copy(dictionary::V1));
+                let decoder = zstd::stream::raw::Decoder::with_prepared_dictionary(prepared);
+                self.inner = Inflate::Zstd(ZstdInflate::new(decoder)?);
                 self.inflate(&rest, text, room)
             }
             Inflate::Zstd(decoder) => decoder.inflate(portion, text, room),
@@ -305,9 +346,10 @@ struct ZstdInflate {
 }
 
 impl ZstdInflate {
-    fn new(dictionary: &[u8]) -> Result<ZstdInflate, Refusal> {
-        let mut decoder =
-            zstd::stream::raw::Decoder::with_dictionary(dictionary).map_err(broken)?;
+    fn new(
+        decoder: std::io::Result<zstd::stream::raw::Decoder<'static>>,
+    ) -> Result<ZstdInflate, Refusal> {
+        let mut decoder = decoder.map_err(broken)?;
         // At most 8 MiB of memory for the window, whatever the body's head asks for.
         decoder.set_parameter(zstd::stream::raw::DParameter::WindowLogMax(23)).map_err(broken)?;
         Ok(ZstdInflate { decoder, whole: true })
@@ -361,6 +403,19 @@ mod tests {
                 }
                 back.extend(decoder.finish().unwrap());
                 assert!(back == text(), "{coding:?} in portions of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_bodies_of_any_length_come_back() {
+        for coding in CODINGS {
+            for length in [0, 1, 3_000, SMALL_TEXT, SMALL_TEXT + 1, 1] {
+                let text = &text()[..length];
+                let mut decoder = Decoder::new(coding, 1 << 20, "body_bytes").unwrap();
+                let mut back = decoder.push(&encode(coding, text).unwrap()).unwrap();
+                back.extend(decoder.finish().unwrap());
+                assert!(back == text, "{coding:?} of {length} bytes");
             }
         }
     }

@@ -40,6 +40,8 @@ pub(crate) fn options(limits: &Limits) -> OpenOptions {
         merge: Policies::default(),
         cache_bytes: 1 << 20,
         readers: 1,
+        // Small, so that it is often written back, and a crash has little to copy.
+        wal_pages: 100,
     }
 }
 

@@ -108,6 +108,7 @@ macro_rules! for_each_rule {
                 a_record_that_left_is_told_to_those_below,
                 a_join_from_before_a_leave_is_void,
                 a_state_older_than_the_parents_word_is_dropped,
+                bytes_that_moved_are_counted_with_the_contact_and_without,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
             merges:
                 a_child_merges_by_what_its_parent_told_last,

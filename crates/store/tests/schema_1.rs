@@ -26,6 +26,7 @@ fn opened(name: &str) -> (tempfile::TempDir, SqliteStore) {
         merge: Policies::default(),
         cache_bytes: 1 << 20,
         readers: 1,
+        wal_pages: OpenOptions::WAL_PAGES,
     };
     let store = SqliteStore::open(&path, options).unwrap();
     (folder, store)

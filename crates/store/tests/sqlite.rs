@@ -31,6 +31,7 @@ fn options(limits: &Limits) -> OpenOptions {
         merge: Policies::default(),
         cache_bytes: 1 << 20,
         readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
     }
 }
 

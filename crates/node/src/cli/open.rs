@@ -68,6 +68,7 @@ pub(crate) fn options(config: &Config) -> OpenOptions {
         merge: config.policies(),
         cache_bytes: 8 << 20,
         readers: 4,
+        wal_pages: OpenOptions::WAL_PAGES,
     }
 }
 

@@ -189,6 +189,7 @@ fn options(config: &Config) -> OpenOptions {
         merge: config.policies(),
         cache_bytes: 8 << 20,
         readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
     }
 }
 

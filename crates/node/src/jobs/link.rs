@@ -235,24 +235,33 @@ impl Link {
 
     /// Notes that the parent answered, and what moved.
     pub async fn note(&self, site: &Site) -> Result<(), LinkError> {
-        self.note_traffic(site).await?;
+        let contact = LinkEvent::Contact { peer: None, traffic: self.traffic.take() };
         let now = site.now();
-        site.read(move |store| store.link_note(&LinkEvent::Contact { peer: None }, now))
-            .await
-            .map_err(|error| ours(&error))
+        let noted = site.read(move |store| store.link_note(&contact, now)).await;
+        noted.map_err(|error| ours(&error))
     }
 
-    /// Writes the counts of bytes to the store.
+    /// Writes the counts of bytes to the store, where there are any that it does not have.
     pub async fn note_traffic(&self, site: &Site) -> Result<(), LinkError> {
+        let traffic = self.traffic.take();
+        if traffic == store::Traffic::default() {
+            return Ok(());
+        }
+        let (event, now) = (LinkEvent::Traffic(traffic), site.now());
+        let noted = site.read(move |store| store.link_note(&event, now)).await;
+        noted.map_err(|error| ours(&error))
+    }
+}
+
+impl Traffic {
+    fn take(&self) -> store::Traffic {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        let traffic = LinkEvent::Traffic {
-            wire_sent: take(&self.traffic.wire_sent),
-            wire_received: take(&self.traffic.wire_received),
-            raw_sent: take(&self.traffic.raw_sent),
-            raw_received: take(&self.traffic.raw_received),
-        };
-        let now = site.now();
-        site.read(move |store| store.link_note(&traffic, now)).await.map_err(|error| ours(&error))
+        store::Traffic {
+            wire_sent: take(&self.wire_sent),
+            wire_received: take(&self.wire_received),
+            raw_sent: take(&self.raw_sent),
+            raw_received: take(&self.raw_received),
+        }
     }
 }
 

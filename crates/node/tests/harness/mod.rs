@@ -283,6 +283,7 @@ fn new_store(
         merge: config.policies(),
         cache_bytes: 4 << 20,
         readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
     };
     Arc::new(SqliteStore::create(&folder.join("tributary.db"), &new, options, now).unwrap())
 }

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store::{HistoryQuery, Scope};
+use protocol::RecordRef;
+use store::{HistoryQuery, Scope, Store, StoredVersion};
 
 use super::Rest;
 use crate::records::{Token, tokens_in};
 use crate::world::Violation;
 
-/// Versions that are looked at.
-const PAGE: u32 = 500;
+/// Versions that are read at a time.
+const PAGE: u32 = 10_000;
 
 pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
     let oracle = rest.shared.oracle();
@@ -23,17 +24,12 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
     }
     let mut found = Vec::new();
     for (place, up) in rest.shared.places.iter().zip(&rest.sites) {
+        let mut histories = histories(up.site.store())?;
         for record in rest.records[place.index].keys() {
             if oracle.in_any_conflict(record) {
                 continue;
             }
-            let query = HistoryQuery {
-                record: Some(record.clone()),
-                limit: PAGE,
-                ..HistoryQuery::default()
-            };
-            let mut versions = up.site.store().record_history(&query, &Scope::Everything)?.versions;
-            versions.reverse();
+            let versions = histories.remove(record).unwrap_or_default();
             let mut gone: BTreeSet<Token> = BTreeSet::new();
             for (index, version) in versions.iter().enumerate() {
                 let tokens = version.body.as_deref().map(tokens_in).unwrap_or_default();
@@ -56,4 +52,21 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(found)
+}
+
+/// The versions of each record of a site, oldest first.
+fn histories(store: &dyn Store) -> anyhow::Result<BTreeMap<RecordRef, Vec<StoredVersion>>> {
+    let mut query = HistoryQuery { limit: PAGE, ..HistoryQuery::default() };
+    let mut histories: BTreeMap<RecordRef, Vec<StoredVersion>> = BTreeMap::new();
+    loop {
+        let page = store.record_history(&query, &Scope::Everything)?;
+        for version in page.versions {
+            histories.entry(version.reference.clone()).or_default().push(version);
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            histories.values_mut().for_each(|versions| versions.reverse());
+            return Ok(histories);
+        }
+    }
 }

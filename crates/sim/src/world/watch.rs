@@ -1,6 +1,6 @@
 //! Looks at every answer to a child: nothing outside its cohorts may be in it, by any route.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::http::{HeaderMap, header};
@@ -34,11 +34,13 @@ pub(super) struct Watch {
     oracle: Arc<Mutex<Oracle>>,
     log: Arc<Log>,
     known: Mutex<BTreeMap<(usize, usize), (Moment, Patients)>>,
+    bodies: Bodies,
 }
 
 impl Watch {
     pub(super) fn new(oracle: Arc<Mutex<Oracle>>, log: Arc<Log>) -> Watch {
-        Watch { places: OnceLock::new(), oracle, log, known: Mutex::default() }
+        let (known, bodies) = (Mutex::default(), Bodies::default());
+        Watch { places: OnceLock::new(), oracle, log, known, bodies }
     }
 
     /// Tells it the sites.
@@ -91,7 +93,7 @@ impl Watch {
             if record.kind.is_reference() {
                 continue;
             }
-            let versions = Versions { store: up.site.store(), record };
+            let versions = Versions::of(up.site.store(), record, &self.bodies);
             if !versions.owners(asked.sequence).iter().any(own) {
                 self.tell(child, &record.to_string(), parent, path);
             } else if let Some(token) = versions.of_others(tokens, of_mine) {
@@ -202,29 +204,55 @@ pub(crate) fn members(store: &dyn Store, child: &Place) -> Option<BTreeSet<Recor
     Some(patients)
 }
 
-/// The versions of a record at the site that answers.
-struct Versions<'a> {
-    store: &'a dyn Store,
-    record: &'a RecordRef,
+/// What a body says, which is the same whoever holds it: worked out once for each.
+#[derive(Default)]
+struct Bodies {
+    known: Mutex<HashMap<String, Arc<Said>>>,
 }
 
-impl Versions<'_> {
-    /// Newest first; those without body are left out: a deleted record keeps the patients that it
-    /// had.
-    fn list(&self) -> Vec<(u64, String)> {
-        let record = Some(self.record.clone());
+struct Said {
+    patients: BTreeSet<RecordRef>,
+    tokens: BTreeSet<Token>,
+}
+
+impl Bodies {
+    fn said(&self, body: String) -> Arc<Said> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(said) = known.get(&body) {
+            return Arc::clone(said);
+        }
+        let parsed = Record::parse(body.as_bytes(), &Limits::default());
+        let patients = parsed.map(|parsed| parsed.patients).unwrap_or_default();
+        let tokens = tokens_in(&body).into_iter().collect();
+        let said = Arc::new(Said { patients, tokens });
+        known.insert(body, Arc::clone(&said));
+        said
+    }
+}
+
+/// The versions of a record at the site that answers, newest first; those without body are left
+/// out: a deleted record keeps the patients that it had.
+struct Versions {
+    list: Vec<(u64, Arc<Said>)>,
+}
+
+impl Versions {
+    fn of(store: &dyn Store, record: &RecordRef, bodies: &Bodies) -> Versions {
+        let record = Some(record.clone());
         let query = HistoryQuery { record, limit: VERSIONS, ..HistoryQuery::default() };
-        let page = self.store.record_history(&query, &Scope::Everything);
+        let page = store.record_history(&query, &Scope::Everything);
         let versions = page.map(|page| page.versions).unwrap_or_default().into_iter();
-        versions.filter_map(|version| Some((version.sequence, version.body?))).collect()
+        let said =
+            versions.filter_map(|version| Some((version.sequence, bodies.said(version.body?))));
+        Versions { list: said.collect() }
     }
 
     /// Whose the record is or was, in its versions since a sequence and the one before.
     fn owners(&self, since: u64) -> BTreeSet<RecordRef> {
         let mut owners = BTreeSet::new();
-        for (sequence, body) in self.list() {
-            owners.extend(patients(&body));
-            if sequence <= since {
+        for (sequence, said) in &self.list {
+            owners.extend(said.patients.iter().cloned());
+            if *sequence <= since {
                 break;
             }
         }
@@ -239,12 +267,11 @@ impl Versions<'_> {
     ) -> Option<Token> {
         let mut left = tokens.clone();
         let mut others = BTreeSet::new();
-        for (_, body) in self.list() {
-            let here = tokens_in(&body);
-            if own(&patients(&body)) {
-                left.retain(|token| !here.contains(token));
+        for (_, said) in &self.list {
+            if own(&said.patients) {
+                left.retain(|token| !said.tokens.contains(token));
             } else {
-                others.extend(here);
+                others.extend(&said.tokens);
             }
             if left.is_empty() {
                 return None;
@@ -252,11 +279,6 @@ impl Versions<'_> {
         }
         left.intersection(&others).next().copied()
     }
-}
-
-fn patients(body: &str) -> BTreeSet<RecordRef> {
-    let parsed = Record::parse(body.as_bytes(), &Limits::default());
-    parsed.map(|parsed| parsed.patients).unwrap_or_default()
 }
 
 impl Watcher for Watch {

@@ -9,9 +9,10 @@ use protocol::{CohortName, Limits};
 
 use super::builders::{a_location, a_patient, an_encounter, an_observation, delete, named, put};
 use super::pair::{Pair, body, read_back};
-use super::{Maker, feed_id, site};
+use super::{Maker, START, feed_id, site};
 use crate::{
-    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, Source, Store, StoreError,
+    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent, Source, Store,
+    StoreError, Traffic,
 };
 
 /// How many deliveries are not done.
@@ -77,6 +78,21 @@ pub fn becoming_a_child_queues_what_is_here(maker: &dyn Maker) {
     let lines = late.delivery_next(pair.now(), 10_000).unwrap();
     let numbers = lines.iter().map(|line| line.lines[0].id.as_ref().unwrap().number);
     assert_eq!(numbers.collect::<Vec<_>>(), [1, 2]);
+}
+
+pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Maker) {
+    let store = maker.make(&site("clinic"), &Limits::default());
+    let traffic = Traffic { wire_sent: 1, wire_received: 20, raw_sent: 300, raw_received: 4_000 };
+    let failure = LinkEvent::Failure { error: "cut".to_owned(), next: START };
+    store.link_note(&failure, START).unwrap();
+    store.link_note(&LinkEvent::Traffic(traffic), START).unwrap();
+    let link = store.link_get().unwrap();
+    assert_eq!((link.failures, link.wire_sent, link.raw_received), (1, 1, 4_000));
+    store.link_note(&LinkEvent::Contact { peer: None, traffic }, START.plus_millis(5)).unwrap();
+    let link = store.link_get().unwrap();
+    assert_eq!((link.failures, link.last_contact), (0, Some(START.plus_millis(5))));
+    let sums = [link.wire_sent, link.wire_received, link.raw_sent, link.raw_received];
+    assert_eq!(sums, [2, 40, 600, 8_000]);
 }
 
 pub fn defect_03_the_marker_stays_where_the_lines_end(maker: &dyn Maker) {

@@ -58,6 +58,8 @@ pub enum LinkEvent {
     Contact {
         /// Its status, JSON, where it sent one.
         peer: Option<String>,
+        /// What moved until then and was not noted yet.
+        traffic: Traffic,
     },
     /// It could not be reached, or did not answer as a parent does.
     Failure {
@@ -68,17 +70,21 @@ pub enum LinkEvent {
     },
     /// It said how records are merged that it and we changed.
     Policies(Policies),
-    /// Bytes moved: on the wire and before compression.
-    Traffic {
-        /// Sent on the wire.
-        wire_sent: u64,
-        /// Received on the wire.
-        wire_received: u64,
-        /// Sent, before compression.
-        raw_sent: u64,
-        /// Received, after inflation.
-        raw_received: u64,
-    },
+    /// Bytes moved.
+    Traffic(Traffic),
+}
+
+/// Bytes that moved on the link: on the wire and before compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Sent on the wire.
+    pub wire_sent: u64,
+    /// Received on the wire.
+    pub wire_received: u64,
+    /// Sent, before compression.
+    pub raw_sent: u64,
+    /// Received, after inflation.
+    pub raw_received: u64,
 }
 
 /// The link to the parent as it was last seen.
@@ -109,6 +115,13 @@ pub struct OpenOptions {
     pub cache_bytes: usize,
     /// Connections for readers.
     pub readers: usize,
+    /// Pages of the log after which it is written back to the file.
+    pub wal_pages: u32,
+}
+
+impl OpenOptions {
+    /// What is usual for `wal_pages`: 16 MiB, so that an import seldom waits for it.
+    pub const WAL_PAGES: u32 = 4_000;
 }
 
 /// What a new store is told of itself.

@@ -193,7 +193,18 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is anything that may be purged some time.
+fn is_leaving(conn: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM patient
+                WHERE state <> 'here' AND state = 'purging')
+            OR EXISTS (SELECT 1 FROM record WHERE left_sequence IS NOT NULL AND left_purge = 1)";
+    Ok(conn.prepare_cached(sql)?.exists([])?)
+}
+
 pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> {
+    if !store.read("look for who left", is_leaving)? {
+        return Ok(0);
+    }
     store.write("purge patients who left", |step| {
         purge_records(step, now)?;
         let mut statement = step.prepare_cached(

@@ -7,7 +7,7 @@ use protocol::{FeedId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, audit, rows};
-use crate::{AuditRow, LinkEvent, Result, StoreError};
+use crate::{AuditRow, LinkEvent, Result, StoreError, Traffic};
 
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
     store.write("become a child", |step| {
@@ -76,12 +76,13 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
     let now = now.millis();
     store.write("note what happened on the link", |step| {
         match event {
-            LinkEvent::Contact { peer } => step.execute(
-                "UPDATE link SET failures = 0, last_error = NULL, next_attempt = NULL,
-                    last_attempt = ?1, last_contact = ?1, peer = coalesce(?2, peer)
-                 WHERE target = 'parent'",
-                params![now, peer],
-            )?,
+            LinkEvent::Contact { peer, traffic } => {
+                count(step, traffic)?;
+                let sql = "UPDATE link SET failures = 0, last_error = NULL, next_attempt = NULL,
+                        last_attempt = ?1, last_contact = ?1, peer = coalesce(?2, peer)
+                     WHERE target = 'parent'";
+                step.prepare_cached(sql)?.execute(params![now, peer])?
+            }
             LinkEvent::Failure { error, next } => step.execute(
                 "UPDATE link SET failures = failures + 1, last_error = ?2, next_attempt = ?3,
                     last_attempt = ?1
@@ -92,15 +93,19 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
                 "UPDATE link SET merge = ?1, clocks_agree = ?2 WHERE target = 'parent'",
                 params![told(policies)?, policies.clocks_agree],
             )?,
-            LinkEvent::Traffic { wire_sent, wire_received, raw_sent, raw_received } => step
-                .execute(
-                    "UPDATE link SET wire_sent = wire_sent + ?1,
-                        wire_received = wire_received + ?2, raw_sent = raw_sent + ?3,
-                        raw_received = raw_received + ?4
-                     WHERE target = 'parent'",
-                    params![wire_sent, wire_received, raw_sent, raw_received],
-                )?,
+            LinkEvent::Traffic(traffic) => count(step, traffic)?,
         };
         Ok(())
     })
+}
+
+fn count(step: &Connection, traffic: &Traffic) -> Result<usize> {
+    let Traffic { wire_sent, wire_received, raw_sent, raw_received } = traffic;
+    Ok(step
+        .prepare_cached(
+            "UPDATE link SET wire_sent = wire_sent + ?1, wire_received = wire_received + ?2,
+                raw_sent = raw_sent + ?3, raw_received = raw_received + ?4
+             WHERE target = 'parent'",
+        )?
+        .execute(params![wire_sent, wire_received, raw_sent, raw_received])?)
 }

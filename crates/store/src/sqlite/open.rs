@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use protocol::{Epoch, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 
@@ -177,13 +178,15 @@ fn flags() -> OpenFlags {
 fn tune(connection: &Connection, options: &OpenOptions) -> Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else SQLite plans a statement anew for each value that is bound to its LIMIT.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let kilobytes = i64::try_from(options.cache_bytes / 1024).unwrap_or(i64::MAX).max(64);
     connection.pragma_update(None, "cache_size", -kilobytes)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", options.wal_pages)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(())
 }

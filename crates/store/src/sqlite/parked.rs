@@ -138,6 +138,12 @@ pub(super) fn parked_retry(
     jitter: u64,
     all: bool,
 ) -> Result<u64> {
+    let any = store.read("look for parked lines", |conn| {
+        Ok(conn.prepare_cached("SELECT 1 FROM parked_line LIMIT 1")?.exists([])?)
+    })?;
+    if !any {
+        return Ok(0);
+    }
     store.write("try parked lines again", |step| {
         let mut blocked = BTreeSet::new();
         let mut done = 0;

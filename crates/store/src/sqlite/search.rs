@@ -152,7 +152,7 @@ impl Plan {
 
     fn total(&self, conn: &Connection) -> Result<u64> {
         let (from_where, values) = self.rows_of(self.leader(false));
-        let mut statement = conn.prepare(&format!("SELECT count(*) {from_where}"))?;
+        let mut statement = conn.prepare_cached(&format!("SELECT count(*) {from_where}"))?;
         Ok(statement.query_row(params_from_iter(values), |row| row.get(0))?)
     }
 
@@ -162,7 +162,7 @@ impl Plan {
         query: &SearchQuery,
     ) -> Result<(Vec<StoredVersion>, Option<String>)> {
         let (sql, values) = self.page_sql(query)?;
-        let mut statement = conn.prepare(&sql)?;
+        let mut statement = conn.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         let (mut records, mut last) = (Vec::new(), None);
         while let Some(row) = rows.next()? {

@@ -102,8 +102,13 @@ impl World {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let limits = protocol::Limits { page_entries, ..Default::default() };
-        let options =
-            OpenOptions { limits, merge: Policies::default(), cache_bytes: 4 << 20, readers: 2 };
+        let options = OpenOptions {
+            limits,
+            merge: Policies::default(),
+            cache_bytes: 4 << 20,
+            readers: 2,
+            wal_pages: OpenOptions::WAL_PAGES,
+        };
         let site = NewSite {
             site: "centre".parse().unwrap(),
             epoch: Epoch::from_bytes([1; 16]),

@@ -134,14 +134,15 @@ impl Seat {
             return Ok(Arc::clone(group));
         }
         self.steps = 1;
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let group = Arc::new(Group::default());
         self.group = Some(Arc::clone(&group));
         Ok(group)
     }
 
     fn commit(&self) -> End {
-        let Err(error) = self.connection.execute_batch("COMMIT") else { return End::Committed };
+        let commit = || self.connection.prepare_cached("COMMIT")?.execute([]);
+        let Err(error) = commit() else { return End::Committed };
         if !self.connection.is_autocommit() {
             // Nothing more can be done where even this fails: the next BEGIN will say so.
             let _ = self.connection.execute_batch("ROLLBACK");

@@ -15,6 +15,7 @@ fn options() -> OpenOptions {
         merge: Policies::default(),
         cache_bytes: 1 << 20,
         readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
     }
 }
 
@@ -164,4 +165,18 @@ fn a_log_that_was_cut_anywhere_leaves_a_store_of_whole_changes() {
         assert_eq!(after.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
     }
     assert_eq!(before, 20);
+}
+
+#[test]
+fn a_statement_is_planned_once_whatever_its_limit_is() {
+    let (_folder, path) = a_store();
+    let connection = reader(&path, &options()).unwrap();
+    let mut statement =
+        connection.prepare("SELECT sequence FROM change ORDER BY sequence LIMIT ?1").unwrap();
+    for limit in [1, 2, 1_000] {
+        let found = statement.query_map([limit], |row| row.get::<_, u64>(0)).unwrap();
+        let found = found.collect::<rusqlite::Result<Vec<_>>>().unwrap();
+        assert!(!found.is_empty());
+    }
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
 }

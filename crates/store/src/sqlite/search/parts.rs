@@ -22,7 +22,7 @@ impl Part {
     pub(super) fn count(&self, conn: &Connection, bound: u64) -> Result<u64> {
         let sql =
             format!("SELECT count(*) FROM (SELECT 1 FROM ({}) LIMIT {bound})", self.candidates);
-        let mut statement = conn.prepare(&sql)?;
+        let mut statement = conn.prepare_cached(&sql)?;
         Ok(statement.query_row(params_from_iter(&self.values), |row| row.get(0))?)
     }
 
