@@ -49,7 +49,7 @@ const KNOWN: &[Found] = &[
     known(Fault::ReceivedAtFirstPart, "chaos", 11, "converged"),
     known(Fault::FeedForAnyone, "power-cuts", 9, "entitled"),
     known(Fault::FetchForAnyone, "power-cuts", 9, "entitled"),
-    known(Fault::HistoryForAnyone, "2g", 6, "entitled"),
+    known(Fault::HistoryForAnyone, "power-cuts", 14, "entitled"),
     known(Fault::LocalPreferred, "power-cuts", 1, "lost"),
     known(Fault::BaseIsOurs, "power-cuts", 1, "lost"),
     known(Fault::ConflictUnnoted, "chaos", 2, "lost"),
