@@ -4,6 +4,7 @@
 pub mod data;
 mod link;
 mod merge;
+mod outbox;
 pub mod pair;
 pub mod proxy;
 mod rates;
@@ -90,6 +91,8 @@ pub const FIGURES: &[(&str, Target)] = &[
     ("wire_bytes_idle_poll", Target::AtMost(600.0)),
     ("link_256k_1000_seconds", Target::AtMost(6.0)),
     ("link_256k_10000_seconds", Target::AtMost(30.0)),
+    ("message_p99_ms", Target::AtMost(50.0)),
+    ("lease_million_ms", Target::AtMost(5.0)),
     ("rss_child_million", Target::AtMost(100.0)),
     ("start_million_seconds", Target::AtMost(0.5)),
     ("disk_bytes_per_record_million", Target::AtMost(1_500.0)),
@@ -98,6 +101,7 @@ pub const FIGURES: &[(&str, Target)] = &[
 
 /// The figures that take long: they are measured only when asked for.
 pub const LONG: &[&str] = &[
+    "lease_million_ms",
     "rss_child_million",
     "start_million_seconds",
     "disk_bytes_per_record_million",
@@ -182,5 +186,7 @@ pub async fn run(options: &Options, listener: &dyn Listener) -> anyhow::Result<(
     link::idle_poll(&bench).await?;
     link::slow(&bench, "link_256k_1000_seconds", 1_000).await?;
     link::slow(&bench, "link_256k_10000_seconds", 10_000).await?;
+    outbox::answers(&bench).await?;
+    outbox::leases(&bench).await?;
     scale::many(&bench).await
 }

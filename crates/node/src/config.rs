@@ -58,6 +58,20 @@ pub struct Parent {
     /// What becomes of patients who leave this site's cohorts.
     #[serde(default)]
     pub leave: LeavePolicy,
+    /// How what is written here goes up.
+    #[serde(default)]
+    pub up: Up,
+}
+
+/// How changes go up to the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Up {
+    /// This site sends them itself.
+    #[default]
+    Direct,
+    /// It keeps them as messages for a third party to carry (`docs/third-parties.md`).
+    Carried,
 }
 
 impl Config {
@@ -102,6 +116,15 @@ impl Config {
             if parent.site == self.site {
                 bail!("parent.site is this site itself");
             }
+        }
+        if self.limits.message_bytes < self.limits.resource_bytes {
+            bail!("limits.message_bytes is below limits.resource_bytes: none could be carried");
+        }
+        if self.limits.lease_seconds == 0 || self.limits.receipt_seconds == 0 {
+            bail!(
+                "limits.lease_seconds and limits.receipt_seconds must be at least 1: no third \
+                 party carries a message in no time"
+            );
         }
         if self.visitors.days_max == 0 {
             bail!("visitors.days_max is 0: to let no child fetch patients, say fetch = false");

@@ -5,6 +5,7 @@ pub mod body;
 pub mod error;
 pub mod feeds;
 pub mod fhir;
+pub mod outbox;
 pub mod sync;
 
 mod guard;
@@ -26,6 +27,7 @@ pub fn router(site: Site) -> Router {
         .route("/fhir/", any(fhir::base))
         .nest("/fhir", fhir::router())
         .nest("/sync", sync::router())
+        .nest("/outbox", outbox::router())
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
         .with_state(site)

@@ -6,6 +6,8 @@
 pub mod compare;
 pub mod enrol;
 pub mod link;
+pub mod messages;
+pub mod outbox;
 pub mod patients;
 pub mod pull;
 pub mod push;
@@ -29,8 +31,15 @@ const ROUND_EVERY: i64 = 15 * 60 * 1_000;
 
 /// Runs all jobs of a site until it is told to stop.
 pub async fn run(site: Site, stop: CancellationToken) {
-    let all =
-        async { tokio::join!(keep_in_step(&site), visitors::run(&site), replaced::run(&site)) };
+    let all = async {
+        tokio::join!(
+            keep_in_step(&site),
+            visitors::run(&site),
+            replaced::run(&site),
+            messages::run(&site),
+            outbox::run(&site)
+        )
+    };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
@@ -73,7 +82,7 @@ async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
 async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, LinkError> {
     let mut news = site.news();
     news.mark_unchanged();
-    if round::has_due_deliveries(site).await {
+    if round::has_news_for_parent(site).await {
         return Ok(true);
     }
     let poll = link.poll(site, &round.view, &round.markers);
@@ -83,13 +92,13 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
             biased;
             answer = &mut poll => return answer,
             _ = news.changed() => {
-                if round::has_due_deliveries(site).await {
+                if round::has_news_for_parent(site).await {
                     return Ok(true);
                 }
             }
             // Another process may have written, or a retry may have come due.
             () = site.clock().sleep(2_000) => {
-                if round::has_due_deliveries(site).await {
+                if round::has_news_for_parent(site).await {
                     return Ok(true);
                 }
             }

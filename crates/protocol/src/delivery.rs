@@ -10,6 +10,10 @@ use crate::limits::Limits;
 pub enum DeliveryState {
     /// To be sent as soon as its patient's turn comes.
     Ready,
+    /// A third party has it, and a lease of it.
+    Leased,
+    /// The third party says that it has delivered it; the receiver's own word has not come.
+    HandedOver,
     /// Refused, or asked to come later: to be sent again at a time.
     Retry,
     /// Given up until a person or a changed record frees it; holds back only its own patients.

@@ -15,6 +15,7 @@ pub mod feed;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod message;
 pub mod planted;
 pub mod reconcile;
 pub mod resource;

@@ -24,6 +24,20 @@ pub struct Limits {
     pub stream_bytes: usize,
     /// Bytes of one body posted to `/sync` or `/fhir`, after inflation.
     pub body_bytes: usize,
+    /// Bytes of one FHIR message that a third party carries, after inflation.
+    pub message_bytes: usize,
+    /// Messages that are stored here and wait to be worked off; more get 503 with `Retry-After`.
+    pub inbox_messages: u64,
+    /// Messages in the answer to one lease.
+    pub lease_messages: usize,
+    /// For how long a lease is given at the most, and unless it asks for less.
+    pub lease_seconds: u64,
+    /// After how long a message that was handed over and has no receipt is offered again.
+    pub receipt_seconds: u64,
+    /// After how long without a third party `status` says so.
+    pub carrier_seconds: u64,
+    /// For how many days a receipt is kept; that the changes were received is known for ever.
+    pub receipt_days: u32,
     /// Entries in one page of a feed; fixed when the feed is created.
     pub page_entries: u32,
     /// Entries in one page of a FHIR search or history that did not ask for a number.
@@ -82,6 +96,13 @@ impl Default for Limits {
             line_bytes: 4 << 20,
             stream_bytes: 8 << 20,
             body_bytes: 8 << 20,
+            message_bytes: 16 << 20,
+            inbox_messages: 10_000,
+            lease_messages: 500,
+            lease_seconds: 600,
+            receipt_seconds: 1_800,
+            carrier_seconds: 3_600,
+            receipt_days: 30,
             page_entries: 100,
             search_page: 50,
             search_page_max: 500,

@@ -154,7 +154,9 @@ fn small(seed: u64, profile: &Profile) -> Plan {
     let (days, sites) = ((1, 2), (2, 4));
     let (restores, decisions, merges, visits, bulky) = (0, 0, 0, 0, 0);
     let profile = profile.clone();
-    draw(seed, &Profile { days, sites, restores, decisions, merges, visits, bulky, ..profile })
+    let carriers = 0;
+    let profile = Profile { days, sites, restores, decisions, merges, visits, bulky, ..profile };
+    draw(seed, &Profile { carriers, ..profile })
 }
 
 fn first_checker(outcome: &Outcome) -> Option<&'static str> {

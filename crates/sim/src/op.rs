@@ -44,6 +44,9 @@ pub struct SiteHead {
     /// usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_bytes: Option<usize>,
+    /// Third parties carry its changes to its parent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carried: bool,
     /// Begins with the store that the first version wrote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,

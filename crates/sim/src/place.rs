@@ -23,6 +23,7 @@ use crate::net::{LinkNow, LinkState, SiteLink, WorldNet};
 use crate::op::SiteHead;
 use crate::template::{files, options};
 use crate::time::WorldTime;
+use crate::world::Message;
 
 /// A site's clock: the world's time, and how far it is off.
 struct WorldClock {
@@ -48,6 +49,9 @@ pub(crate) struct Place {
     pub(crate) parent: Option<usize>,
     pub(crate) leave: LeavePolicy,
     pub(crate) limits: Limits,
+    /// Whether third parties carry its changes, and what these keep of what they were given.
+    pub(crate) carried: bool,
+    pub(crate) bag: Mutex<Vec<Message>>,
     /// The bytes of `resource_bytes` until that is widened.
     narrow: Option<usize>,
     pub(crate) ahead: Arc<AtomicI64>,
@@ -109,6 +113,8 @@ impl Place {
             parent: head.parent,
             leave,
             limits,
+            carried: head.carried,
+            bag: Mutex::default(),
             narrow: head.resource_bytes,
             ahead: Arc::new(AtomicI64::new(head.clock)),
             link: Arc::new(LinkState {

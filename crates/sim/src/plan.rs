@@ -18,6 +18,10 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
         let is_strict = profile.bulky > 0 && strict.permille(150);
         site.resource_bytes = is_strict.then_some(STRICT_BYTES);
     }
+    let carriers = SeededEntropy::new(seed, &format!("{} carriers", profile.name));
+    for site in &mut head.sites {
+        site.carried = site.parent.is_some() && carriers.permille(profile.carriers);
+    }
     let mut steps = Vec::new();
     for site in 0..head.sites.len() {
         let children = (0..head.sites.len()).filter(|one| head.sites[*one].parent == Some(site));
@@ -82,6 +86,7 @@ fn site(profile: &Profile, chance: &SeededEntropy, parent: Option<usize>, old: b
         clock,
         line_bytes,
         resource_bytes: None,
+        carried: false,
         old,
         weather: profile.weather,
     }

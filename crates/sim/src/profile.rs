@@ -24,6 +24,8 @@ pub struct Profile {
     pub decisions: u64,
     pub merges: u64,
     pub bulky: u64,
+    /// Of a thousand sites, how many have third parties carry their changes.
+    pub carriers: u32,
     pub visits: u64,
     pub weather: Weather,
 }
@@ -44,6 +46,7 @@ const CALM: Profile = Profile {
     decisions: 40,
     merges: 10,
     bulky: 5,
+    carriers: 200,
     visits: 20,
     weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
 };
@@ -64,6 +67,7 @@ const SLOW: Profile = Profile {
     decisions: 60,
     merges: 15,
     bulky: 10,
+    carriers: 200,
     visits: 20,
     weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
 };
@@ -84,6 +88,7 @@ const POWER_CUTS: Profile = Profile {
     decisions: 60,
     merges: 15,
     bulky: 10,
+    carriers: 200,
     visits: 20,
     weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
 };
@@ -104,6 +109,7 @@ const CHAOS: Profile = Profile {
     decisions: 150,
     merges: 40,
     bulky: 20,
+    carriers: 200,
     visits: 50,
     weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
 };

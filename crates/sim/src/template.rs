@@ -18,6 +18,9 @@ use crate::chance::SeededEntropy;
 /// The credential of the program at each site that writes by its FHIR API.
 pub(crate) const PROGRAM: &str = "program";
 
+/// The credential of the third party at each site that leases its messages.
+pub(crate) const CARRIER: &str = "carrier";
+
 /// Stores that version 0.1.0 wrote, of a centre and its clinic.
 const OLD: [(&str, &[u8]); 2] = [
     ("centre", include_bytes!("../../store/fixtures/schema-1-centre.db.zst")),
@@ -53,6 +56,7 @@ pub(crate) fn begin(path: &Path, id: &SiteId, old: bool, now: Timestamp) -> anyh
         std::fs::write(path, bytes).context("failed to write an old store")?;
         let store = SqliteStore::open(path, options(&Limits::default()))?;
         store.token_add(&program(), now)?;
+        store.token_add(&carrier(), now)?;
         return Ok(());
     }
     let bytes = {
@@ -80,6 +84,7 @@ fn make(id: &SiteId, now: Timestamp) -> anyhow::Result<Vec<u8>> {
     };
     let store = SqliteStore::create(&path, &new, options(&Limits::default()), now)?;
     store.token_add(&program(), now)?;
+    store.token_add(&carrier(), now)?;
     drop(store);
     std::fs::read(&path).context("failed to read a store to begin with")
 }
@@ -88,8 +93,18 @@ fn program() -> TokenDraft {
     TokenDraft {
         name: "sim".to_owned(),
         scope: TokenScope::FhirWrite,
+        children: Vec::new(),
         hash: credential_hash(PROGRAM),
         expires: None,
+    }
+}
+
+fn carrier() -> TokenDraft {
+    TokenDraft {
+        name: "carrier".to_owned(),
+        scope: TokenScope::Outbox,
+        hash: credential_hash(CARRIER),
+        ..program()
     }
 }
 

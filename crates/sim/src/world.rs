@@ -2,6 +2,7 @@
 
 mod act;
 mod begin;
+mod carry;
 mod fhir;
 mod operate;
 mod people;
@@ -21,6 +22,7 @@ use crate::place::Place;
 use crate::time::WorldTime;
 
 pub(crate) use begin::World;
+pub(crate) use carry::Message;
 pub(crate) use watch::members;
 
 /// When every world begins: 2026-11-23T08:00:00Z.

@@ -15,6 +15,7 @@ pub mod cohorts;
 pub mod conflicts;
 pub mod links;
 pub mod merges;
+pub mod outbox;
 pub mod pair;
 pub mod parking;
 pub mod people;
@@ -148,6 +149,22 @@ macro_rules! for_each_rule {
                 a_changed_record_frees_its_parked_delivery,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            outbox:
+                a_message_is_done_by_the_parents_word_alone,
+                defect_38_a_message_is_never_leased_twice_while_its_lease_lives,
+                a_carrier_that_is_late_is_believed_while_nobody_else_has_the_message,
+                defect_08_only_the_patients_of_a_message_wait_for_it,
+                defect_04_a_carrier_that_fails_costs_the_queue_nothing,
+                a_message_that_a_third_party_gives_up_parks_with_its_reason,
+                defect_40_what_is_only_said_to_be_delivered_is_offered_again,
+                defect_12_a_message_that_comes_again_is_held_already_for_ever,
+                a_late_copy_of_a_message_takes_nothing_back,
+                a_receipt_speaks_only_of_the_states_that_it_names,
+                a_message_that_the_parent_refuses_counts_once_an_attempt_and_parks,
+                a_message_waits_at_the_parent_until_it_is_worked_off,
+                defect_29_a_child_that_was_shut_out_brings_nothing_by_a_third_party,
+                a_change_that_is_too_long_to_be_carried_parks_and_says_so,
+                defect_18_a_clock_that_is_put_back_keeps_no_message_away;
             reading:
                 a_search_finds_by_what_the_resources_say,
                 a_patients_everything_is_its_compartment,

@@ -13,8 +13,9 @@ pub mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
+use protocol::message::{MessageId, Proof, Receipt};
 use protocol::visit::Wanted;
-use protocol::{Author, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
+use protocol::{Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
 
 pub use error::StoreError;
 pub use model::*;
@@ -203,6 +204,58 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<u64>;
     /// Purges patients who left (policy `purge`) and have nothing undelivered; gives how many.
     fn patient_purge(&self, now: Timestamp) -> Result<u64>;
+
+    // -- messages that third parties carry ------------------------------------------------------
+
+    /// Leases the next messages, oldest first, at most one a patient that is not confirmed. What
+    /// was away for too long is taken back before.
+    fn outbox_lease(&self, ask: &LeaseAsk, now: Timestamp) -> Result<Vec<Leased>>;
+    /// What a third party says of a message that it has leased (its name, its lease).
+    fn outbox_word(
+        &self,
+        id: &MessageId,
+        lease: (&str, &str),
+        word: &CarrierWord,
+        now: Timestamp,
+        jitter: u64,
+    ) -> Result<Noted>;
+    /// One message, with what happened to it.
+    fn outbox_get(&self, id: &MessageId) -> Result<Option<MessageInfo>>;
+    /// Messages of which the parent is to be asked by now.
+    fn outbox_unconfirmed(&self, now: Timestamp, limit: usize) -> Result<Vec<Unconfirmed>>;
+    /// What the parent said: settles what it holds or refused. Of those that were `asked` about and
+    /// are not settled, it is asked again later. Gives how many were settled.
+    fn outbox_answers(
+        &self,
+        receipts: &[Receipt],
+        asked: &[MessageId],
+        now: Timestamp,
+        jitter: u64,
+    ) -> Result<u64>;
+    /// Takes back what was leased for too long, or handed over without a receipt; gives how many.
+    fn outbox_return(&self, now: Timestamp) -> Result<u64>;
+    /// Stores a message that a third party brought, until `inbox_apply`.
+    fn inbox_take(&self, post: &Post, now: Timestamp) -> Result<Posted>;
+    /// Messages that wait to be worked off, oldest first.
+    fn inbox_next(&self, now: Timestamp, limit: usize) -> Result<Vec<Inboxed>>;
+    /// One message that waits, due or not.
+    fn inbox_get(&self, key: u64) -> Result<Option<Inboxed>>;
+    /// Applies what a message brought, as its sender's own push would be, and keeps the receipt.
+    /// `None`: it does not wait any more.
+    fn inbox_apply(&self, key: u64, incoming: &Incoming, now: Timestamp)
+    -> Result<Option<Receipt>>;
+    /// Puts a message off that failed by no fault of its own.
+    fn inbox_defer(&self, key: u64, next: Timestamp) -> Result<()>;
+    /// What is known of messages of a child: of changes with all numbers that they cover.
+    fn inbox_receipts(
+        &self,
+        child: &SiteId,
+        asked: &[(ChangeId, Vec<u64>)],
+    ) -> Result<Vec<ReceiptWord>>;
+    /// The proof of a receipt's text that only this child can check; `None` where it has no access.
+    fn inbox_prove(&self, child: &SiteId, text: &str) -> Result<Option<Proof>>;
+    /// Lets go of receipts older than `receipt_days`; gives how many.
+    fn inbox_expire(&self, now: Timestamp) -> Result<u64>;
 
     // -- merged patients --------------------------------------------------------------------
 

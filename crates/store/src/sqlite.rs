@@ -22,6 +22,7 @@ mod feeds;
 mod find;
 mod former;
 mod history;
+mod inbox;
 mod index;
 mod journal;
 mod keys;
@@ -29,6 +30,7 @@ mod leaves;
 mod link;
 mod markers;
 mod open;
+mod outbox;
 mod parked;
 mod prepared;
 mod publish;
@@ -51,8 +53,9 @@ use std::path::{Path, PathBuf};
 
 use protocol::digest::ShortDigest;
 use protocol::feed::{FeedInfo, FeedPage};
+use protocol::message::{MessageId, Proof, Receipt};
 use protocol::visit::Wanted;
-use protocol::{Author, CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use protocol::{Author, ChangeId, CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
 use rusqlite::Connection;
 
 use crate::model::*;
@@ -286,6 +289,71 @@ impl Store for SqliteStore {
     }
     fn patient_purge(&self, now: Timestamp) -> Result<u64> {
         leaves::patient_purge(self, now)
+    }
+
+    fn outbox_lease(&self, ask: &LeaseAsk, now: Timestamp) -> Result<Vec<Leased>> {
+        outbox::outbox_lease(self, ask, now)
+    }
+    fn outbox_word(
+        &self,
+        id: &MessageId,
+        lease: (&str, &str),
+        word: &CarrierWord,
+        now: Timestamp,
+        jitter: u64,
+    ) -> Result<Noted> {
+        outbox::outbox_word(self, id, lease, word, now, jitter)
+    }
+    fn outbox_get(&self, id: &MessageId) -> Result<Option<MessageInfo>> {
+        outbox::outbox_get(self, id)
+    }
+    fn outbox_unconfirmed(&self, now: Timestamp, limit: usize) -> Result<Vec<Unconfirmed>> {
+        outbox::outbox_unconfirmed(self, now, limit)
+    }
+    fn outbox_answers(
+        &self,
+        receipts: &[Receipt],
+        asked: &[MessageId],
+        now: Timestamp,
+        jitter: u64,
+    ) -> Result<u64> {
+        outbox::outbox_answers(self, receipts, asked, now, jitter)
+    }
+    fn outbox_return(&self, now: Timestamp) -> Result<u64> {
+        outbox::outbox_return(self, now)
+    }
+    fn inbox_take(&self, post: &Post, now: Timestamp) -> Result<Posted> {
+        inbox::inbox_take(self, post, now)
+    }
+    fn inbox_next(&self, now: Timestamp, limit: usize) -> Result<Vec<Inboxed>> {
+        inbox::inbox_next(self, now, limit)
+    }
+    fn inbox_get(&self, key: u64) -> Result<Option<Inboxed>> {
+        inbox::inbox_get(self, key)
+    }
+    fn inbox_apply(
+        &self,
+        key: u64,
+        incoming: &Incoming,
+        now: Timestamp,
+    ) -> Result<Option<Receipt>> {
+        inbox::inbox_apply(self, key, incoming, now)
+    }
+    fn inbox_defer(&self, key: u64, next: Timestamp) -> Result<()> {
+        inbox::inbox_defer(self, key, next)
+    }
+    fn inbox_receipts(
+        &self,
+        child: &SiteId,
+        asked: &[(ChangeId, Vec<u64>)],
+    ) -> Result<Vec<ReceiptWord>> {
+        inbox::inbox_receipts(self, child, asked)
+    }
+    fn inbox_prove(&self, child: &SiteId, text: &str) -> Result<Option<Proof>> {
+        inbox::inbox_prove(self, child, text)
+    }
+    fn inbox_expire(&self, now: Timestamp) -> Result<u64> {
+        inbox::inbox_expire(self, now)
     }
 
     fn patient_follow(&self, now: Timestamp) -> Result<bool> {

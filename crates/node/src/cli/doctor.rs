@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use protocol::Timestamp;
-use store::SiteStatus;
+use store::{SiteStatus, TokenScope};
 
 use crate::cli::open::{CREDENTIAL, Dir, block_on};
 use crate::cli::say;
+use crate::cli::status::silence;
+use crate::config::Up;
 use crate::jobs::link::Link;
 use crate::jobs::round::report;
 use crate::progress;
@@ -38,6 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let status = site.store().site_status(site.now())?;
     findings.extend(queue_findings(&status));
+    findings.extend(carrier_findings(&site, &status)?);
     findings.extend(file_findings(&site)?);
     findings.extend(credential_findings(&args.dir));
     if !args.offline {
@@ -68,6 +71,40 @@ fn queue_findings(status: &SiteStatus) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// Where third parties carry this site's messages: whether anybody does.
+fn carrier_findings(site: &Site, status: &SiteStatus) -> anyhow::Result<Vec<String>> {
+    let carried = site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried);
+    if !carried {
+        return Ok(Vec::new());
+    }
+    let mut findings = Vec::new();
+    findings.extend(silence(status, &site.config().limits, site.now()));
+    if status.outbox.missing > 0 {
+        findings.push(format!(
+            "{} messages were said to be delivered, and the parent does not have them",
+            status.outbox.missing
+        ));
+    }
+    if !has_carrier(site)? {
+        findings.push(format!("this site's messages are to be carried, and {NOBODY}"));
+    }
+    Ok(findings)
+}
+
+/// What is said where no third party has a credential.
+pub(super) const NOBODY: &str =
+    "nobody can: `tributary token add NAME --scope outbox` makes a credential for a third party";
+
+/// Whether a third party has a credential for the outbox.
+pub(super) fn has_carrier(site: &Site) -> anyhow::Result<bool> {
+    let now = site.now();
+    Ok(site.store().token_list()?.iter().any(|token| {
+        token.scope == TokenScope::Outbox
+            && token.revoked.is_none()
+            && token.expires.is_none_or(|end| end > now)
+    }))
 }
 
 /// Two files of one person.

@@ -8,7 +8,7 @@ use store::LeavePolicy;
 
 use crate::cli::open::{CREDENTIAL, Dir, block_on, write_secret};
 use crate::cli::say;
-use crate::config::{Config, Parent, check_url};
+use crate::config::{Config, Parent, Up, check_url};
 use crate::jobs::enrol;
 
 /// What `join` takes.
@@ -23,6 +23,10 @@ pub(super) struct Args {
     /// What becomes of patients who leave this site's cohorts: keep, freeze (read only) or purge
     #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = leave_policy)]
     leave: LeavePolicy,
+    /// How changes go up: direct (this site sends them) or carried (third parties do); as before,
+    /// or direct, where it is not said
+    #[arg(long, value_name = "WAY", value_parser = way_up)]
+    up: Option<Up>,
     /// Send the code and all records without TLS: only on a network that is private itself
     #[arg(long)]
     insecure_http: bool,
@@ -36,6 +40,14 @@ fn leave_policy(text: &str) -> Result<LeavePolicy, String> {
         "freeze" => Ok(LeavePolicy::Freeze),
         "purge" => Ok(LeavePolicy::Purge),
         _ => Err("it must be keep, freeze or purge".to_owned()),
+    }
+}
+
+fn way_up(text: &str) -> Result<Up, String> {
+    match text {
+        "direct" => Ok(Up::Direct),
+        "carried" => Ok(Up::Carried),
+        _ => Err("it must be direct or carried".to_owned()),
     }
 }
 
@@ -56,7 +68,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let answer = block_on(enrol::redeem(&site, &url, &args.code))??;
     write_secret(&args.dir.dir.join(CREDENTIAL), &answer.credential)?;
-    config.parent = Some(Parent { url: url.clone(), site: answer.site.clone(), leave: args.leave });
+    let before = config.parent.as_ref().map(|parent| parent.up);
+    config.parent = Some(Parent {
+        url: url.clone(),
+        site: answer.site.clone(),
+        leave: args.leave,
+        up: args.up.or(before).unwrap_or_default(),
+    });
     Config::save(&config, &args.dir.dir)?;
     site.store().parent_set(site.now(), &FeedId::from_random(site.entropy().uuid_bytes()))?;
     let cohorts: Vec<&str> = answer.cohorts.iter().map(|name| name.as_str()).collect();

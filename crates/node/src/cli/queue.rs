@@ -174,7 +174,7 @@ fn row(delivery: &DeliveryInfo, age: &str) -> String {
     let state = serde_json::to_value(delivery.state).unwrap_or_default();
     let reason = delivery.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     format!(
-        "{:>8} {:<7} {age:<12} {} records, {}, {} attempts{reason}",
+        "{:>8} {:<11} {age:<12} {} records, {}, {} attempts{reason}",
         delivery.sequence,
         state.as_str().unwrap_or(""),
         delivery.records.len(),
@@ -196,7 +196,13 @@ fn show(site: &Site, sequence: u64) -> anyhow::Result<ExitCode> {
     let Some(delivery) = site.store().delivery_list(&filter)?.into_iter().next() else {
         bail!("failed to show {sequence}: there is no such change on its way");
     };
-    say!("{}", serde_json::to_string_pretty(&delivery)?);
+    let name = delivery.message.as_ref().and_then(|name| name.parse().ok());
+    let message = name.map(|name| site.store().outbox_get(&name)).transpose()?.flatten();
+    let mut told = serde_json::to_value(&delivery)?;
+    if let Some(message) = message {
+        told["carried"] = serde_json::to_value(message)?;
+    }
+    say!("{}", serde_json::to_string_pretty(&told)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::doctor::{NOBODY, has_carrier};
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
+use crate::config::Up;
 use crate::{http, jobs, server};
 
 /// What `serve` takes.
@@ -29,6 +31,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("{} listens on http://{address}", site.id());
         if site.config().insecure_http {
             say!("WARNING: plain HTTP beyond this machine: anyone on the network can read it");
+        }
+        if site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried)
+            && !has_carrier(&site)?
+        {
+            say!("WARNING: third parties are to carry its messages (parent.up), and {NOBODY}");
         }
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));

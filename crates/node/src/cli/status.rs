@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use protocol::Timestamp;
+use protocol::{Limits, Timestamp};
 use store::SiteStatus;
 
 use crate::cli::open::Dir;
 use crate::cli::say;
+use crate::config::{Parent, Up};
 use crate::http::sync::status::ChildReport;
 
 /// What `status` takes.
@@ -39,7 +40,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("  disk       {}", bytes(status.disk_bytes));
     if let Some(parent) = &site.config().parent {
         say!("  parent     {} at {}", parent.site, parent.url);
-        show_link(&status, now);
+        show_link(&status, (parent, &site.config().limits), now);
+    }
+    if status.inbox > 0 {
+        say!("  inbox      {} messages wait to be worked off", status.inbox);
     }
     if status.cohorts > 0 || !status.children.is_empty() {
         say!("  cohorts    {}", status.cohorts);
@@ -52,7 +56,33 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_link(status: &SiteStatus, now: Timestamp) {
+/// What is wrong with those who carry this site's messages.
+fn show_carriers(status: &SiteStatus, limits: &Limits, now: Timestamp) {
+    let outbox = &status.outbox;
+    if let (Some(name), Some(at)) = (&outbox.carrier, outbox.carrier_at) {
+        say!("  carrier    {name} was here {}", ago(now, at));
+    }
+    if let Some(silence) = silence(status, limits, now) {
+        say!("  trouble    {silence}");
+    }
+    if outbox.missing > 0 {
+        say!(
+            "  trouble    {} messages: the carrier says delivered, the parent does not have it",
+            outbox.missing
+        );
+    }
+}
+
+/// What is said where something waits and nobody has come for it for `carrier_seconds`.
+pub(crate) fn silence(status: &SiteStatus, limits: &Limits, now: Timestamp) -> Option<String> {
+    let oldest = status.oldest_undelivered?;
+    let since = status.outbox.carrier_at.unwrap_or(oldest);
+    let millis = now.since(since);
+    let limit = i64::try_from(limits.carrier_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    (millis >= limit).then(|| format!("no carrier has come for {}", span(millis)))
+}
+
+fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Timestamp) {
     let link = &status.link;
     match link.last_contact {
         Some(at) => say!("  contact    {}", ago(now, at)),
@@ -72,6 +102,13 @@ fn show_link(status: &SiteStatus, now: Timestamp) {
         count("retry"),
         count("parked")
     );
+    let (leased, handed) = (count("leased"), count("handed-over"));
+    if leased + handed > 0 || parent.up == Up::Carried {
+        say!("  carried    {leased} leased, {handed} handed over without a receipt yet");
+    }
+    if parent.up == Up::Carried {
+        show_carriers(status, limits, now);
+    }
     if status.parked_lines > 0 {
         say!(
             "  stuck here {} lines from the parent: `tributary queue` says why",

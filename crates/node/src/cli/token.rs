@@ -1,9 +1,10 @@
-//! `tributary token`: credentials for programs that use the FHIR API.
+//! `tributary token`: credentials for programs that use the FHIR API, and for third parties.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
+use protocol::SiteId;
 use store::{TokenDraft, TokenScope};
 
 use crate::cli::open::Dir;
@@ -29,6 +30,9 @@ enum Action {
         /// What it may do
         #[arg(long, value_enum)]
         scope: Scope,
+        /// With `--scope carry`: a child whose messages it may bring (several times for several)
+        #[arg(long = "child", value_name = "SITE")]
+        children: Vec<SiteId>,
         /// After how many days it ends
         #[arg(long, value_name = "N")]
         days: Option<u32>,
@@ -60,12 +64,18 @@ enum Scope {
     FhirRead,
     /// Read and write all records
     FhirWrite,
+    /// At a child: lease the messages of its outbox and say what became of them
+    Outbox,
+    /// At a parent: post messages of the children that --child names
+    Carry,
 }
 
 /// Runs the action.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
-        Action::Add { name, scope, days, dir } => add(&dir.open()?, name, *scope, *days),
+        Action::Add { name, scope, children, days, dir } => {
+            add(&dir.open()?, name, (*scope, children), *days)
+        }
         Action::List { dir, json } => list(&dir.open()?, *json),
         Action::Revoke { name, dir } => {
             let site = dir.open()?;
@@ -78,7 +88,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn add(site: &Site, name: &str, scope: Scope, days: Option<u32>) -> anyhow::Result<ExitCode> {
+fn add(
+    site: &Site,
+    name: &str,
+    (scope, children): (Scope, &[SiteId]),
+    days: Option<u32>,
+) -> anyhow::Result<ExitCode> {
+    if children.is_empty() == matches!(scope, Scope::Carry) {
+        bail!(
+            "failed to add it: --scope carry needs --child SITE for each child whose messages it \
+             may bring, and no other scope takes one"
+        );
+    }
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
         bail!("failed to add it: a name has 1 to 63 letters, digits, '-', '_' and '.'");
@@ -90,7 +111,10 @@ fn add(site: &Site, name: &str, scope: Scope, days: Option<u32>) -> anyhow::Resu
         scope: match scope {
             Scope::FhirRead => TokenScope::FhirRead,
             Scope::FhirWrite => TokenScope::FhirWrite,
+            Scope::Outbox => TokenScope::Outbox,
+            Scope::Carry => TokenScope::Carry,
         },
+        children: children.to_vec(),
         hash: credential_hash(&secret),
         expires: days.map(|days| now.plus_millis(i64::from(days) * 86_400_000)),
     };
@@ -117,8 +141,9 @@ fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
             (None, Some(at)) => format!("until {at}"),
             (None, None) => "no end".to_owned(),
         };
+        let children = token.children.iter().map(|child| format!(" {child}")).collect::<String>();
         say!(
-            "{:<24} {:<10} made {}  {ends}",
+            "{:<24} {:<10} made {}  {ends}{children}",
             token.name,
             scope.as_str().unwrap_or(""),
             token.created

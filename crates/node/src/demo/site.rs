@@ -12,7 +12,7 @@ use store::{Draft, Expect, LeavePolicy, NewSite, OpenOptions, Recorded, Scope, W
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Parent};
+use crate::config::{Config, Parent, Up};
 use crate::demo::link::{Cuttable, Switch};
 use crate::jobs::enrol;
 use crate::jobs::link::Link;
@@ -113,7 +113,8 @@ impl DemoSite {
         let feed = FeedId::from_random(self.site.entropy().uuid_bytes());
         self.site.store().parent_set(self.site.now(), &feed)?;
         let mut config = self.site.config().clone();
-        config.parent = Some(Parent { url, site: answer.site, leave: LeavePolicy::Freeze });
+        config.parent =
+            Some(Parent { url, site: answer.site, leave: LeavePolicy::Freeze, up: Up::Direct });
         config.save(&self.folder)?;
         self.restart(config, Some(answer.credential)).await
     }

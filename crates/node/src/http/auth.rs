@@ -38,12 +38,27 @@ pub enum Caller {
         name: String,
         /// What it may do.
         scope: TokenScope,
+        /// Whose messages it may bring.
+        children: Vec<SiteId>,
     },
 }
 
 impl Caller {
-    /// Finds out who asks; 401 where that cannot be told.
+    /// Finds out who asks; 401 where that cannot be told. A third party that carries messages has
+    /// no business here: 403.
     pub async fn of(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
+        let caller = Caller::any(parts, site).await?;
+        match &caller {
+            Caller::Program { scope: TokenScope::Outbox | TokenScope::Carry, .. } => {
+                let detail = "this credential is for carrying messages, and for nothing else";
+                Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
+            }
+            Caller::Program { .. } | Caller::Child { .. } => Ok(caller),
+        }
+    }
+
+    /// As `of`, and third parties are let in: the caller of this decides what they may do.
+    pub async fn any(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
         let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
             return Caller::without_credential(parts, site);
         };
@@ -59,7 +74,9 @@ impl Caller {
             Some(Holder::Child { site: child, cohorts }) => {
                 Ok(Caller::Child { epoch: epoch_of(parts, &child)?, site: child, cohorts })
             }
-            Some(Holder::Program { name, scope }) => Ok(Caller::Program { name, scope }),
+            Some(Holder::Program { name, scope, children }) => {
+                Ok(Caller::Program { name, scope, children })
+            }
             None => Err(unauthorized("the credential is unknown, expired or revoked")),
         }
     }
@@ -74,7 +91,11 @@ impl Caller {
             .iter()
             .any(|name| parts.headers.contains_key(*name));
         if site.config().open_on_loopback && local && !proxied && names_us(parts, site) {
-            return Ok(Caller::Program { name: "local".to_owned(), scope: TokenScope::FhirWrite });
+            return Ok(Caller::Program {
+                name: "local".to_owned(),
+                scope: TokenScope::FhirWrite,
+                children: Vec::new(),
+            });
         }
         Err(unauthorized(
             "this needs a credential: `tributary token add NAME --scope fhir-read` makes one",

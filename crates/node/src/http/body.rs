@@ -20,8 +20,20 @@ pub async fn read(
     body: Body,
     limit: usize,
 ) -> Result<Bytes, Failure> {
+    read_named(site, headers, body, "body_bytes", limit).await
+}
+
+/// The same under a limit of another name.
+pub async fn read_named(
+    site: &Site,
+    headers: &HeaderMap,
+    body: Body,
+    name: &'static str,
+    limit: usize,
+) -> Result<Bytes, Failure> {
+    let limit = Limit { name, bytes: limit };
     let encoding = Encoding::of(headers)?;
-    if declared_length(headers)?.is_some_and(|length| length > limit as u64) {
+    if declared_length(headers)?.is_some_and(|length| length > limit.bytes as u64) {
         return Err(too_long("the body", limit));
     }
     let seconds = site.config().limits.request_seconds;
@@ -47,14 +59,21 @@ pub async fn read(
     }
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
+/// How long a body may be, and what that limit is called.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    name: &'static str,
+    bytes: usize,
+}
+
+async fn collect(body: Body, limit: Limit) -> Result<Bytes, Failure> {
     let mut stream = body.into_data_stream();
     let mut whole = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| {
             Failure::bad_request("the body broke off before it was whole; send it again")
         })?;
-        if whole.len() + chunk.len() > limit {
+        if whole.len() + chunk.len() > limit.bytes {
             return Err(too_long("the body", limit));
         }
         whole.extend_from_slice(&chunk);
@@ -63,10 +82,10 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
 }
 
 /// Reads at most one byte more than may come out, so that a bomb costs no more than `limit`.
-fn inflate(reader: impl Read, name: &str, limit: usize) -> Result<Bytes, Failure> {
+fn inflate(reader: impl Read, name: &str, limit: Limit) -> Result<Bytes, Failure> {
     let mut whole = Vec::new();
-    let read = reader.take(limit as u64 + 1).read_to_end(&mut whole);
-    if whole.len() > limit {
+    let read = reader.take(limit.bytes as u64 + 1).read_to_end(&mut whole);
+    if whole.len() > limit.bytes {
         return Err(too_long("the inflated body", limit));
     }
     match read {
@@ -108,11 +127,11 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     length.map(Some).ok_or_else(|| Failure::bad_request("the Content-Length is not a number"))
 }
 
-fn too_long(what: &str, limit: usize) -> Failure {
+fn too_long(what: &str, Limit { name, bytes }: Limit) -> Failure {
     Failure::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "too-long",
-        format!("{what} is over the limit body_bytes = {limit}"),
+        format!("{what} is over the limit {name} = {bytes}"),
     )
 }
 
@@ -137,10 +156,12 @@ mod tests {
     }
 
     fn un_gzip(bytes: &[u8], limit: usize) -> Result<Bytes, Failure> {
+        let limit = Limit { name: "body_bytes", bytes: limit };
         inflate(flate2::read::MultiGzDecoder::new(bytes), "gzip", limit)
     }
 
     fn un_zstd(bytes: &[u8], limit: usize) -> Result<Bytes, Failure> {
+        let limit = Limit { name: "body_bytes", bytes: limit };
         inflate(zstd::stream::read::Decoder::new(bytes).unwrap(), "zstd", limit)
     }
 

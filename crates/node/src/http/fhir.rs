@@ -8,6 +8,7 @@ mod bundle;
 mod conditions;
 mod everything;
 mod history;
+mod message;
 mod metadata;
 mod params;
 mod query;
@@ -101,6 +102,9 @@ async fn answer(site: &Site, parts: Parts, body: Body) -> Result<Answer, Failure
     if asked.interaction == Interaction::Capabilities {
         return Ok(Answer::of(metadata::statement(site)));
     }
+    if asked.interaction == Interaction::ProcessMessage {
+        return message::process(site, &parts, body).await;
+    }
     let caller = Caller::of(&parts, site).await?;
     check_writer(site, &caller, &parts.method, &asked).await?;
     let resource = sent(site, &parts, body, asked.interaction, &mut query).await?;
@@ -129,6 +133,9 @@ async fn perform(call: &Call<'_>, asked: &Asked) -> Result<Answer, Failure> {
         Interaction::HistorySystem => history::of_system(call).await,
         Interaction::Search => search::search(call, asked.kind()?).await,
         Interaction::Everything => everything::everything(call, asked.record()?).await,
+        Interaction::ProcessMessage => {
+            Err(Failure::bad_request("a message is posted by itself, to $process-message"))
+        }
         Interaction::Bundle => {
             Err(Failure::bad_request("a Bundle within a Bundle is stored by POST Bundle only"))
         }

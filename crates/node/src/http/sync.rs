@@ -6,6 +6,7 @@ pub mod digests;
 pub mod join;
 pub mod patients;
 pub mod push;
+pub mod receipts;
 pub mod status;
 pub mod timeline;
 
@@ -33,6 +34,7 @@ pub fn router() -> Router<Site> {
         .route("/patients/find", post(patients::find))
         .route("/patients/fetch", post(patients::fetch))
         .route("/changes", post(push::receive))
+        .route("/receipts", post(receipts::tell))
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))
         .route("/patients/{id}/timeline", get(timeline::timeline))

@@ -6,9 +6,10 @@ use std::fs::File;
 use protocol::stream::Lane;
 use store::{LinkEvent, Marker};
 
+use crate::config::Up;
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
 use crate::jobs::link::{Link, Positions, ours};
-use crate::jobs::{compare, patients, pull, push, replaced};
+use crate::jobs::{compare, outbox, patients, pull, push, replaced};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -140,8 +141,13 @@ impl Side {
     }
 }
 
-/// Sends one batch; whether there was one.
+/// Sends one batch, or asks about those that third parties carry; whether there was one.
 async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
+    if link.parent().up == Up::Carried {
+        let settled = outbox::ask(site, link).await?;
+        round.sent += settled.unwrap_or(0);
+        return Ok(settled.is_some());
+    }
     let Some(pushed) = push::step(site, link, &round.view).await? else { return Ok(false) };
     round.sent += pushed.taken;
     round.not_taken += pushed.not_taken;
@@ -211,6 +217,13 @@ pub async fn has_due_deliveries(site: &Site) -> bool {
     site.read(move |store| store.delivery_next(now, 1)).await.is_ok_and(|lines| !lines.is_empty())
 }
 
+/// Whether there is something to say to the parent now: something waits to be sent, or to be asked
+/// about where third parties carry it.
+pub async fn has_news_for_parent(site: &Site) -> bool {
+    let carried = site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried);
+    if carried { outbox::has_due(site).await } else { has_due_deliveries(site).await }
+}
+
 /// What we say of ourselves.
 pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
     let now = site.now();
@@ -220,7 +233,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
     Ok(ChildReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: now,
-        undelivered: count("ready") + count("retry") + count("parked"),
+        undelivered: ["ready", "leased", "handed-over", "retry", "parked"].map(count).iter().sum(),
         oldest_undelivered: status.oldest_undelivered,
         parked: count("parked") + status.parked_lines,
         conflicts: status.conflicts_open,

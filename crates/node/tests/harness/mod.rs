@@ -232,7 +232,8 @@ impl TestSite {
     pub(crate) fn token(&self, name: &str, scope: TokenScope) -> String {
         let secret = format!("secret-of-{name}");
         let hash = credential_hash(&secret);
-        let draft = TokenDraft { name: name.to_owned(), scope, hash, expires: None };
+        let draft =
+            TokenDraft { name: name.to_owned(), scope, children: Vec::new(), hash, expires: None };
         self.store.token_add(&draft, self.clock.now()).unwrap();
         secret
     }

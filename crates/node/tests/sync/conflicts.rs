@@ -145,7 +145,8 @@ async fn program(
 ) -> (u16, Value) {
     let (name, now) = (format!("{scope:?}").to_lowercase(), world.centre.site().now());
     let hash = node::http::auth::credential_hash(&name);
-    let draft = store::TokenDraft { name: name.clone(), scope, hash, expires: None };
+    let draft =
+        store::TokenDraft { name: name.clone(), scope, children: Vec::new(), hash, expires: None };
     // The second time it has its credential already.
     let _known = world.centre.site().store().token_add(&draft, now);
     let bearer = format!("Bearer {name}");

@@ -154,6 +154,7 @@ async fn a_programs_credential_ends_when_it_expires_or_is_revoked() {
         let draft = TokenDraft {
             name: name.to_owned(),
             scope: TokenScope::FhirRead,
+            children: Vec::new(),
             hash: credential_hash(secret),
             expires,
         };

@@ -272,8 +272,13 @@ async fn a_program_has_no_business_with_visitors() {
     let world = world().await;
     let site = world.centre.site();
     let hash = node::http::auth::credential_hash("of a program");
-    let draft =
-        TokenDraft { name: "emr".to_owned(), scope: TokenScope::FhirWrite, hash, expires: None };
+    let draft = TokenDraft {
+        name: "emr".to_owned(),
+        scope: TokenScope::FhirWrite,
+        children: Vec::new(),
+        hash,
+        expires: None,
+    };
     site.store().token_add(&draft, site.now()).unwrap();
     let body = br#"{"patient":"Patient/amina","reason":"walked in"}"#.to_vec();
     for path in ["/sync/patients/find", "/sync/patients/fetch", "/sync/feeds/east/patients"] {

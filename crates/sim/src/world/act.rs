@@ -102,7 +102,7 @@ impl Shared {
             return None;
         }
         place.link.chance.begin(step.seed);
-        let (shared, site) = (Arc::clone(self), step.site);
+        let (shared, site, step_seed) = (Arc::clone(self), step.site, step.seed);
         let life = Arc::clone(&up.life);
         Some(spawn(life.mortal(async move {
             let place = &shared.places[site];
@@ -111,6 +111,10 @@ impl Shared {
                 None => "has no parent".to_owned(),
             };
             shared.note(&format!("{} {said}", place.id));
+            if place.carried {
+                let chance = SeededEntropy::new(step_seed, "carrier");
+                shared.carry(place, &up, &chance).await;
+            }
             place.ends_round();
         })))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, anyhow};
-use node::config::Parent;
+use node::config::{Parent, Up};
 use node::jobs::enrol;
 use protocol::cohort::{Area, Definition};
 use protocol::{CohortName, FeedId, RecordRef};
@@ -110,7 +110,12 @@ impl Shared {
         let answer = enrol::redeem(&here.site, &above.url, &code).await;
         place.link.set(|now| *now = before);
         let answer = answer?;
-        let parent = Parent { url: above.url.clone(), site: answer.site, leave: place.leave };
+        let parent = Parent {
+            url: above.url.clone(),
+            site: answer.site,
+            leave: place.leave,
+            up: if place.carried { Up::Carried } else { Up::Direct },
+        };
         place.joined(parent, answer.credential);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use futures::StreamExt as _;
 use node::http::auth::{EPOCH_HEADER, SITE_HEADER};
-use node::jobs::{round, visitors};
+use node::jobs::{messages, round, visitors};
 use node::ports::Request;
 use protocol::delivery::DeliveryState;
 use serde_json::json;
@@ -39,6 +39,7 @@ impl Shared {
         let done = match &step.op {
             Op::Tidy => {
                 round::retry_parked(site).await;
+                messages::step(site).await;
                 Ok(visitors::step(site).await)
             }
             Op::Retry => {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use node::jobs::link::Link;
-use node::jobs::{replaced, round, visitors};
+use node::jobs::{messages, outbox, replaced, round, visitors};
 use protocol::delivery::DeliveryState;
 use store::{DeliveryAction, DeliveryChoice};
 
@@ -63,7 +63,7 @@ impl Shared {
             let status = up.site.store().site_status(up.site.now());
             status.is_ok_and(|status| {
                 let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
-                count("ready") + count("retry") == 0
+                ["ready", "retry", "leased", "handed-over"].map(count).iter().sum::<u64>() == 0
             })
         })
     }
@@ -75,6 +75,8 @@ impl Shared {
         self.harvest(&up);
         let ended = self.finish_jobs(&up).await;
         let Some(link) = Link::of(&up.site) else { return ended };
+        let carried = if place.carried { self.carry_all(place, &up).await } else { 0 };
+        let ended = ended + carried;
         let result = round::run(&up.site, &link).await;
         match result {
             Ok(round) => {
@@ -98,6 +100,8 @@ impl Shared {
     /// visits ended.
     async fn finish_jobs(&self, up: &Up) -> u64 {
         let ended = visitors::step(&up.site).await;
+        outbox::take_back(&up.site).await;
+        while messages::step(&up.site).await > 0 {}
         for _ in 0..PASSES {
             match replaced::step(&up.site).await {
                 Ok(true) => {}

@@ -27,7 +27,7 @@ pub struct ChildInfo {
     pub report: Option<String>,
 }
 
-/// What a program may do on `/fhir`.
+/// What a program may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenScope {
@@ -35,6 +35,10 @@ pub enum TokenScope {
     FhirRead,
     /// Read and write everything.
     FhirWrite,
+    /// Lease messages of this site's outbox and say what became of them; nothing else.
+    Outbox,
+    /// Post messages of some children; nothing else.
+    Carry,
 }
 
 /// A credential for a program.
@@ -43,6 +47,8 @@ pub enum TokenScope {
 pub struct TokenDraft {
     pub name: String,
     pub scope: TokenScope,
+    /// For `Carry`: the children whose messages it may bring.
+    pub children: Vec<SiteId>,
     /// SHA-256 of the credential.
     pub hash: [u8; 32],
     pub expires: Option<Timestamp>,
@@ -54,6 +60,8 @@ pub struct TokenDraft {
 pub struct TokenInfo {
     pub name: String,
     pub scope: TokenScope,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<SiteId>,
     pub created: Timestamp,
     pub expires: Option<Timestamp>,
     pub revoked: Option<Timestamp>,
@@ -75,5 +83,7 @@ pub enum Holder {
         name: String,
         /// What it may do.
         scope: TokenScope,
+        /// For `Carry`: for whom.
+        children: Vec<SiteId>,
     },
 }

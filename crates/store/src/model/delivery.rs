@@ -41,6 +41,8 @@ pub struct DeliveryFilter {
     pub patient: Option<RecordRef>,
     /// Only this one, with its attempts.
     pub sequence: Option<u64>,
+    /// Only those after this one.
+    pub after: u64,
     /// At most so many.
     pub limit: usize,
 }
@@ -57,6 +59,9 @@ pub struct DeliveryInfo {
     pub attempts: u32,
     pub next_at: Option<Timestamp>,
     pub reason: Option<String>,
+    /// The message that it is or was in, where third parties carry them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Times, outcomes and reasons, oldest first; only where one delivery was asked for.
     pub history: Vec<(Timestamp, String, Option<String>)>,
 }

@@ -6,7 +6,7 @@ use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{ChildInfo, Marker};
+use super::{ChildInfo, Marker, OutboxStatus};
 
 /// Which site a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub struct SiteStatus {
     pub patients: u64,
     pub changes: u64,
     pub conflicts_open: u64,
-    /// Deliveries to the parent by state (`ready`, `retry`, `parked`, `done`).
+    /// Deliveries to the parent by state (`ready`, `leased`, `handed-over`, `retry`, `parked`,
+    /// `done`).
     pub deliveries: BTreeMap<String, u64>,
     /// When the oldest change that the parent does not hold yet was recorded.
     pub oldest_undelivered: Option<Timestamp>,
@@ -45,6 +46,10 @@ pub struct SiteStatus {
     pub children: Vec<ChildInfo>,
     pub markers: Vec<Marker>,
     pub link: LinkInfo,
+    /// Those who carry this site's messages, where third parties do.
+    pub outbox: OutboxStatus,
+    /// Messages that third parties brought and that wait to be worked off.
+    pub inbox: u64,
     /// Bytes of the database file and its log.
     pub disk_bytes: u64,
     /// Merges, and merges with a conflict, that this site has worked out.

@@ -119,7 +119,11 @@ impl<'a> Run<'a> {
         self.way == Way::Parent
     }
 
-    fn incoming(&mut self, incoming: &Incoming, states: &[Prepared<'_>]) -> Result<Applied> {
+    pub(super) fn incoming(
+        &mut self,
+        incoming: &Incoming,
+        states: &[Prepared<'_>],
+    ) -> Result<Applied> {
         match incoming {
             Incoming::End(position) => {
                 if !self.is_ahead {

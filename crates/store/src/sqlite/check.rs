@@ -37,6 +37,7 @@ pub(super) fn site_check(
         progress("records and their versions");
         records(conn, &mut findings)?;
         former(conn, &mut findings)?;
+        outbox(conn, &mut findings)?;
         progress("conflicts");
         conflicts::check(conn, &mut findings)?;
         bodies(conn, &mut findings, progress)?;
@@ -260,6 +261,17 @@ fn former(conn: &Connection, findings: &mut Findings) -> Result<()> {
          FROM former_patient AS f JOIN record AS r ON r.key = f.record
          WHERE f.upto >= r.sequence OR NOT EXISTS
             (SELECT 1 FROM version AS v WHERE v.record = f.record AND v.sequence = f.upto)",
+        [],
+    )
+}
+
+fn outbox(conn: &Connection, findings: &mut Findings) -> Result<()> {
+    findings.query(
+        conn,
+        "SELECT 'delivery ' || d.sequence || ' is away, and no message that is away has it'
+         FROM delivery AS d LEFT JOIN message AS m ON m.key = d.message
+         WHERE d.away <> CASE m.state WHEN 'leased' THEN 1 WHEN 'handed-over' THEN 2 ELSE 0 END
+            AND d.state <> 'done' AND (d.away <> 0 OR m.state IN ('leased', 'handed-over'))",
         [],
     )
 }

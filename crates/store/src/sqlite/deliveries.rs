@@ -1,15 +1,19 @@
 //! Changes on their way to the parent: in order for each patient, coalesced when they are sent.
 
-mod lines;
-mod turns;
+pub(super) mod lines;
+pub(super) mod turns;
 
 use protocol::delivery::{DeliveryState, Outcome, after_refusal, backoff_millis};
 use protocol::planted::{Fault, planted};
 use protocol::{Digest, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, outbox};
 use crate::{AuditRow, DeliveryAction, DeliveryChoice, PushLine, Result, Settled};
+
+/// Deliveries that are with third parties.
+const AWAY: &str = "SELECT sequence FROM delivery
+     WHERE target = 'parent' AND away = ?1 AND state <> 'done' ORDER BY sequence";
 
 pub(super) fn delivery_next(
     store: &SqliteStore,
@@ -53,7 +57,12 @@ pub(super) fn delivery_settle(
 }
 
 /// Notes that the parent holds a state, unless something newer is known of it.
-fn agree(step: &Connection, name: &RecordRef, digest: Digest, sequence: u64) -> Result<()> {
+pub(super) fn agree(
+    step: &Connection,
+    name: &RecordRef,
+    digest: Digest,
+    sequence: u64,
+) -> Result<()> {
     step.prepare_cached(
         "UPDATE record SET parent_digest = ?3, parent_sequence = ?4
          WHERE type = ?1 AND id = ?2 AND parent_sequence <= ?4",
@@ -63,7 +72,7 @@ fn agree(step: &Connection, name: &RecordRef, digest: Digest, sequence: u64) -> 
 }
 
 /// Moves one delivery on. One that is done, or gone, stays so.
-fn settle(
+pub(super) fn settle(
     store: &SqliteStore,
     step: &Connection,
     sequence: u64,
@@ -85,7 +94,7 @@ fn settle(
         }
         let from = if planted(Fault::SettledTooMuch) { 0 } else { sequence };
         step.prepare_cached(
-            "UPDATE delivery SET state = 'done', outcome = ?2, reason = ?3, changed = ?4
+            "UPDATE delivery SET state = 'done', away = 0, outcome = ?2, reason = ?3, changed = ?4
              WHERE target = 'parent' AND sequence BETWEEN ?5 AND ?1",
         )?
         .execute(params![
@@ -107,7 +116,8 @@ fn settle(
     };
     let pause = i64::try_from(backoff_millis(failures, limits, jitter)).unwrap_or(i64::MAX);
     step.prepare_cached(
-        "UPDATE delivery SET state = ?2, attempts = ?3, next_at = ?4, reason = ?5, changed = ?6
+        "UPDATE delivery SET state = ?2, attempts = ?3, next_at = ?4, reason = ?5, changed = ?6,
+            away = 0
          WHERE target = 'parent' AND sequence = ?1",
     )?
     .execute(params![
@@ -136,7 +146,7 @@ fn note_attempt(step: &Connection, sequence: u64, word: &Settled, now: Timestamp
     Ok(())
 }
 
-fn outcome_name(outcome: Outcome) -> &'static str {
+pub(super) fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Applied => "applied",
         Outcome::Merged => "merged",
@@ -150,6 +160,8 @@ fn outcome_name(outcome: Outcome) -> &'static str {
 fn state_name(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Ready => "ready",
+        DeliveryState::Leased => "leased",
+        DeliveryState::HandedOver => "handed-over",
         DeliveryState::Retry => "retry",
         DeliveryState::Parked => "parked",
         DeliveryState::Done => "done",
@@ -163,7 +175,7 @@ pub(super) fn delivery_act(
     now: Timestamp,
 ) -> Result<u64> {
     store.write("act on deliveries", |step| {
-        let sequences = chosen(step, which)?;
+        let sequences = outbox::with_company(step, chosen(step, which)?)?;
         let mut count = 0;
         for sequence in sequences {
             count += act(step, sequence, action, now)?;
@@ -194,6 +206,8 @@ fn chosen(step: &Connection, which: &DeliveryChoice) -> Result<Vec<u64>> {
     };
     match which {
         DeliveryChoice::Sequences(sequences) => Ok(sequences.clone()),
+        DeliveryChoice::State(DeliveryState::Leased) => list(AWAY, &1),
+        DeliveryChoice::State(DeliveryState::HandedOver) => list(AWAY, &2),
         DeliveryChoice::State(state) => list(
             "SELECT sequence FROM delivery
              WHERE target = 'parent' AND state = ?1 AND state <> 'done' ORDER BY sequence",
@@ -211,12 +225,14 @@ fn chosen(step: &Connection, which: &DeliveryChoice) -> Result<Vec<u64>> {
 
 fn act(step: &Connection, sequence: u64, action: &DeliveryAction, now: Timestamp) -> Result<u64> {
     let changed = match action {
-        DeliveryAction::Retry => step
-            .prepare_cached(
+        DeliveryAction::Retry => {
+            outbox::offer_again(step, sequence)?;
+            step.prepare_cached(
                 "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, changed = ?2
                  WHERE target = 'parent' AND sequence = ?1 AND state <> 'done'",
             )?
-            .execute(params![sequence, now.millis()])?,
+            .execute(params![sequence, now.millis()])?
+        }
         DeliveryAction::Park(reason) => step
             .prepare_cached(
                 "UPDATE delivery SET state = 'parked', reason = ?3, changed = ?2

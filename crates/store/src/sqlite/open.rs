@@ -36,6 +36,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
             |step: &Transaction<'_>| former::fill(step),
         ),
         M::up(include_str!("../../migrations/sqlite/0008_gone.sql")),
+        M::up(include_str!("../../migrations/sqlite/0009_outbox.sql")),
     ]
 });
 
@@ -153,6 +154,8 @@ pub(super) fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<(
     step.execute("UPDATE site SET epoch = ?1, number = 0", params![epoch.as_bytes()])?;
     let site = rows::own_site(&step)?;
     rows::origin_key(&step, &site, epoch)?;
+    // Who sent what waits here offers it again, or has long gone on from it.
+    step.execute("DELETE FROM inbox", [])?;
     let row = AuditRow {
         actor: "operator".to_owned(),
         action: "restore",

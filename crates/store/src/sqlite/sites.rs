@@ -215,7 +215,20 @@ pub(super) fn token_add(store: &SqliteStore, token: &TokenDraft, now: Timestamp)
             let name = &token.name;
             return Err(StoreError::Name(format!("there is a credential named {name} already")));
         }
-        note(step, "token-add", &token.name, scope_name(token.scope), now)
+        for child in &token.children {
+            let added = step
+                .prepare_cached(
+                    "INSERT INTO token_child (name, site)
+                     SELECT ?1, site FROM child WHERE site = ?2 ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![token.name, child.as_str()])?;
+            if added == 0 {
+                return Err(StoreError::Name(format!("there is no child {child}")));
+            }
+        }
+        let children = token.children.iter().map(|child| format!(" {child}")).collect::<String>();
+        let detail = format!("{}{children}", scope_name(token.scope));
+        note(step, "token-add", &token.name, &detail, now)
     })
 }
 
@@ -223,6 +236,8 @@ fn scope_name(scope: TokenScope) -> &'static str {
     match scope {
         TokenScope::FhirRead => "fhir-read",
         TokenScope::FhirWrite => "fhir-write",
+        TokenScope::Outbox => "outbox",
+        TokenScope::Carry => "carry",
     }
 }
 
@@ -230,6 +245,8 @@ fn read_scope(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenScope> {
     match row.get_ref(column)?.as_str()? {
         "fhir-read" => Ok(TokenScope::FhirRead),
         "fhir-write" => Ok(TokenScope::FhirWrite),
+        "outbox" => Ok(TokenScope::Outbox),
+        "carry" => Ok(TokenScope::Carry),
         _ => Err(rows::odd(column, "not a scope")),
     }
 }
@@ -243,13 +260,26 @@ pub(super) fn token_list(store: &SqliteStore) -> Result<Vec<TokenInfo>> {
             Ok(TokenInfo {
                 name: row.get(0)?,
                 scope: read_scope(row, 1)?,
+                children: Vec::new(),
                 created: rows::time(row, 2)?,
                 expires: rows::time_option(row, 3)?,
                 revoked: rows::time_option(row, 4)?,
             })
         })?;
-        Ok(found.collect::<rusqlite::Result<_>>()?)
+        let mut tokens = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        for token in &mut tokens {
+            token.children = token_children(conn, &token.name)?;
+        }
+        Ok(tokens)
     })
+}
+
+/// The children whose messages a credential may bring.
+fn token_children(conn: &Connection, name: &str) -> Result<Vec<SiteId>> {
+    let mut statement =
+        conn.prepare_cached("SELECT site FROM token_child WHERE name = ?1 ORDER BY site")?;
+    let found = statement.query_map([name], |row| rows::site_id(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn token_revoke(store: &SqliteStore, name: &str, now: Timestamp) -> Result<bool> {
@@ -279,15 +309,19 @@ pub(super) fn credential_holder(
             let cohorts = child_cohorts(conn, &site)?;
             return Ok(Some(Holder::Child { site, cohorts }));
         }
-        Ok(conn
+        let program: Option<(String, TokenScope)> = conn
             .prepare_cached(
                 "SELECT name, scope FROM token WHERE hash = ?1 AND revoked IS NULL
                     AND (expires IS NULL OR expires > ?2)",
             )?
-            .query_row(params![hash, now.millis()], |row| {
-                Ok(Holder::Program { name: row.get(0)?, scope: read_scope(row, 1)? })
-            })
-            .optional()?)
+            .query_row(params![hash, now.millis()], |row| Ok((row.get(0)?, read_scope(row, 1)?)))
+            .optional()?;
+        let Some((name, scope)) = program else { return Ok(None) };
+        let children = match scope {
+            TokenScope::Carry => token_children(conn, &name)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(Holder::Program { name, scope, children }))
     })
 }
 

@@ -13,7 +13,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
-use super::{link, rows, sites};
+use super::{link, outbox, rows, sites};
 use crate::StoreError;
 
 pub(super) use deliveries::delivery_list;
@@ -41,7 +41,7 @@ fn one<T: FromSql>(conn: &Connection, sql: &str, values: impl Params) -> Result<
     Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
-pub(super) fn site_status(store: &SqliteStore, _now: Timestamp) -> Result<SiteStatus> {
+pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteStatus> {
     store.read("count what it holds", |conn| {
         let site = site_info(conn)?;
         let count = |sql: &str| one::<u64>(conn, sql, []);
@@ -65,6 +65,8 @@ pub(super) fn site_status(store: &SqliteStore, _now: Timestamp) -> Result<SiteSt
             children: sites::list_children(conn)?,
             markers: list_markers(conn)?,
             link: link_info(conn)?,
+            outbox: outbox::status(conn, now)?,
+            inbox: count("SELECT count(*) FROM inbox")?,
             disk_bytes: disk_bytes(&store.path),
             merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,
         })
@@ -76,8 +78,10 @@ fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     let mut open = 0;
     let mut statement = conn.prepare_cached(
-        "SELECT state, count(*) FROM delivery INDEXED BY delivery_open
-         WHERE target = 'parent' AND state <> 'done' GROUP BY state",
+        "SELECT CASE WHEN state = 'parked' OR away = 0 THEN state
+                WHEN away = 1 THEN 'leased' ELSE 'handed-over' END AS told, count(*)
+         FROM delivery INDEXED BY delivery_open
+         WHERE target = 'parent' AND state <> 'done' GROUP BY told",
     )?;
     for found in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))? {
         let (state, count) = found?;

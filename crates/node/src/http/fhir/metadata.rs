@@ -30,11 +30,18 @@ pub(super) fn statement(site: &Site) -> String {
             "mode": "server",
             "security": {
                 "description": "Bearer credentials: fhir-read reads, fhir-write also writes; the \
-                                credential of a child site reads its cohorts and reference records",
+                                credential of a child site reads its cohorts and reference \
+                                records; one of the scope carry posts messages",
             },
             "resource": resources,
             "interaction": claims(|claim| match claim {
                 Claim::System(code) => Some(json!({"code": code})),
+                _ => None,
+            }),
+            "operation": claims(|claim| match claim {
+                Claim::SystemOperation(name, definition) => {
+                    Some(json!({"name": name, "definition": definition}))
+                }
                 _ => None,
             }),
         }],

@@ -24,6 +24,7 @@ pub(super) enum Interaction {
     DeleteWhere,
     Everything,
     Bundle,
+    ProcessMessage,
 }
 
 /// What the CapabilityStatement says of it.
@@ -33,6 +34,8 @@ pub(super) enum Claim {
     System(&'static str),
     /// `rest.resource.interaction`.
     Type(&'static str),
+    /// `rest.operation`, with the URL of its definition.
+    SystemOperation(&'static str, &'static str),
     /// `rest.resource.operation`, with the URL of its definition, on one type.
     Operation(ResourceType, &'static str, &'static str),
     /// A member of `rest.resource`, with its value as JSON.
@@ -65,6 +68,10 @@ const EVERYTHING: &[Claim] = &[Claim::Operation(
     "everything",
     "http://hl7.org/fhir/OperationDefinition/Patient-everything",
 )];
+const PROCESS_MESSAGE: &[Claim] = &[Claim::SystemOperation(
+    "process-message",
+    "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message",
+)];
 const CREATE: &[Claim] = &[Claim::Type("create"), Claim::Conditional("conditionalCreate", "true")];
 const READ: &[Claim] =
     &[Claim::Type("read"), Claim::Conditional("conditionalRead", "\"not-match\"")];
@@ -72,10 +79,11 @@ const UPDATE: &[Claim] = &[Claim::Type("update"), Claim::Conditional("updateCrea
 
 /// All interactions.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 15] = [
+pub(super) const ROUTES: [Route; 16] = [
     row(Method::GET, "metadata", Interaction::Capabilities, &[]),
     row(Method::POST, "", Interaction::Bundle,
         &[Claim::System("transaction"), Claim::System("batch")]),
+    row(Method::POST, "$process-message", Interaction::ProcessMessage, PROCESS_MESSAGE),
     row(Method::GET, "_history", Interaction::HistorySystem, &[Claim::System("history-system")]),
     row(Method::GET, "{type}", Interaction::Search, &[Claim::Type("search-type")]),
     row(Method::POST, "{type}/_search", Interaction::Search, &[]),
@@ -224,6 +232,7 @@ mod tests {
             (Method::GET, "/Patient/1/_history/7", Interaction::Vread),
             (Method::GET, "/Patient/1/%24everything", Interaction::Everything),
             (Method::PUT, "/Patient", Interaction::UpdateWhere),
+            (Method::POST, "/$process-message", Interaction::ProcessMessage),
         ] {
             assert_eq!(find(&method, path).unwrap().interaction, expected, "{method} {path}");
         }

@@ -18,7 +18,11 @@ const RECORD_EXTRA: usize = 256;
 const LISTED_EXTRA: usize = 90;
 
 /// The line in its parts, and about how many bytes it has.
-pub(super) fn build(conn: &Connection, turn: &Turn, limits: &Limits) -> Result<(PushLine, usize)> {
+pub(in crate::sqlite) fn build(
+    conn: &Connection,
+    turn: &Turn,
+    limits: &Limits,
+) -> Result<(PushLine, usize)> {
     let last = turn.changes.last().map_or(0, |(sequence, _)| *sequence);
     let (author, at) = author_of(conn, last)?;
     let numbers = turn.changes.iter().map(|(_, number)| *number).collect::<Vec<_>>();

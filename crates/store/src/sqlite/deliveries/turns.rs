@@ -16,23 +16,24 @@ const TURNS: usize = 500;
 /// What deliveries have to keep their order for: the change's patients, or its records where it
 /// has none.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
+pub(in crate::sqlite) enum Subject {
     Patient(i64),
     Record(i64),
 }
 
 /// Deliveries that go in one line.
 #[derive(Debug)]
-pub(super) struct Turn {
-    pub(super) origin: i64,
+pub(in crate::sqlite) struct Turn {
+    pub(in crate::sqlite) origin: i64,
     /// Sequence and number of each change.
-    pub(super) changes: Vec<(u64, u64)>,
-    subjects: BTreeSet<Subject>,
+    pub(in crate::sqlite) changes: Vec<(u64, u64)>,
+    pub(in crate::sqlite) subjects: BTreeSet<Subject>,
 }
 
 pub(super) fn find(conn: &Connection, now: Timestamp, limits: &Limits) -> Result<Vec<Turn>> {
     let mut statement = conn.prepare_cached(
-        "SELECT d.sequence, d.state = 'ready' OR (d.state = 'retry' AND d.next_at <= ?1),
+        "SELECT d.sequence, d.away = 0 AND
+                (d.state = 'ready' OR (d.state = 'retry' AND d.next_at <= ?1)),
             c.origin, c.number
          FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
          WHERE d.target = 'parent' AND d.state <> 'done' ORDER BY d.sequence LIMIT ?2",
@@ -83,7 +84,11 @@ fn join(
     fits
 }
 
-fn subjects_of(conn: &Connection, sequence: u64) -> Result<BTreeSet<Subject>> {
+/// What a delivery has to keep its order for.
+pub(in crate::sqlite) fn subjects_of(
+    conn: &Connection,
+    sequence: u64,
+) -> Result<BTreeSet<Subject>> {
     let list = |sql: &str, make: fn(i64) -> Subject| -> Result<BTreeSet<Subject>> {
         let mut statement = conn.prepare_cached(sql)?;
         let found = statement.query_map([sequence], |row| row.get(0).map(make))?;

@@ -137,6 +137,7 @@ fn add_token(world: &World, name: &str, hash: [u8; 32], expires: Option<i64>) ->
     let token = TokenDraft {
         name: name.into(),
         scope: TokenScope::FhirRead,
+        children: Vec::new(),
         hash,
         expires: expires.map(at),
     };
@@ -150,7 +151,7 @@ fn defect_29_only_a_credential_that_was_given_opens_anything() {
         assert_eq!(holder(&world, hash), None, "a new store has no credential of its own");
     }
     add_token(&world, "lab", TOKEN, Some(3_000)).unwrap();
-    let lab = Holder::Program { name: "lab".into(), scope: TokenScope::FhirRead };
+    let lab = Holder::Program { name: "lab".into(), scope: TokenScope::FhirRead, children: vec![] };
     assert_eq!(holder(&world, TOKEN), Some(lab));
     assert_eq!(world.store.credential_holder(&TOKEN, at(3_000)).unwrap(), None);
     assert!(world.store.token_revoke("lab", at(2_000)).unwrap());

@@ -6,6 +6,10 @@ use rusqlite::{Row, params_from_iter};
 
 use super::*;
 
+/// A delivery's state as it is told: with a third party, unless a person has parked it.
+const TOLD: &str = "CASE WHEN d.away = 0 OR d.state IN ('parked', 'done') THEN d.state
+    WHEN d.away = 1 THEN 'leased' ELSE 'handed-over' END";
+
 /// Oldest first; those that are not done, where neither a state nor one delivery is asked for.
 pub(in crate::sqlite) fn delivery_list(
     store: &SqliteStore,
@@ -15,7 +19,13 @@ pub(in crate::sqlite) fn delivery_list(
         let (sql, values) = sql_of(conn, filter)?;
         let mut statement = conn.prepare_cached(&sql)?;
         let found = statement.query_map(params_from_iter(values), read)?;
-        let mut deliveries = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+        let names = outbox::message_names(conn, found.iter().filter_map(|(_, key)| *key))?;
+        let named = found.into_iter().map(|(delivery, key)| {
+            let message = key.and_then(|key| names.get(&key).cloned());
+            DeliveryInfo { message, ..delivery }
+        });
+        let mut deliveries = named.collect::<Vec<_>>();
         for delivery in &mut deliveries {
             complete(conn, delivery)?;
             if filter.sequence.is_some() {
@@ -37,9 +47,13 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
         (None, Some(state)) => {
             // Said twice: the index holds only what is not done.
             let open = if state == DeliveryState::Done { "" } else { " AND d.state <> 'done'" };
-            conditions.push(format!("d.state = '{}'{open}", state_name(state)));
+            conditions.push(format!("{TOLD} = '{}'{open}", state_name(state)));
         }
         (None, None) => conditions.push("d.state <> 'done'".to_owned()),
+    }
+    if filter.after > 0 {
+        conditions.push("d.sequence > ?".to_owned());
+        values.push(Value::Integer(filter.after.cast_signed()));
     }
     if let Some(patient) = &filter.patient {
         let key = rows::patient_known(conn, patient)?.unwrap_or(-1);
@@ -52,7 +66,7 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
     }
     values.push(Value::Integer(bound(filter.limit)));
     let sql = format!(
-        "SELECT d.sequence, d.state, d.attempts, d.next_at, d.reason, c.recorded
+        "SELECT d.sequence, {TOLD}, d.attempts, d.next_at, d.reason, c.recorded, d.message
          FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
          WHERE {} ORDER BY d.sequence LIMIT ?",
         conditions.join(" AND ")
@@ -63,22 +77,26 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
 fn state_name(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Ready => "ready",
+        DeliveryState::Leased => "leased",
+        DeliveryState::HandedOver => "handed-over",
         DeliveryState::Retry => "retry",
         DeliveryState::Parked => "parked",
         DeliveryState::Done => "done",
     }
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryInfo> {
+fn read(row: &Row<'_>) -> rusqlite::Result<(DeliveryInfo, Option<i64>)> {
     let state = match row.get_ref(1)?.as_str()? {
         "ready" => DeliveryState::Ready,
+        "leased" => DeliveryState::Leased,
+        "handed-over" => DeliveryState::HandedOver,
         "retry" => DeliveryState::Retry,
         "parked" => DeliveryState::Parked,
         "done" => DeliveryState::Done,
         _ => return Err(rows::odd(1, "not a state of a delivery")),
     };
     let next_at = rows::time(row, 3)?;
-    Ok(DeliveryInfo {
+    let delivery = DeliveryInfo {
         sequence: row.get(0)?,
         state,
         patients: Vec::new(),
@@ -87,8 +105,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryInfo> {
         attempts: row.get(2)?,
         next_at: (state == DeliveryState::Retry).then_some(next_at),
         reason: row.get(4)?,
+        message: None,
         history: Vec::new(),
-    })
+    };
+    Ok((delivery, row.get(6)?))
 }
 
 fn complete(conn: &Connection, delivery: &mut DeliveryInfo) -> Result<()> {

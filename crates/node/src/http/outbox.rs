@@ -1,0 +1,366 @@
+//! `/outbox`: third parties lease the messages of this site, carry them to its parent, and say
+//! what became of them. Implements `docs/protocol.md` §4.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use protocol::RecordRef;
+use protocol::delivery::DeliveryState;
+use protocol::message::{self, Envelope, MessageId, Receipt, Urls};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use store::{CarrierWord, DeliveryFilter, LeaseAsk, Leased, MessageState, Noted, TokenScope};
+
+use crate::config::{Parent, Up};
+use crate::http::auth::{Caller, credential_hash};
+use crate::http::body;
+use crate::http::error::{self, Failure, Problem};
+use crate::site::Site;
+
+/// Messages of one lease that did not ask for a number.
+const MESSAGES: usize = 50;
+/// Seconds of one lease that did not ask for a time.
+const SECONDS: u64 = 120;
+/// The most that a word of a third party may come to, in bytes: it may hold the parent's answer.
+const WORD_BYTES: usize = 1 << 20;
+/// The lane of all messages, so far.
+const LANE: &str = "normal";
+
+/// The routes below `/outbox`.
+pub fn router() -> Router<Site> {
+    Router::new()
+        .route("/", get(list))
+        .route("/lease", post(lease))
+        .route("/{id}", get(show))
+        .route("/{id}/delivered", post(delivered))
+        .route("/{id}/failed", post(failed))
+}
+
+/// The third party that asks: a credential of the scope `outbox`, and nothing else.
+async fn carrier_of(parts: &Parts, site: &Site) -> Result<String, Failure> {
+    match Caller::any(parts, site).await? {
+        Caller::Program { name, scope: TokenScope::Outbox, .. } => Ok(name),
+        _ => {
+            let detail = "this is for third parties that carry messages: `tributary token add NAME \
+                          --scope outbox` makes a credential";
+            Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+    }
+}
+
+/// The parent, where messages are carried to it.
+fn carried(site: &Site) -> Result<&Parent, Failure> {
+    let conflict = |detail| Failure::new(StatusCode::CONFLICT, "not-supported", detail);
+    match &site.config().parent {
+        Some(parent) if parent.up == Up::Carried => Ok(parent),
+        Some(_) => Err(conflict(
+            "this site sends its changes itself: parent.up is not \"carried\" in its settings",
+        )),
+        None => Err(conflict("this site has no parent, so there is nothing to carry")),
+    }
+}
+
+/// What a lease asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    max: Option<usize>,
+    for_seconds: Option<u64>,
+    lanes: Option<Vec<String>>,
+    #[serde(default, rename = "as")]
+    form: Form,
+}
+
+/// In which form messages are given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Form {
+    /// As JSON within the answer.
+    #[default]
+    FhirMessage,
+    /// As text, to be posted as it is: no reader of JSON can alter a number in it.
+    FhirMessageText,
+}
+
+/// `POST /outbox/lease`
+async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>, Problem> {
+    let (parts, payload) = request.into_parts();
+    let carrier = carrier_of(&parts, &site).await?;
+    let parent = carried(&site)?.clone();
+    let ask: Ask = read(&site, &parts, payload).await?;
+    if ask.lanes.as_ref().is_some_and(|lanes| !lanes.iter().any(|lane| lane == LANE)) {
+        return Ok(Json(json!({"messages": []})));
+    }
+    let limits = &site.config().limits;
+    let seconds = ask.for_seconds.unwrap_or(SECONDS).clamp(1, limits.lease_seconds);
+    let now = site.now();
+    let until = now.plus_millis(i64::try_from(seconds * 1_000).unwrap_or(i64::MAX));
+    let name = site.entropy().uuid_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let asked = LeaseAsk {
+        carrier,
+        max: ask.max.unwrap_or(MESSAGES).clamp(1, limits.lease_messages),
+        bytes: limits.stream_bytes,
+        until,
+        lease: name,
+    };
+    let lease = asked.lease.clone();
+    let (leased, info) =
+        site.read(move |store| Ok((store.outbox_lease(&asked, now)?, store.site()?))).await?;
+    let target = format!("{}/fhir/$process-message", parent.url);
+    let mut messages = Vec::with_capacity(leased.len());
+    for one in leased {
+        let envelope = Envelope {
+            from: info.site.clone(),
+            epoch: info.epoch,
+            to: parent.site.clone(),
+            attempt: one.attempt,
+            at: now,
+        };
+        let urls = Urls { base: &site.config().public_url, target: &target };
+        let text = message::write(&one.line, &envelope, urls).ok_or_else(broken)?;
+        messages.push(told(&one, &lease, until, &target, text, ask.form)?);
+    }
+    Ok(Json(json!({"messages": messages})))
+}
+
+fn broken() -> Failure {
+    let detail = "a message cannot be written; its lease ends by itself";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", detail)
+}
+
+fn told(
+    leased: &Leased,
+    lease: &str,
+    until: protocol::Timestamp,
+    target: &str,
+    text: String,
+    form: Form,
+) -> Result<Box<RawValue>, Failure> {
+    let head = json!({
+        "id": leased.id.to_string(),
+        "lease": lease,
+        "until": until,
+        "patient": leased.patients.first(),
+        "patients": leased.patients,
+        "attempt": leased.attempt,
+        "lane": LANE,
+        "target": target,
+    });
+    let head = head.to_string();
+    let message = match form {
+        Form::FhirMessage => text,
+        Form::FhirMessageText => Value::from(text).to_string(),
+    };
+    // Its numbers stay as they were written.
+    let whole = format!("{},\"message\":{message}}}", head.trim_end_matches('}'));
+    RawValue::from_string(whole).map_err(|_| broken())
+}
+
+/// What a third party says of a message that it delivered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delivered {
+    lease: String,
+    /// The parent's answer, as JSON or as text, if there is one.
+    evidence: Option<Box<RawValue>>,
+}
+
+/// `POST /outbox/{id}/delivered`
+async fn delivered(
+    State(site): State<Site>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, payload) = request.into_parts();
+    let carrier = carrier_of(&parts, &site).await?;
+    let id = named(&id)?;
+    let said: Delivered = read(&site, &parts, payload).await?;
+    let mut state = word(&site, id, (carrier, said.lease), CarrierWord::Delivered).await?;
+    let receipt = said.evidence.as_deref().map(|evidence| receipt_in(&site, evidence));
+    let note = match receipt {
+        Some(Ok(Some(receipt))) if MessageId::of(&receipt.id) == id => {
+            let (now, jitter) = (site.now(), site.entropy().number());
+            state = site
+                .write(move |store| {
+                    store.outbox_answers(&[receipt], &[], now, jitter)?;
+                    Ok(store.outbox_get(&id)?.map_or(state, |message| message.state))
+                })
+                .await?;
+            "the parent's receipt"
+        }
+        Some(Ok(Some(_))) => "a receipt of another message",
+        Some(Ok(None)) => "no receipt yet: the parent will be asked",
+        Some(Err(reason)) => {
+            tracing::warn!(message = %id, %reason, "a third party's evidence is not taken");
+            "not taken: it is not the parent's answer to this message"
+        }
+        None => "none: the parent will be asked",
+    };
+    site.wake();
+    Ok(Json(json!({"id": id.to_string(), "state": state, "evidence": note})))
+}
+
+/// The receipt in the parent's answer, as a third party brings it.
+fn receipt_in(site: &Site, evidence: &RawValue) -> Result<Option<Receipt>, String> {
+    let text = match serde_json::from_str::<String>(evidence.get()) {
+        Ok(text) => text,
+        Err(_) => evidence.get().to_owned(),
+    };
+    let credential = site.credential().ok_or("this site has no credential for its parent")?;
+    message::read_answer(&text, &credential_hash(credential)).map_err(|refusal| refusal.reason)
+}
+
+/// What a third party says of a message that it could not deliver.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NotDelivered {
+    lease: String,
+    error: Option<String>,
+    #[serde(default = "yes")]
+    retry: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /outbox/{id}/failed`
+async fn failed(
+    State(site): State<Site>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, payload) = request.into_parts();
+    let carrier = carrier_of(&parts, &site).await?;
+    let id = named(&id)?;
+    let said: NotDelivered = read(&site, &parts, payload).await?;
+    let most = site.config().limits.reason_chars;
+    let error = said.error.unwrap_or_default();
+    let error = error.chars().take(most).map(|c| if c.is_control() { ' ' } else { c });
+    let error: String = error.collect();
+    let error = match error.trim() {
+        "" => format!("{carrier} gave no reason"),
+        words => words.to_owned(),
+    };
+    let failed = CarrierWord::Failed { error, retry: said.retry };
+    let state = word(&site, id, (carrier, said.lease), failed).await?;
+    Ok(Json(json!({"id": id.to_string(), "state": state})))
+}
+
+fn named(id: &str) -> Result<MessageId, Failure> {
+    id.parse().map_err(|_| no_such_message())
+}
+
+fn no_such_message() -> Failure {
+    Failure::not_found("there is no such message in this outbox")
+}
+
+async fn word(
+    site: &Site,
+    id: MessageId,
+    (carrier, lease): (String, String),
+    word: CarrierWord,
+) -> Result<MessageState, Failure> {
+    let (now, jitter) = (site.now(), site.entropy().number());
+    let noted = site
+        .read(move |store| store.outbox_word(&id, (&carrier, &lease), &word, now, jitter))
+        .await?;
+    let conflict = |detail| Failure::new(StatusCode::CONFLICT, "conflict", detail);
+    match noted {
+        Noted::As(state) => Ok(state),
+        Noted::Unknown => Err(no_such_message()),
+        Noted::NotYours => Err(conflict(
+            "the lease is not yours, or it is over and the message is with somebody else",
+        )),
+        Noted::Replaced => Err(conflict(
+            "the lease is over, and the message has been offered again with later changes under \
+             another id: carry that one",
+        )),
+    }
+}
+
+/// The query of a list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    state: Option<DeliveryState>,
+    patient: Option<RecordRef>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+/// `GET /outbox`: what waits or is on its way, oldest first.
+async fn list(
+    State(site): State<Site>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, _) = request.into_parts();
+    carrier_of(&parts, &site).await?;
+    let asked = error::query(asked)?;
+    let limits = &site.config().limits;
+    let limit = asked.limit.unwrap_or(limits.search_page).clamp(1, limits.search_page_max) as usize;
+    let filter = DeliveryFilter {
+        state: asked.state,
+        patient: asked.patient,
+        sequence: None,
+        after: asked.after.unwrap_or(0),
+        limit,
+    };
+    let deliveries = site.read(move |store| store.delivery_list(&filter)).await?;
+    let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.sequence);
+    Ok(Json(json!({"deliveries": deliveries, "next": next})))
+}
+
+/// `GET /outbox/{id}`: a message by its id, or a change by its number in the queue.
+async fn show(
+    State(site): State<Site>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, _) = request.into_parts();
+    carrier_of(&parts, &site).await?;
+    let told = site
+        .read(move |store| {
+            let number = id.parse().ok();
+            let filter = number.map(|sequence| DeliveryFilter {
+                sequence: Some(sequence),
+                limit: 1,
+                ..DeliveryFilter::default()
+            });
+            let delivery = filter.map(|filter| store.delivery_list(&filter)).transpose()?;
+            let delivery = delivery.and_then(|found| found.into_iter().next());
+            let name = delivery.as_ref().map_or(Some(&id), |found| found.message.as_ref());
+            let name = name.and_then(|name| name.parse().ok());
+            let message = name.map(|name| store.outbox_get(&name)).transpose()?.flatten();
+            Ok((delivery, message))
+        })
+        .await?;
+    match told {
+        (None, None) => Err(no_such_message().into()),
+        (delivery, message) => Ok(Json(json!({"delivery": delivery, "message": message}))),
+    }
+}
+
+/// The body of a request; an empty one says nothing.
+async fn read<T: DeserializeOwned>(
+    site: &Site,
+    parts: &Parts,
+    payload: axum::body::Body,
+) -> Result<T, Failure> {
+    let bytes = body::read(site, &parts.headers, payload, WORD_BYTES).await?;
+    let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes[..] };
+    serde_json::from_slice(bytes).map_err(|error| {
+        // The parser's own words may repeat what stands there.
+        let (line, column) = (error.line(), error.column());
+        Failure::bad_request(format!(
+            "the body is not understood at line {line}, column {column}: docs/third-parties.md \
+             says what it may hold"
+        ))
+    })
+}
