@@ -16,7 +16,7 @@ pub mod round;
 pub mod verify;
 pub mod visitors;
 
-use protocol::delivery::backoff_millis;
+use protocol::delivery::{backoff_millis, is_due};
 use store::LinkEvent;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use crate::site::Site;
 
 /// Milliseconds after which a child with nothing to do has a round all the same: the parent hears
 /// how it is. (While nothing happens, polls are all that goes over the link.)
-const ROUND_EVERY: i64 = 15 * 60 * 1_000;
+const ROUND_EVERY: u64 = 15 * 60 * 1_000;
 
 /// Runs all jobs of a site until it is told to stop.
 pub async fn run(site: Site, stop: CancellationToken) {
@@ -67,10 +67,10 @@ async fn keep_in_step(site: &Site) {
 /// One round and, where all is said, waiting for news: one small request after the other.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
     let round = round::run(site, link).await?;
-    let end = site.now().plus_millis(ROUND_EVERY);
+    let end = site.now().plus_millis(ROUND_EVERY.cast_signed());
     loop {
         let news = wait_for_news(site, link, &round).await?;
-        if news || end.since(site.now()) <= 0 {
+        if news || is_due(end, site.now(), ROUND_EVERY) {
             return Ok(());
         }
         round::retry_parked(site).await;

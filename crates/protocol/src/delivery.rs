@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::time::Timestamp;
 
 /// Where a delivery stands. The times and reasons stand beside it in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,11 +53,25 @@ pub fn after_refusal(attempts: u32, limits: &Limits) -> DeliveryState {
     if attempts >= limits.attempts { DeliveryState::Parked } else { DeliveryState::Retry }
 }
 
+/// Whether what was put off until `at` is due: its time has come, or it is further away than any
+/// pause of at most `longest` milliseconds can set it. Then the clock was put back since, and
+/// what waits for it would wait for days.
+pub fn is_due(at: Timestamp, now: Timestamp, longest: u64) -> bool {
+    let wait = at.since(now);
+    wait <= 0 || wait.unsigned_abs() > longest
+}
+
+/// The longest pause that `backoff_millis` gives.
+pub fn backoff_longest(limits: &Limits) -> u64 {
+    let first = limits.backoff_seconds.saturating_mul(1_000).max(1);
+    limits.backoff_max_seconds.saturating_mul(1_000).max(first)
+}
+
 /// The pause before the next try, in milliseconds: exponential with full jitter, capped.
 /// `failures` counts from 1; `jitter` is any random number.
 pub fn backoff_millis(failures: u32, limits: &Limits, jitter: u64) -> u64 {
     let first = limits.backoff_seconds.saturating_mul(1_000).max(1);
-    let cap = limits.backoff_max_seconds.saturating_mul(1_000).max(first);
+    let cap = backoff_longest(limits);
     let doubled =
         first.saturating_mul(1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
     let ceiling = if failures > 32 { cap } else { doubled.min(cap) };
@@ -67,6 +82,21 @@ pub fn backoff_millis(failures: u32, limits: &Limits, jitter: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_off_is_due_at_its_time_and_when_the_clock_was_put_back() {
+        for (at, now, due) in [
+            (0, 0, true),
+            (1_000, 1_001, true),
+            (1_000, 999, false),
+            (901_000, 1_000, false),
+            (901_001, 1_000, true),
+            (i64::MAX, 0, true),
+        ] {
+            let [at, now] = [at, now].map(Timestamp::from_millis);
+            assert_eq!(is_due(at, now, backoff_longest(&Limits::default())), due, "{at} {now}");
+        }
+    }
 
     #[test]
     fn the_pause_doubles_to_a_cap_and_never_vanishes() {

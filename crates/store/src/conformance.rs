@@ -147,6 +147,7 @@ macro_rules! for_each_rule {
                 defect_08_a_refused_delivery_holds_back_only_its_patient,
                 a_refused_delivery_parks_after_its_attempts_and_can_be_freed,
                 a_changed_record_frees_its_parked_delivery,
+                a_clock_that_is_put_back_keeps_nothing_waiting,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
             outbox:

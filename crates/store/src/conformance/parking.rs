@@ -192,6 +192,31 @@ pub fn a_changed_record_frees_its_parked_delivery(maker: &dyn Maker) {
     assert_eq!(deliveries(&pair), []);
 }
 
+pub fn a_clock_that_is_put_back_keeps_nothing_waiting(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("beno")]));
+    pair.quiet();
+    pair.at_child(&put(&[a_patient("amina")]));
+    pair.at_parent(&put(&[a_patient("beno").born("1980")]));
+    let (source, mut lines, _) = pair.fetch("all", Lane::Live);
+    lines[0] = broken(&lines[0], &pair);
+    pair.child.change_apply(&source, &lines, pair.now()).unwrap();
+    // The third pause is long enough for all that follows.
+    for _ in 0..3 {
+        pair.pass(3_600);
+        refuse(&pair, Outcome::Refused);
+        pair.child.parked_retry(pair.now(), 0, false).unwrap();
+    }
+    assert_eq!(pair.push(), []);
+    assert_eq!(pair.child.parked_retry(pair.now(), 0, false).unwrap(), 0);
+    let attempts = |pair: &Pair| pair.child.parked_list(10).unwrap()[0].attempts;
+    let before = attempts(&pair);
+    pair.pass(-40 * 86_400);
+    assert_eq!(pair.push(), [Outcome::Applied]);
+    pair.child.parked_retry(pair.now(), 0, false).unwrap();
+    assert_eq!(attempts(&pair), before + 1);
+}
+
 pub fn to_be_asked_to_come_later_never_parks(maker: &dyn Maker) {
     let pair = Pair::new(maker);
     pair.at_child(&put(&[a_patient("amina")]));

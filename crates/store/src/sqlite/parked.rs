@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::delivery::backoff_millis;
+use protocol::delivery::{backoff_longest, backoff_millis, is_due};
 use protocol::stream::{self, Lane, StreamLine};
 use protocol::{Epoch, FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -149,7 +149,7 @@ pub(super) fn parked_retry(
         let mut done = 0;
         for key in keys(step)? {
             let patients = patients(step, key)?;
-            let line = load(step, key, now)?;
+            let line = load(step, key, (now, backoff_longest(&store.options.limits)))?;
             let free = blocked.is_disjoint(&patients) && (all || line.due);
             if free && retry(store, step, &line, now, jitter)? {
                 done += 1;
@@ -174,7 +174,7 @@ fn patients(step: &Connection, line: i64) -> Result<BTreeSet<i64>> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn load(step: &Connection, key: i64, now: Timestamp) -> Result<Parked> {
+fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result<Parked> {
     let site = match rows::parent_site(step)? {
         Some(parent) => parent,
         None => rows::own_site(step)?,
@@ -182,10 +182,10 @@ fn load(step: &Connection, key: i64, now: Timestamp) -> Result<Parked> {
     let (source, line, attempts, due) = step
         .prepare_cached(
             "SELECT feed, epoch, lane, sequence, leave, line, attempts,
-                next_at <= ?2 OR reason LIKE 'waits behind %'
+                next_at, reason LIKE 'waits behind %'
              FROM parked_line WHERE key = ?1",
         )?
-        .query_row(params![key, now.millis()], |row| {
+        .query_row([key], |row| {
             let lane = Lane::named(row.get_ref(2)?.as_str()?);
             let leave = match row.get_ref(4)?.as_str()? {
                 "freeze" => LeavePolicy::Freeze,
@@ -201,7 +201,8 @@ fn load(step: &Connection, key: i64, now: Timestamp) -> Result<Parked> {
                 sequence: row.get(3)?,
                 leave,
             };
-            Ok((source, row.get::<_, Vec<u8>>(5)?, row.get(6)?, row.get(7)?))
+            let due = row.get(8)? || is_due(rows::time(row, 7)?, now, longest);
+            Ok((source, row.get::<_, Vec<u8>>(5)?, row.get(6)?, due))
         })?;
     Ok(Parked { key, source, raw: body::decode_bytes(&line)?, attempts, due })
 }

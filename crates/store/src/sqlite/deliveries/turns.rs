@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::delivery::{backoff_longest, is_due};
 use protocol::{Limits, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::Result;
+use crate::sqlite::rows;
 
 /// Open deliveries that one call looks at: bounds the work where many are held back.
 const LOOKED_AT: u32 = 20_000;
@@ -32,19 +34,24 @@ pub(in crate::sqlite) struct Turn {
 
 pub(super) fn find(conn: &Connection, now: Timestamp, limits: &Limits) -> Result<Vec<Turn>> {
     let mut statement = conn.prepare_cached(
-        "SELECT d.sequence, d.away = 0 AND
-                (d.state = 'ready' OR (d.state = 'retry' AND d.next_at <= ?1)),
-            c.origin, c.number
+        "SELECT d.sequence, d.state, d.next_at, d.away, c.origin, c.number
          FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
-         WHERE d.target = 'parent' AND d.state <> 'done' ORDER BY d.sequence LIMIT ?2",
+         WHERE d.target = 'parent' AND d.state <> 'done' ORDER BY d.sequence LIMIT ?1",
     )?;
-    let mut found = statement.query(params![now.millis(), LOOKED_AT])?;
+    let mut found = statement.query([LOOKED_AT])?;
     let mut turns: Vec<Turn> = Vec::new();
     // Which turn a subject has, `None`: it has to wait for the next call.
     let mut held: BTreeMap<Subject, Option<usize>> = BTreeMap::new();
     while let Some(row) = found.next()? {
-        let (sequence, free): (u64, bool) = (row.get(0)?, row.get(1)?);
-        let name: Option<(i64, u64)> = row.get::<_, Option<i64>>(2)?.zip(row.get(3)?);
+        let sequence = row.get(0)?;
+        let is_here = row.get::<_, u8>(3)? == 0;
+        let free = is_here
+            && match row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)? {
+                "ready" => true,
+                "retry" => is_due(rows::time(row, 2)?, now, backoff_longest(limits)),
+                _ => false,
+            };
+        let name: Option<(i64, u64)> = row.get::<_, Option<i64>>(4)?.zip(row.get(5)?);
         let subjects = subjects_of(conn, sequence)?;
         let before = subjects.iter().filter_map(|subject| held.get(subject).copied());
         let before = before.collect::<BTreeSet<_>>();
