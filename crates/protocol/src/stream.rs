@@ -68,6 +68,23 @@ pub struct Header {
     pub oldest: Option<Timestamp>,
 }
 
+/// The version that a state was made from, as its sender names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// Its digest.
+    pub digest: ShortDigest,
+    /// The sender holds nothing of the record but this state, and passes on the word of a site
+    /// below it: what else it brought of the record before has no part in the state.
+    pub relayed: bool,
+}
+
+impl From<ShortDigest> for Base {
+    /// A version that the sender itself agreed on.
+    fn from(digest: ShortDigest) -> Base {
+        Base { digest, relayed: false }
+    }
+}
+
 /// One record in a line that is about to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutRecord {
@@ -78,14 +95,14 @@ pub enum OutRecord {
         /// Counts in the line's sum; not sent.
         digest: Digest,
         /// The last version that both ends hold, where the receiver could not know it better.
-        base: Option<ShortDigest>,
+        base: Option<Base>,
     },
     /// It is deleted.
     Deleted {
         /// Which.
         reference: RecordRef,
         /// As above.
-        base: Option<ShortDigest>,
+        base: Option<Base>,
     },
     /// The reader itself gave us this version.
     Held(RecordRef),
@@ -126,7 +143,7 @@ pub enum InRecord {
         /// Parsed and checked.
         record: Record,
         /// The version it was made from, as far as the sender knows of ours.
-        base: Option<ShortDigest>,
+        base: Option<Base>,
     },
     /// We gave them this version ourselves.
     Held(RecordRef),

@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "the names of the rules are sentences")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+pub mod below;
 pub mod builders;
 pub mod cohorts;
 pub mod conflicts;
@@ -181,6 +182,9 @@ macro_rules! for_each_rule {
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
                 defect_28_a_deletion_proves_no_knowledge_of_a_record,
                 a_child_changes_what_it_has_had_or_brought;
+            below:
+                what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
+                what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
                 a_search_shows_whom_it_fits_and_no_more,

@@ -11,7 +11,7 @@ use crate::id::RecordRef;
 use crate::json::{self, Json};
 use crate::limits::Limits;
 use crate::resource::Record;
-use crate::stream::{InLine, InRecord};
+use crate::stream::{Base, InLine, InRecord};
 use crate::time::Timestamp;
 
 /// The Bundle, its entries and one entry: what stands around a resource.
@@ -169,9 +169,13 @@ fn record(
     limits: &Limits,
 ) -> Result<InRecord, Refusal> {
     let name: RecordRef = required(named, "reference", "valueString")?;
-    let base = part(named, "base", "valueString")?;
-    let deleted = extension(named, "deleted").and_then(|it| it.get("valueBoolean")?.as_bool());
-    if deleted == Some(true) {
+    let says = |url: &str| {
+        let said = extension(named, url).and_then(|it| it.get("valueBoolean")?.as_bool());
+        said == Some(true)
+    };
+    let relayed = says("relayed");
+    let base = part(named, "base", "valueString")?.map(|digest| Base { digest, relayed });
+    if says("deleted") {
         return Ok(InRecord::State { record: Record::deleted(name), base });
     }
     let Some(resource) = resources.get(&name.to_string()) else {

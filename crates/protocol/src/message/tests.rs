@@ -8,7 +8,7 @@ use crate::error::RefusalKind;
 use crate::feed::EntryKind;
 use crate::id::RecordRef;
 use crate::limits::Limits;
-use crate::stream::{InRecord, OutLine, OutRecord, StreamLine, read_line, write_line};
+use crate::stream::{Base, InRecord, OutLine, OutRecord, StreamLine, read_line, write_line};
 
 const MESSAGE: &str = include_str!("../../fixtures/v1/message.json");
 const ANSWER: &str = include_str!("../../fixtures/v1/message-answer.json");
@@ -40,7 +40,7 @@ fn urls() -> Urls<'static> {
     }
 }
 
-fn resource(body: &str, base: Option<ShortDigest>) -> OutRecord {
+fn resource(body: &str, base: Option<Base>) -> OutRecord {
     let digest = Digest::of(&crate::json::parse(body.as_bytes(), 9).unwrap());
     OutRecord::Resource { body: body.to_owned(), digest, base }
 }
@@ -59,7 +59,7 @@ fn line() -> OutLine {
         records: vec![
             resource(
                 r#"{"resourceType":"Patient","id":"amina","active":true}"#,
-                Some(ShortDigest([2; 8])),
+                Some(ShortDigest([2; 8]).into()),
             ),
             resource(
                 concat!(
@@ -93,6 +93,18 @@ fn a_message_of_version_1_can_be_read_for_ever_and_brings_the_line() {
     assert_eq!(read.line, Ok(pushed), "the message says something else than the line");
     let name: MessageId = MessageId::of(&read.id).to_string().parse().unwrap();
     assert_eq!(name, MessageId::of(&id(18_234)));
+}
+
+#[test]
+fn a_base_that_is_passed_on_is_so_in_the_message() {
+    let passed_on = Base { digest: ShortDigest([4; 8]), relayed: true };
+    let body = r#"{"resourceType":"Patient","id":"amina"}"#;
+    let line = OutLine { records: vec![resource(body, Some(passed_on))], ..line() };
+    let text = write(&line, &envelope(), urls()).unwrap();
+    let read = read(text.as_bytes(), &Limits::default()).unwrap().line.unwrap();
+    assert!(
+        matches!(read.records[..], [InRecord::State { base: Some(base), .. }] if base == passed_on)
+    );
 }
 
 #[test]

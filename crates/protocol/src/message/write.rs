@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{CHANGE, EVENT, Envelope, MessageId, SITE, Urls};
 use crate::change::{Author, ChangeId};
-use crate::digest::{Digest, ShortDigest};
+use crate::digest::Digest;
 use crate::id::RecordRef;
 use crate::json;
-use crate::stream::{OutLine, OutRecord};
+use crate::stream::{Base, OutLine, OutRecord};
 
 /// The whole message of a line that has an id and is not in parts; `None` for any other.
 pub fn write(line: &OutLine, envelope: &Envelope, urls: Urls<'_>) -> Option<String> {
@@ -47,7 +47,7 @@ pub fn write(line: &OutLine, envelope: &Envelope, urls: Urls<'_>) -> Option<Stri
 struct Named {
     reference: RecordRef,
     digest: Digest,
-    base: Option<ShortDigest>,
+    base: Option<Base>,
     deleted: bool,
 }
 
@@ -145,7 +145,10 @@ fn said(line: &OutLine, id: &ChangeId, envelope: &Envelope, named: &[Named]) -> 
             json!({"url": "digest", "valueString": named.digest.short().to_string()}),
         ];
         if let Some(base) = named.base {
-            parts.push(json!({"url": "base", "valueString": base.to_string()}));
+            parts.push(json!({"url": "base", "valueString": base.digest.to_string()}));
+            if base.relayed {
+                parts.push(json!({"url": "relayed", "valueBoolean": true}));
+            }
         }
         if named.deleted {
             parts.push(json!({"url": "deleted", "valueBoolean": true}));

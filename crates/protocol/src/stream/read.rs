@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::{
-    Header, InLine, InRecord, OUTCOMES, OutcomeLine, PROTOCOL_VERSION, RefusedLine, StreamLine,
-    outcome_name,
+    Base, Header, InLine, InRecord, OUTCOMES, OutcomeLine, PROTOCOL_VERSION, RefusedLine,
+    StreamLine, outcome_name,
 };
 use crate::change::{Author, ChangeId};
 use crate::digest::{self, Digest, ShortDigest};
@@ -197,7 +197,8 @@ fn record(json: &Json<'_>, limits: &Limits) -> Result<InRecord, Refusal> {
     let (Some((form, value)), None) = (forms.next(), forms.next()) else {
         return Err(Refusal::unknown("it is of a form that this program does not know"));
     };
-    let base = optional(json, "base", parsed)?;
+    let relayed = json.get("relayed").and_then(Json::as_bool) == Some(true);
+    let base = optional(json, "base", parsed)?.map(|digest| Base { digest, relayed });
     let reference = || parsed::<RecordRef>(value).map_err(|refusal| within(form, refusal));
     Ok(match form {
         "resource" => InRecord::State { record: Record::from_json(value, limits)?, base },

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 const LIVE: &str = include_str!("../../fixtures/v1/stream-live.ndjson");
 const BULK: &str = include_str!("../../fixtures/v1/stream-bulk.ndjson");
 const PUSH: &str = include_str!("../../fixtures/v1/push.ndjson");
+const RELAYED: &str = include_str!("../../fixtures/v1/push-relayed.ndjson");
 const OUTCOMES: &str = include_str!("../../fixtures/v1/push-outcomes.ndjson");
 
 const AMINA: &str = r#"{"resourceType":"Patient","id":"amina","active":true}"#;
@@ -25,7 +26,7 @@ fn record(body: &str) -> Record {
     Record::parse(body.as_bytes(), &Limits::default()).unwrap()
 }
 
-fn resource(body: &str, base: Option<ShortDigest>) -> OutRecord {
+fn resource(body: &str, base: Option<Base>) -> OutRecord {
     let record = record(body);
     OutRecord::Resource { body: record.body.unwrap(), digest: record.digest, base }
 }
@@ -74,7 +75,7 @@ fn live() -> String {
     write_header(&mut out, &header(3));
     let records = vec![
         resource(AMINA, None),
-        resource(WEIGHT, Some(ShortDigest([1; 8]))),
+        resource(WEIGHT, Some(ShortDigest([1; 8]).into())),
         OutRecord::Deleted { reference: reference("Observation/o9"), base: None },
         OutRecord::Held(reference("Encounter/e7")),
         OutRecord::Left(reference("Flag/f1")),
@@ -102,7 +103,7 @@ fn bulk() -> String {
 
 fn push() -> String {
     let mut out = String::new();
-    let records = vec![resource(AMINA, Some(ShortDigest([2; 8])))];
+    let records = vec![resource(AMINA, Some(ShortDigest([2; 8]).into()))];
     let covered = OutLine {
         position: None,
         id: Some(id(18_234)),
@@ -117,6 +118,16 @@ fn push() -> String {
         &mut out,
         &OutLine { id: Some(id(18_235)), covers: vec![], records, at, patients, ..covered },
     );
+    out
+}
+
+fn relayed() -> String {
+    let mut out = String::new();
+    let base = Base { digest: ShortDigest([4; 8]), relayed: true };
+    let records = vec![resource(AMINA, Some(base))];
+    let line =
+        OutLine { position: None, id: Some(id(18_236)), records, ..line(0, EntryKind::Change) };
+    write_line(&mut out, &line);
     out
 }
 
@@ -170,7 +181,7 @@ fn refused(line: &str) -> RefusedLine {
 
 /// What a reader should find in a line that was written.
 fn expected(line: &OutLine) -> InLine {
-    let state = |record, base: &Option<ShortDigest>| InRecord::State { record, base: *base };
+    let state = |record, base: &Option<Base>| InRecord::State { record, base: *base };
     let record = |record: &OutRecord| match record {
         OutRecord::Resource { body, base, .. } => state(self::record(body), base),
         OutRecord::Deleted { reference, base } => state(Record::deleted(reference.clone()), base),
@@ -196,6 +207,7 @@ fn lines_are_written_as_the_protocol_shows() {
     assert_eq!(live(), LIVE);
     assert_eq!(bulk(), BULK);
     assert_eq!(push(), PUSH);
+    assert_eq!(relayed(), RELAYED);
     assert_eq!(outcomes(), OUTCOMES);
 }
 
@@ -214,7 +226,7 @@ fn a_live_stream_of_version_1_can_be_read_for_ever() {
         change.records,
         [
             InRecord::State { record: record(AMINA), base: None },
-            InRecord::State { record: record(WEIGHT), base: Some(ShortDigest([1; 8])) },
+            InRecord::State { record: record(WEIGHT), base: Some(ShortDigest([1; 8]).into()) },
             InRecord::State { record: Record::deleted(reference("Observation/o9")), base: None },
             InRecord::Held(reference("Encounter/e7")),
             InRecord::Left(reference("Flag/f1")),
@@ -236,9 +248,12 @@ fn a_bulk_stream_a_push_and_its_outcomes_of_version_1_can_be_read_for_ever() {
     let lines: Vec<_> = read_all(PUSH).into_iter().map(whole).collect();
     assert_eq!((lines[0].position, lines[0].kind), (None, EntryKind::Change));
     assert_eq!(lines[0].covers, [18_230, 18_234]);
-    let base = Some(ShortDigest([2; 8]));
+    let base = Some(ShortDigest([2; 8]).into());
     assert_eq!(lines[0].records, [InRecord::State { record: record(AMINA), base }]);
     assert_eq!(lines[1].id, Some(id(18_235)));
+    let base = Some(Base { digest: ShortDigest([4; 8]), relayed: true });
+    let relayed = whole(read(RELAYED.trim_end()).unwrap());
+    assert_eq!(relayed.records, [InRecord::State { record: record(AMINA), base }]);
     let read: Vec<_> =
         OUTCOMES.lines().map(|line| read_outcome(line.as_bytes()).unwrap()).collect();
     assert_eq!(read, outcome_lines());
@@ -375,7 +390,9 @@ fn any_reference() -> impl Strategy<Value = RecordRef> {
 }
 
 fn any_out_record() -> impl Strategy<Value = OutRecord> {
-    let base = proptest::option::of(any::<[u8; 8]>().prop_map(ShortDigest));
+    let base = (any::<[u8; 8]>(), any::<bool>())
+        .prop_map(|(digest, relayed)| Base { digest: ShortDigest(digest), relayed });
+    let base = proptest::option::of(base);
     (0..4, any_reference(), base, ".*").prop_map(|(form, reference, base, text)| match form {
         0 => {
             let text = serde_json::to_string(&text.replace('\0', "")).unwrap();

@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION, outcome_name};
+use super::{Base, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION, outcome_name};
 use crate::change::ChangeId;
-use crate::digest::{self, Digest, ShortDigest};
+use crate::digest::{self, Digest};
 use crate::feed::EntryKind;
 use crate::json::Text;
 
@@ -170,9 +170,12 @@ impl<'a> Members<'a> {
             self.number("parts", parts);
         }
     }
-    fn base(&mut self, base: Option<ShortDigest>) {
-        if let Some(base) = base {
-            self.name("base", base);
+    fn base(&mut self, base: Option<Base>) {
+        let Some(base) = base else { return };
+        self.name("base", base.digest);
+        if base.relayed {
+            self.key("relayed");
+            self.out.push_str("true");
         }
     }
     fn list<T>(&mut self, key: &str, items: &[T], mut write: impl FnMut(&mut String, &T)) {

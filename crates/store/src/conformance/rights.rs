@@ -66,7 +66,7 @@ fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
 
 fn state(resource: &Resource, base: Option<Digest>) -> OutRecord {
     let record = resource.record();
-    let base = base.map(|digest| digest.short());
+    let base = base.map(|digest| digest.short().into());
     OutRecord::Resource { body: record.body.unwrap(), digest: record.digest, base }
 }
 

@@ -8,11 +8,10 @@ mod rights;
 use std::collections::BTreeSet;
 
 use protocol::delivery::Outcome;
-use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
-use protocol::stream::{InLine, InRecord, RefusedLine};
+use protocol::stream::{Base, InLine, InRecord, RefusedLine};
 use protocol::{Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::Connection;
 
@@ -308,7 +307,7 @@ impl<'a> Run<'a> {
         &self,
         known: (&RecordRef, &RecordRow),
         sent: Digest,
-        named: Option<ShortDigest>,
+        named: Option<Base>,
     ) -> Result<bool> {
         match self.source {
             Source::Parent { .. } => Ok(true),
@@ -367,7 +366,7 @@ fn is_last(line: &InLine) -> bool {
 }
 
 /// The versions that the sender of a line says to have had, of its states in their order.
-fn bases_of(line: &InLine) -> impl Iterator<Item = Option<ShortDigest>> {
+fn bases_of(line: &InLine) -> impl Iterator<Item = Option<Base>> {
     line.records.iter().filter_map(|record| match record {
         InRecord::State { base, .. } => Some(*base),
         InRecord::Held(_) | InRecord::Left(_) => None,

@@ -210,6 +210,7 @@ pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> 
         let mut statement = step.prepare_cached(
             "SELECT p.key, p.id FROM patient AS p
              WHERE p.state = 'purging'
+                AND EXISTS (SELECT 1 FROM record_patient AS rp WHERE rp.patient = p.key)
                 AND NOT EXISTS (SELECT 1 FROM held_patient AS h WHERE h.patient = p.key)
                 AND (?2 OR NOT EXISTS (SELECT 1 FROM change_patient AS cp
                     JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
@@ -249,8 +250,9 @@ fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> R
     }
     replaced::forget(step, patient, name)?;
     step.prepare_cached("DELETE FROM record_place WHERE patient = ?1")?.execute([patient])?;
-    step.prepare_cached("UPDATE patient SET state = 'here', placed = 0 WHERE key = ?1")?
-        .execute([patient])?;
+    // The patient stays one who left: what comes of this one later, from a site below that had
+    // not heard of it, goes up and then out of here as well.
+    step.prepare_cached("UPDATE patient SET placed = 0 WHERE key = ?1")?.execute([patient])?;
     note_move(step, patient, PURGED, None, now)?;
     let row = AuditRow {
         actor: "tributary".to_owned(),

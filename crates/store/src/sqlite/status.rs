@@ -60,7 +60,10 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             deliveries: delivery_counts(conn)?,
             oldest_undelivered: oldest_undelivered(conn)?,
             parked_lines: count("SELECT count(*) FROM parked_line")?,
-            patients_left: count("SELECT count(*) FROM patient WHERE state <> 'here'")?,
+            patients_left: count(
+                "SELECT count(*) FROM patient AS p WHERE p.state <> 'here' AND EXISTS
+                    (SELECT 1 FROM record_patient AS rp WHERE rp.patient = p.key)",
+            )?,
             cohorts: count("SELECT count(*) FROM cohort")?,
             children: sites::list_children(conn)?,
             markers: list_markers(conn)?,

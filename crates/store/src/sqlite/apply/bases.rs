@@ -1,8 +1,8 @@
 //! The version that both sides last agreed on, as far as this site's own history knows it.
 
-use protocol::Digest;
 use protocol::digest::ShortDigest;
 use protocol::planted::{Fault, planted};
+use protocol::{Digest, RecordRef, stream};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::Result;
@@ -13,17 +13,21 @@ use crate::sqlite::rows::{self, RecordRow};
 pub(super) type Base = (u64, Digest);
 
 /// The newest version that the other side is known to have had: by the sender's word (`named`),
-/// and by what we know ourselves.
+/// and by what we know ourselves. Where the sender passes on the word of a site below it, that
+/// alone counts: what it brought of the record before, it had let go of when the state came.
 pub(super) fn find(
     step: &Connection,
     way: Way,
     known: &RecordRow,
-    named: Option<ShortDigest>,
+    named: Option<stream::Base>,
 ) -> Result<Option<Base>> {
     if planted(Fault::BaseIsOurs) {
         return Ok(Some((known.sequence, known.digest)));
     }
-    let by_name = match named {
+    if let Some(base) = named.filter(|base| base.relayed && way != Way::Parent) {
+        return with_short(step, known, base.digest);
+    }
+    let by_name = match named.map(|base| base.digest) {
         Some(short) if way == Way::Parent => delivered_with_short(step, known, short)?,
         Some(short) => with_short(step, known, short)?,
         None => None,
@@ -95,6 +99,15 @@ pub(in crate::sqlite) fn with_short(
                WHERE record = ?1 AND substr(digest, 1, 8) = ?2
                ORDER BY sequence DESC LIMIT 1";
     one(step, sql, params![known.key, short.0])
+}
+
+/// Notes from which version a site below made a state of a record that was not here, for the
+/// parent to be told.
+pub(super) fn note_below(step: &Connection, name: &RecordRef, base: ShortDigest) -> Result<()> {
+    let mut statement =
+        step.prepare_cached("UPDATE record SET base_below = ?3 WHERE type = ?1 AND id = ?2")?;
+    statement.execute(params![name.kind.name(), name.id(), base.0])?;
+    Ok(())
 }
 
 fn one(step: &Connection, sql: &str, params: impl Params) -> Result<Option<Base>> {

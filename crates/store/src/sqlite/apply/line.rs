@@ -9,7 +9,7 @@ use protocol::digest::ShortDigest;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
-use protocol::stream::InLine;
+use protocol::stream::{Base, InLine};
 use protocol::{Author, Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::params;
 
@@ -34,6 +34,8 @@ pub(super) struct Merge<'a> {
     results: Vec<MergeResult>,
     /// Records whose state here stays another one.
     differs: Vec<(RecordRef, Digest)>,
+    /// Of records that are new here: the version that a child says to have made its state from.
+    below: Vec<(&'a RecordRef, ShortDigest)>,
 }
 
 struct MergeResult {
@@ -85,7 +87,7 @@ impl<'a> Merge<'a> {
         &mut self,
         run: &Run<'_>,
         prepared: &'a Prepared<'a>,
-        named: Option<ShortDigest>,
+        named: Option<Base>,
         line: &'a InLine,
     ) -> Result<()> {
         let patients = &line.patients[..];
@@ -94,6 +96,9 @@ impl<'a> Merge<'a> {
             Source::Child { .. } => None,
         };
         let Some(known) = rows::record_row(run.step, &prepared.record.reference)? else {
+            if let Some(base) = named.filter(|_| !run.is_parent()) {
+                self.below.push((&prepared.record.reference, base.digest));
+            }
             self.taken.push(State { prepared, known: None, parent_sequence, patients });
             return Ok(());
         };
@@ -165,7 +170,7 @@ impl<'a> Merge<'a> {
 
     /// Writes it all; gives what became of the line.
     pub(super) fn write(self, run: &mut Run<'_>, line: &InLine) -> Result<Applied> {
-        let Merge { taken, results, mut differs } = self;
+        let Merge { taken, results, mut differs, below } = self;
         if !taken.is_empty() {
             let author = line.author.clone().unwrap_or_else(|| Author::new(&run.actor));
             let change = NewChange {
@@ -177,6 +182,9 @@ impl<'a> Merge<'a> {
                 actor: &run.actor,
             };
             run.sequence = journal::write_alone(run.store, run.step, &change, &taken)?;
+        }
+        for (name, base) in below {
+            bases::note_below(run.step, name, base)?;
         }
         write_results(run, &results)?;
         for result in &results {

@@ -2,7 +2,7 @@
 //! knows no more of a record than its name must not write to it: a merge keeps what both sides
 //! say, and a patient of the sender's in it would open the rest to the sender.
 
-use protocol::digest::ShortDigest;
+use protocol::stream::Base;
 use protocol::{Digest, RecordRef, Refusal, SiteId};
 use rusqlite::{Connection, params};
 
@@ -18,7 +18,7 @@ pub(super) fn check(
     child: &SiteId,
     (name, known): (&RecordRef, &RecordRow),
     sent: Digest,
-    named: Option<ShortDigest>,
+    named: Option<Base>,
 ) -> Result<()> {
     if may_change(step, child, (name, known), sent, named)? {
         return Ok(());
@@ -36,12 +36,12 @@ pub(super) fn may_change(
     child: &SiteId,
     (name, known): (&RecordRef, &RecordRow),
     sent: Digest,
-    named: Option<ShortDigest>,
+    named: Option<Base>,
 ) -> Result<bool> {
     // Nobody names a version or sends a state of a record without having seen it; only what a
     // deletion looks like, anybody can tell by the name.
     let deleted = Digest::of_deletion(name).short();
-    let seen = [Some(sent.short()), named].into_iter().flatten();
+    let seen = [Some(sent.short()), named.map(|base| base.digest)].into_iter().flatten();
     for seen in seen.filter(|seen| *seen != deleted) {
         if bases::with_short(step, known, seen)?.is_some() {
             return Ok(true);

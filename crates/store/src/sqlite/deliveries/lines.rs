@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
-use protocol::stream::{OutLine, OutRecord};
+use protocol::stream::{Base, OutLine, OutRecord};
 use protocol::{Author, ChangeId, Digest, Limits, RecordRef, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -78,7 +79,7 @@ fn records_of(conn: &Connection, turn: &Turn) -> Result<(Vec<OutRecord>, Vec<Sen
     let (mut records, mut sent) = (Vec::new(), Vec::new());
     for (sequence, _) in &turn.changes {
         let mut statement = conn.prepare_cached(
-            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key
+            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key, r.base_below
              FROM version AS v
              CROSS JOIN record AS r ON r.key = v.record
              CROSS JOIN version AS latest
@@ -106,7 +107,13 @@ fn record(row: &Row<'_>) -> Result<Option<(OutRecord, Sent)>> {
     if parent == Some(digest) {
         return Ok(None);
     }
-    let base = parent.map(|digest| digest.short());
+    let base = match parent {
+        Some(digest) => Some(digest.short().into()),
+        None => {
+            let below: Option<[u8; 8]> = row.get(6)?;
+            below.map(|digest| Base { digest: ShortDigest(digest), relayed: true })
+        }
+    };
     let state = (reference.clone(), digest);
     let record = match row.get::<_, Option<Vec<u8>>>(4)? {
         Some(bytes) => OutRecord::Resource { body: body::decode(&bytes)?, digest, base },

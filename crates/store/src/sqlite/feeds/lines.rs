@@ -1,9 +1,8 @@
 //! One entry of a feed to the lines that tell a reader of it.
 
-use protocol::digest::ShortDigest;
 use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
-use protocol::stream::{OutLine, OutRecord};
+use protocol::stream::{Base, OutLine, OutRecord};
 use protocol::{Digest, Limits, ResourceType};
 use rusqlite::{OptionalExtension, Row, ToSql, params};
 
@@ -297,7 +296,7 @@ impl<'a> LineMaker<'a> {
 
     /// The newest version that the reader itself brought, where that is not the latest: the
     /// reader cannot know that we hold it.
-    fn base(&self, latest: &Latest) -> Result<Option<ShortDigest>> {
+    fn base(&self, latest: &Latest) -> Result<Option<Base>> {
         let Some(reader) = self.reader.filter(|_| latest.has_previous) else { return Ok(None) };
         let found = self
             .conn
@@ -309,7 +308,7 @@ impl<'a> LineMaker<'a> {
             )?
             .query_row(params![latest.key, latest.sequence, reader], |row| rows::digest(row, 0))
             .optional()?;
-        Ok(found.map(|digest| digest.short()))
+        Ok(found.map(|digest| digest.short().into()))
     }
 
     /// The sequence at which a patient last left a cohort.

@@ -1,0 +1,144 @@
+//! A site in the middle that purges who left it, and a site below that had not heard of it yet.
+
+use std::collections::BTreeSet;
+
+use protocol::cohort::Definition;
+use protocol::delivery::Outcome;
+use protocol::feed::EntryKind;
+use protocol::stream::{OutLine, OutRecord};
+use protocol::{ChangeId, Digest, Epoch, SiteId};
+
+use super::builders::{Resource, a_patient, an_observation, put};
+use super::pair::{Pair, body, digests, read_back};
+use super::{Maker, feed_id};
+use crate::{ChildDraft, CohortDraft, DigestScope, LeavePolicy, Scope, Source};
+
+/// A site below the clinic, and what it brings.
+struct Below {
+    site: SiteId,
+    epoch: Epoch,
+}
+
+impl Below {
+    /// The clinic publishes all that it has to it.
+    fn new(pair: &Pair) -> Below {
+        let cohort = CohortDraft {
+            name: "below".parse().unwrap(),
+            feed: feed_id("below"),
+            title: None,
+            definition: Definition::All {},
+            page_entries: 100,
+        };
+        pair.child.cohort_set(&cohort, pair.now()).unwrap();
+        let child = ChildDraft {
+            site: "outpost".parse().unwrap(),
+            cohorts: vec![cohort.name],
+            code_hash: [9; 32],
+            code_expires: pair.now(),
+        };
+        pair.child.child_add(&child, pair.now()).unwrap();
+        Below { site: child.site, epoch: Epoch::from_bytes([9; 16]) }
+    }
+
+    /// Brings a state that it made from another one.
+    fn bring(&self, pair: &Pair, number: u64, state: &Resource, base: Option<Digest>) -> Outcome {
+        let record = state.record();
+        let base = base.map(|digest| digest.short().into());
+        let line = OutLine {
+            position: None,
+            kind: EntryKind::Change,
+            id: Some(ChangeId { origin: self.site.clone(), epoch: self.epoch, number }),
+            covers: Vec::new(),
+            part: None,
+            author: None,
+            at: Some(pair.now()),
+            patients: record.patients.iter().cloned().collect(),
+            reason: None,
+            records: vec![OutRecord::Resource {
+                body: record.body.unwrap(),
+                digest: record.digest,
+                base,
+            }],
+        };
+        let source = Source::Child { site: self.site.clone(), epoch: self.epoch };
+        let lines = [read_back(&line, &pair.limits)];
+        pair.child.change_apply(&source, &lines, pair.now()).unwrap().remove(0).outcome
+    }
+
+    /// What the clinic publishes to it.
+    fn published(&self, pair: &Pair) -> Vec<String> {
+        let scope = Scope::Cohorts {
+            reader: self.site.clone(),
+            epoch: self.epoch,
+            cohorts: vec!["below".parse().unwrap()],
+        };
+        let scope = DigestScope::Published { feed: "below".to_owned(), scope };
+        digests(&*pair.child, &scope).keys().map(ToString::to_string).collect()
+    }
+}
+
+/// The clinic had Amina, brought an edit of hers, and purged her when she left.
+fn purged(maker: &dyn Maker) -> (Pair, Below) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    let below = Below::new(&pair);
+    pair.at_parent(&put(&[a_patient("amina"), pulse()]));
+    pair.quiet();
+    pair.at_child(&put(&[edited_at_the_clinic()]));
+    pair.quiet();
+    assert_eq!(below.published(&pair), ["Observation/pulse", "Patient/amina"]);
+    pair.cohort("all", Definition::Patients { patients: BTreeSet::new() });
+    pair.quiet();
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 1);
+    assert_eq!(body(&*pair.child, "Observation/pulse"), None);
+    assert_eq!(below.published(&pair), Vec::<String>::new());
+    (pair, below)
+}
+
+fn pulse() -> Resource {
+    an_observation("pulse", "amina").with("valueInteger", "60")
+}
+
+fn edited_at_the_clinic() -> Resource {
+    an_observation("pulse", "amina").with("valueInteger", "61")
+}
+
+pub fn what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base(maker: &dyn Maker) {
+    let (pair, below) = purged(maker);
+    // The site below had the state before the clinic's edit, and changed something else.
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    assert_eq!(below.bring(&pair, 1, &noted, Some(pulse().record().digest)), Outcome::Applied);
+    assert_eq!(pair.push(), [Outcome::Merged]);
+    let text = body(&*pair.parent, "Observation/pulse").unwrap();
+    assert!(text.contains("at rest") && text.contains(":61"), "{text}");
+    // A base that the parent has not is no reason to take away what it has.
+    let other = pulse().with("note", r#"[{"text":"sitting"}]"#);
+    let unknown = an_observation("pulse", "amina").record().digest;
+    pair.child.patient_purge(pair.now()).unwrap();
+    assert_eq!(below.bring(&pair, 2, &other, Some(unknown)), Outcome::Applied);
+    assert_eq!(pair.push(), [Outcome::Conflict]);
+    let text = body(&*pair.parent, "Observation/pulse").unwrap();
+    assert!(text.contains("at rest") && text.contains(":61"), "{text}");
+}
+
+pub fn what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again(maker: &dyn Maker) {
+    let (pair, below) = purged(maker);
+    let new = an_observation("weight", "amina");
+    assert_eq!(below.bring(&pair, 1, &new, None), Outcome::Applied);
+    assert_eq!(below.published(&pair), ["Observation/weight"]);
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 0, "it has not been sent");
+    pair.quiet();
+    assert!(body(&*pair.parent, "Observation/weight").is_some());
+    assert_eq!(pair.child.site_status(pair.now()).unwrap().patients_left, 1);
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 1);
+    assert_eq!(body(&*pair.child, "Observation/weight"), None);
+    assert_eq!(below.published(&pair), Vec::<String>::new());
+    assert_eq!(pair.child.site_status(pair.now()).unwrap().patients_left, 0);
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 0);
+    // Who comes back stays.
+    pair.cohort("all", Definition::All {});
+    pair.quiet();
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 0);
+    assert!(body(&*pair.child, "Observation/weight").is_some());
+    pair.assert_in_step();
+}
