@@ -46,6 +46,8 @@ pub enum Fault {
     JoinEmpty,
     /// A line that cannot be applied is passed over.
     FailedLineSkipped,
+    /// What a third party says to have delivered is done.
+    CarrierBelieved,
 }
 
 #[cfg(feature = "planted-faults")]
@@ -72,6 +74,7 @@ impl Fault {
         Fault::PurgedBeforeSent,
         Fault::JoinEmpty,
         Fault::FailedLineSkipped,
+        Fault::CarrierBelieved,
     ];
 }
 

@@ -62,6 +62,7 @@ const KNOWN: &[Found] = &[
     known(Fault::LeaveUntold, "power-cuts", 1, "members"),
     known(Fault::JoinEmpty, "chaos", 1, "converged"),
     known(Fault::FailedLineSkipped, "power-cuts", 1, "converged"),
+    known(Fault::CarrierBelieved, "chaos", 1, "converged"),
 ];
 
 /// Looks for faults and prints where they are found. `which`: `all` of them or the one of this
@@ -140,6 +141,9 @@ fn try_seed(fault: Fault, profile: &'static Profile, seed: u64) -> Option<Found>
     if fault == Fault::FailedLineSkipped {
         // What cannot be applied comes about where a child's limit is narrower than its parent's.
         plan.head.sites.iter_mut().skip(1).for_each(|site| site.resource_bytes = Some(NARROW));
+    }
+    if fault == Fault::CarrierBelieved {
+        plan.head.sites.iter_mut().skip(1).for_each(|site| site.carried = true);
     }
     plant(Some(fault));
     let checker = first_checker(&run(&plan, false));

@@ -27,6 +27,8 @@ const MESSAGES: usize = 50;
 const TIMES: usize = 20;
 /// Leases between, whose messages stay away.
 const AWAY: usize = 200;
+/// Milliseconds of a lease: as long as it may be.
+const LEASE: i64 = 600_000;
 /// Messages a second that are posted, and for how many seconds.
 const RATE: u64 = 200;
 const SECONDS: u64 = 10;
@@ -50,7 +52,7 @@ fn lease(site: &Site, number: usize, max: usize) -> anyhow::Result<Vec<Leased>> 
         carrier: "bench".to_owned(),
         max,
         bytes: site.config().limits.stream_bytes,
-        until: now.plus_millis(3_600_000),
+        until: now.plus_millis(LEASE),
         lease: format!("lease-{number}"),
     };
     Ok(site.store().outbox_lease(&ask, now)?)

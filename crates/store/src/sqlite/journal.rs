@@ -232,7 +232,10 @@ fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<
 /// of the same record goes on its way again.
 fn deliver(step: &Connection, sequence: u64, now: Timestamp, states: &[State<'_>]) -> Result<()> {
     let parked = step
-        .prepare_cached("SELECT 1 FROM delivery WHERE target = 'parent' AND state = 'parked'")?
+        .prepare_cached(
+            "SELECT 1 FROM delivery INDEXED BY delivery_parked
+             WHERE target = 'parent' AND state = 'parked'",
+        )?
         .exists([])?;
     for known in states.iter().filter_map(|state| state.known.as_ref()) {
         if parked {

@@ -35,7 +35,8 @@ pub(in crate::sqlite) struct Turn {
 pub(super) fn find(conn: &Connection, now: Timestamp, limits: &Limits) -> Result<Vec<Turn>> {
     let mut statement = conn.prepare_cached(
         "SELECT d.sequence, d.state, d.next_at, d.away, c.origin, c.number
-         FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
+         FROM delivery AS d INDEXED BY delivery_open
+         CROSS JOIN change AS c ON c.sequence = d.sequence
          WHERE d.target = 'parent' AND d.state <> 'done' ORDER BY d.sequence LIMIT ?1",
     )?;
     let mut found = statement.query([LOOKED_AT])?;

@@ -25,7 +25,7 @@ pub(in crate::sqlite) fn outbox_lease(
         )?
         .execute(params![ask.carrier, now.millis()])?;
         step.prepare_cached(
-            "UPDATE delivery SET state = 'ready'
+            "UPDATE delivery INDEXED BY delivery_due SET state = 'ready'
              WHERE state = 'retry' AND (next_at <= ?1 OR next_at > ?2) AND target = 'parent'",
         )?
         .execute([now.millis(), latest_retry(&limits, now)])?;

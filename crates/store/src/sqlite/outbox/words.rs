@@ -1,7 +1,8 @@
 //! What third parties and the parent say of messages.
 
-use protocol::delivery::backoff_millis;
+use protocol::delivery::{Outcome, backoff_millis};
 use protocol::message::{MessageId, Receipt};
+use protocol::planted::{Fault, planted};
 use protocol::{ChangeId, Limits, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -43,6 +44,10 @@ pub(in crate::sqlite) fn outbox_word(
             // It is here again because no receipt came: to say it once more changes nothing.
             (MessageState::Returned, CarrierWord::Delivered) if message.handed.is_some() => {
                 MessageState::Returned
+            }
+            (_, CarrierWord::Delivered) if planted(Fault::CarrierBelieved) => {
+                settle_all(store, step, &message, &believed(), (now, jitter))?;
+                MessageState::Done
             }
             (_, CarrierWord::Delivered) => delivered(store, step, &message, now)?,
             // Said again.
@@ -143,7 +148,10 @@ fn latest(limits: &Limits, now: Timestamp) -> i64 {
 pub(super) fn take_back(step: &Connection, limits: &Limits, now: Timestamp) -> Result<u64> {
     let sql = format!(
         "SELECT {COLUMNS} FROM message AS m
-         WHERE m.state IN ('leased', 'handed-over') AND (m.until <= ?1 OR m.until > ?3)
+         WHERE m.key IN (
+            SELECT key FROM message WHERE state IN ('leased', 'handed-over') AND until <= ?1
+            UNION ALL
+            SELECT key FROM message WHERE state IN ('leased', 'handed-over') AND until > ?3)
          LIMIT ?2"
     );
     let mut statement = step.prepare_cached(&sql)?;
@@ -262,24 +270,46 @@ fn take_in(
             }
         }
     }
-    let deliveries = open_deliveries(step, message.key)?;
     let word = Settled {
-        deliveries: deliveries.clone(),
+        deliveries: Vec::new(),
         sent: Vec::new(),
         outcome: receipt.outcome,
         reason: receipt.reason.clone(),
         sequence: receipt.sequence,
     };
-    for sequence in deliveries {
-        settle(store, step, sequence, &word, now, jitter)?;
+    settle_all(store, step, &message, &word, (now, jitter))?;
+    event(step, &message, outcome_name(receipt.outcome), receipt.reason.as_deref(), now)?;
+    Ok(true)
+}
+
+/// What the parent would say, as a third party would like it.
+fn believed() -> Settled {
+    Settled {
+        deliveries: Vec::new(),
+        sent: Vec::new(),
+        outcome: Outcome::Applied,
+        reason: None,
+        sequence: 0,
     }
-    let state = if held { "done" } else { "returned" };
+}
+
+/// Settles all that a message brought by one word, and the message with it.
+fn settle_all(
+    store: &SqliteStore,
+    step: &Connection,
+    message: &Message,
+    word: &Settled,
+    (now, jitter): (Timestamp, u64),
+) -> Result<()> {
+    for sequence in open_deliveries(step, message.key)? {
+        settle(store, step, sequence, word, now, jitter)?;
+    }
+    let state = if word.outcome.is_held() { "done" } else { "returned" };
     step.prepare_cached(
         "UPDATE message SET state = ?2, answered = attempt, missing = 0 WHERE key = ?1",
     )?
     .execute(params![message.key, state])?;
-    event(step, &message, outcome_name(receipt.outcome), receipt.reason.as_deref(), now)?;
-    Ok(true)
+    Ok(())
 }
 
 /// All that was in one message with any of these deliveries: it is parked and freed together, so
