@@ -21,6 +21,7 @@ pub(crate) mod status;
 mod sync;
 mod token;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,8 @@ enum Verb {
     Sync(sync::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
+    /// Say where a record is on its way, or why it is not here
+    Why(why::Args),
     /// Show what happened to a patient's records; find and fetch patients whom this site lacks
     Patient(patient::Args),
     /// Show what two sites changed apart, and decide what holds
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Sync(args) => sync::run(&args),
         Verb::Queue(args) => queue::run(&args),
+        Verb::Why(args) => why::run(&args),
         Verb::Patient(args) => patient::run(&args),
         Verb::Conflict(args) => conflict::run(&args),
         Verb::Verify(args) => verify::run(&args),

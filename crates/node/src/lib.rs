@@ -15,4 +15,5 @@ pub mod server;
 pub mod site;
 pub mod telemetry;
 pub mod transport;
+mod why;
 pub mod wire;

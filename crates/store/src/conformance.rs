@@ -28,6 +28,7 @@ pub mod rights;
 pub mod threads;
 pub mod timelines;
 pub mod visitors;
+pub mod why;
 
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 
@@ -207,6 +208,11 @@ macro_rules! for_each_rule {
                 a_timeline_shows_a_child_nothing_of_a_patient_whom_it_may_not_see,
                 a_timeline_of_a_deleted_record_tells_its_end_and_its_return,
                 a_timeline_of_a_purged_patient_says_so_and_shows_nothing_else;
+            why:
+                what_goes_up_is_told_with_what_it_waits_for,
+                who_is_below_is_told_with_what_it_has,
+                what_is_not_here_is_told_with_what_is_known_of_it,
+                an_open_conflict_about_a_record_is_told_with_it;
             replaced:
                 what_refers_to_a_replaced_patient_follows_in_the_same_transaction,
                 what_comes_later_for_a_replaced_patient_is_recorded_as_it_came_and_follows,

@@ -73,6 +73,10 @@ pub trait Store: Send + Sync + 'static {
         scope: &Scope,
     ) -> Result<Option<TimelinePage>>;
 
+    /// Where a record is on its way, all from one moment: how it stands here, what of it is still
+    /// to go up, what holds it back, and which children have it. Facts for people, ids only.
+    fn record_why(&self, record: &RecordRef) -> Result<Whereabouts>;
+
     // -- changes ----------------------------------------------------------------------------
 
     /// Records one change made here: whole or not at all. Writes that change nothing make no

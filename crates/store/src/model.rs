@@ -10,6 +10,7 @@ mod record;
 mod site;
 mod timeline;
 mod visitor;
+mod why;
 
 pub use access::*;
 pub use change::*;
@@ -21,3 +22,4 @@ pub use record::*;
 pub use site::*;
 pub use timeline::*;
 pub use visitor::*;
+pub use why::*;

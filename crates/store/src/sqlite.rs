@@ -47,6 +47,7 @@ mod status;
 mod testing;
 mod timeline;
 mod visitors;
+mod why;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -155,6 +156,10 @@ impl Store for SqliteStore {
         scope: &Scope,
     ) -> Result<Option<TimelinePage>> {
         timeline::patient_timeline(self, query, scope)
+    }
+
+    fn record_why(&self, record: &RecordRef) -> Result<Whereabouts> {
+        why::record_why(self, record)
     }
 
     fn change_record(&self, draft: &Draft, now: Timestamp) -> Result<Recorded> {

@@ -144,7 +144,8 @@ pub(crate) fn ago(now: Timestamp, at: Timestamp) -> String {
     format!("{} ago", span(now.since(at)))
 }
 
-fn ahead(now: Timestamp, at: Timestamp) -> String {
+/// In how much time, likewise.
+pub(crate) fn ahead(now: Timestamp, at: Timestamp) -> String {
     format!("in {}", span(at.since(now)))
 }
 

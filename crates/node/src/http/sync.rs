@@ -9,6 +9,7 @@ pub mod push;
 pub mod receipts;
 pub mod status;
 pub mod timeline;
+pub mod why;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -38,6 +39,7 @@ pub fn router() -> Router<Site> {
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))
         .route("/patients/{id}/timeline", get(timeline::timeline))
+        .route("/why", get(why::why))
         .route("/conflicts", get(conflicts::list))
         .route("/conflicts/{id}", get(conflicts::show))
         .route("/conflicts/{id}/resolve", post(conflicts::resolve))

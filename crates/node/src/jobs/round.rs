@@ -229,7 +229,10 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
     let now = site.now();
     let status = site.read(move |store| store.site_status(now)).await.map_err(|e| ours(&e))?;
     let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
-    let live = status.markers.iter().filter(|marker| marker.lane == Lane::Live);
+    let at = |lane| {
+        let of_lane = status.markers.iter().filter(|marker| marker.lane == lane);
+        of_lane.map(|marker| (marker.name.clone(), marker.position)).collect()
+    };
     Ok(ChildReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: now,
@@ -239,6 +242,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
         conflicts: status.conflicts_open,
         records: status.records,
         disk_bytes: status.disk_bytes,
-        markers: live.map(|marker| (marker.name.clone(), marker.position)).collect(),
+        markers: at(Lane::Live),
+        bulk_markers: at(Lane::Bulk),
     })
 }

@@ -15,3 +15,4 @@ mod merge;
 mod pair;
 mod patient;
 mod verbs;
+mod why;

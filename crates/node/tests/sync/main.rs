@@ -18,4 +18,5 @@ mod streams;
 mod timeline;
 mod transfer;
 mod visitors;
+mod why;
 mod world;

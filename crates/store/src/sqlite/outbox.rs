@@ -14,7 +14,7 @@ use super::rows;
 use crate::{MessageState, Result};
 
 pub(super) use lease::outbox_lease;
-pub(super) use show::{message_names, outbox_get, status};
+pub(super) use show::{info as message_info, message_names, outbox_get, status};
 pub(super) use words::{
     offer_again, outbox_answers, outbox_return, outbox_unconfirmed, outbox_word, with_company,
 };

@@ -16,13 +16,13 @@ use super::*;
 use super::{link, outbox, rows, sites};
 use crate::StoreError;
 
-pub(super) use deliveries::delivery_list;
+pub(super) use deliveries::{delivery_list, find as find_deliveries};
 
 pub(super) fn site(store: &SqliteStore) -> Result<SiteInfo> {
     store.read("look at itself", site_info)
 }
 
-fn site_info(conn: &Connection) -> Result<SiteInfo> {
+pub(super) fn site_info(conn: &Connection) -> Result<SiteInfo> {
     Ok(conn.prepare_cached("SELECT site, epoch, sequence, has_parent FROM site")?.query_row(
         [],
         |row| {
@@ -143,7 +143,7 @@ pub(super) fn link_get(store: &SqliteStore) -> Result<LinkInfo> {
     store.read("look at its link", link_info)
 }
 
-fn link_info(conn: &Connection) -> Result<LinkInfo> {
+pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
     let found = conn
         .prepare_cached(
             "SELECT failures, last_error, last_attempt, last_contact, next_attempt, wire_sent,
@@ -171,35 +171,39 @@ fn link_info(conn: &Connection) -> Result<LinkInfo> {
 
 pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<ParkedLine>> {
     store.read("list parked lines", |conn| {
-        let mut statement = conn.prepare_cached(
-            "SELECT l.key, l.feed, l.position, l.reason, l.attempts, l.next_at, l.parked,
-                (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1)
-             FROM parked_line AS l ORDER BY l.key LIMIT ?1",
-        )?;
-        let found = statement.query_map([bound(limit)], |row| {
-            let name: Option<String> = row.get(7)?;
-            Ok(ParkedLine {
-                key: row.get(0)?,
-                feed: match name {
-                    Some(name) => name,
-                    None => rows::feed_id(row, 1)?.to_string(),
-                },
-                position: row.get(2)?,
-                patients: Vec::new(),
-                reason: row.get(3)?,
-                attempts: row.get(4)?,
-                next_at: rows::time(row, 5)?,
-                parked: rows::time(row, 6)?,
-            })
-        })?;
-        let mut lines = found.collect::<rusqlite::Result<Vec<_>>>()?;
-        for line in &mut lines {
-            let sql = "SELECT p.id FROM parked_line_patient AS lp
-                 CROSS JOIN patient AS p ON p.key = lp.patient WHERE lp.line = ?1 ORDER BY p.id";
-            line.patients = list(conn, sql, [line.key], |row| rows::patient_ref(row, 0))?;
-        }
-        Ok(lines)
+        let sql = "SELECT key FROM parked_line ORDER BY key LIMIT ?1";
+        let keys: Vec<i64> = list(conn, sql, [bound(limit)], |row| row.get(0))?;
+        keys.into_iter().map(|key| parked_line(conn, key)).collect()
     })
+}
+
+/// A parked line for people.
+pub(super) fn parked_line(conn: &Connection, key: i64) -> Result<ParkedLine> {
+    let mut statement = conn.prepare_cached(
+        "SELECT l.key, l.feed, l.position, l.reason, l.attempts, l.next_at, l.parked,
+            (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1)
+         FROM parked_line AS l WHERE l.key = ?1",
+    )?;
+    let line = statement.query_row([key], |row| {
+        let name: Option<String> = row.get(7)?;
+        Ok(ParkedLine {
+            key: row.get(0)?,
+            feed: match name {
+                Some(name) => name,
+                None => rows::feed_id(row, 1)?.to_string(),
+            },
+            position: row.get(2)?,
+            patients: Vec::new(),
+            reason: row.get(3)?,
+            attempts: row.get(4)?,
+            next_at: rows::time(row, 5)?,
+            parked: rows::time(row, 6)?,
+        })
+    })?;
+    let sql = "SELECT p.id FROM parked_line_patient AS lp
+         CROSS JOIN patient AS p ON p.key = lp.patient WHERE lp.line = ?1 ORDER BY p.id";
+    let patients = list(conn, sql, [key], |row| rows::patient_ref(row, 0))?;
+    Ok(ParkedLine { patients, ..line })
 }
 
 fn bound(limit: usize) -> i64 {
@@ -207,7 +211,7 @@ fn bound(limit: usize) -> i64 {
 }
 
 /// All rows of a query.
-fn list<T>(
+pub(super) fn list<T>(
     conn: &Connection,
     sql: &str,
     values: impl Params,

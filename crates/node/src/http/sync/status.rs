@@ -41,6 +41,9 @@ pub struct ChildReport {
     pub disk_bytes: u64,
     /// Its positions on the live lane, by feed name.
     pub markers: BTreeMap<String, u64>,
+    /// Likewise on the bulk lane.
+    #[serde(default)]
+    pub bulk_markers: BTreeMap<String, u64>,
 }
 
 /// What a parent says of itself to one child.

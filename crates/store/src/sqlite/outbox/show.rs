@@ -14,35 +14,38 @@ pub(in crate::sqlite) fn outbox_get(
     store: &SqliteStore,
     id: &MessageId,
 ) -> Result<Option<MessageInfo>> {
-    store.read("look at a message", |conn| {
-        let Some(message) = find(conn, id)? else { return Ok(None) };
-        let (change, missing, until) = conn
-            .prepare_cached(
-                "SELECT o.site, o.epoch, m.number, m.missing, m.until FROM message AS m
+    store.read("look at a message", |conn| info(conn, id))
+}
+
+/// As `outbox_get`, in the caller's snapshot.
+pub(in crate::sqlite) fn info(conn: &Connection, id: &MessageId) -> Result<Option<MessageInfo>> {
+    let Some(message) = find(conn, id)? else { return Ok(None) };
+    let (change, missing, until) = conn
+        .prepare_cached(
+            "SELECT o.site, o.epoch, m.number, m.missing, m.until FROM message AS m
                  CROSS JOIN origin AS o ON o.key = m.origin WHERE m.key = ?1",
-            )?
-            .query_row([message.key], |row| {
-                let (origin, epoch) = (rows::site_id(row, 0)?, rows::epoch(row, 1)?);
-                let change = ChangeId { origin, epoch, number: row.get(2)? };
-                Ok((change, row.get(3)?, rows::time(row, 4)?))
-            })?;
-        let mut statement = conn
-            .prepare_cached("SELECT sequence FROM delivery WHERE message = ?1 ORDER BY sequence")?;
-        let deliveries = statement.query_map([message.key], |row| row.get(0))?;
-        Ok(Some(MessageInfo {
-            id: id.to_string(),
-            change: change.to_string(),
-            state: message.state,
-            carrier: message.carrier,
-            attempt: message.attempt,
-            failures: message.failures,
-            missing,
-            until,
-            handed: message.handed,
-            deliveries: deliveries.collect::<rusqlite::Result<_>>()?,
-            events: events(conn, message.key)?,
-        }))
-    })
+        )?
+        .query_row([message.key], |row| {
+            let (origin, epoch) = (rows::site_id(row, 0)?, rows::epoch(row, 1)?);
+            let change = ChangeId { origin, epoch, number: row.get(2)? };
+            Ok((change, row.get(3)?, rows::time(row, 4)?))
+        })?;
+    let mut statement =
+        conn.prepare_cached("SELECT sequence FROM delivery WHERE message = ?1 ORDER BY sequence")?;
+    let deliveries = statement.query_map([message.key], |row| row.get(0))?;
+    Ok(Some(MessageInfo {
+        id: id.to_string(),
+        change: change.to_string(),
+        state: message.state,
+        carrier: message.carrier,
+        attempt: message.attempt,
+        failures: message.failures,
+        missing,
+        until,
+        handed: message.handed,
+        deliveries: deliveries.collect::<rusqlite::Result<_>>()?,
+        events: events(conn, message.key)?,
+    }))
 }
 
 fn events(conn: &Connection, message: i64) -> Result<Vec<MessageEvent>> {

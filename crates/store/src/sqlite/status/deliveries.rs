@@ -15,25 +15,31 @@ pub(in crate::sqlite) fn delivery_list(
     store: &SqliteStore,
     filter: &DeliveryFilter,
 ) -> Result<Vec<DeliveryInfo>> {
-    store.read("list its deliveries", |conn| {
-        let (sql, values) = sql_of(conn, filter)?;
-        let mut statement = conn.prepare_cached(&sql)?;
-        let found = statement.query_map(params_from_iter(values), read)?;
-        let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
-        let names = outbox::message_names(conn, found.iter().filter_map(|(_, key)| *key))?;
-        let named = found.into_iter().map(|(delivery, key)| {
-            let message = key.and_then(|key| names.get(&key).cloned());
-            DeliveryInfo { message, ..delivery }
-        });
-        let mut deliveries = named.collect::<Vec<_>>();
-        for delivery in &mut deliveries {
-            complete(conn, delivery)?;
-            if filter.sequence.is_some() {
-                delivery.history = history(conn, delivery.sequence)?;
-            }
+    store.read("list its deliveries", |conn| find(conn, filter))
+}
+
+/// As `delivery_list`, in the caller's snapshot.
+pub(in crate::sqlite) fn find(
+    conn: &Connection,
+    filter: &DeliveryFilter,
+) -> Result<Vec<DeliveryInfo>> {
+    let (sql, values) = sql_of(conn, filter)?;
+    let mut statement = conn.prepare_cached(&sql)?;
+    let found = statement.query_map(params_from_iter(values), read)?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let names = outbox::message_names(conn, found.iter().filter_map(|(_, key)| *key))?;
+    let named = found.into_iter().map(|(delivery, key)| {
+        let message = key.and_then(|key| names.get(&key).cloned());
+        DeliveryInfo { message, ..delivery }
+    });
+    let mut deliveries = named.collect::<Vec<_>>();
+    for delivery in &mut deliveries {
+        complete(conn, delivery)?;
+        if filter.sequence.is_some() {
+            delivery.history = history(conn, delivery.sequence)?;
         }
-        Ok(deliveries)
-    })
+    }
+    Ok(deliveries)
 }
 
 fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Value>)> {

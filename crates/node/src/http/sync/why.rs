@@ -1,0 +1,76 @@
+//! `GET /sync/why?record=REF`: where a record is on its way, for programs. Implements
+//! `docs/protocol.md` §2.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use protocol::{RecordRef, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{AuditRow, StoreError, Whereabouts};
+
+use crate::config::Up;
+use crate::http::auth::Caller;
+use crate::http::error::{self, Failure, Problem};
+use crate::http::sync::caller_of;
+use crate::site::Site;
+use crate::why::sentences;
+
+/// The query.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Which record.
+    record: RecordRef,
+}
+
+/// Where a record is: in words, and the facts that they were made of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Why {
+    /// For people.
+    pub sentences: Vec<String>,
+    /// For programs.
+    #[serde(flatten)]
+    pub facts: Whereabouts,
+}
+
+/// Says where a record is; of one that is not here as well.
+pub async fn why(
+    State(site): State<Site>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Why>, Problem> {
+    let (parts, _) = request.into_parts();
+    let caller = caller_of(&parts, &site).await?;
+    if matches!(caller, Caller::Child { .. }) {
+        let detail = "where records are is told to this site's own programs only";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail).into());
+    }
+    let record = error::query(asked)?.record;
+    let (actor, now) = (caller.author().as_str().to_owned(), site.now());
+    let carried = is_carried(&site);
+    let why = site.read(move |store| read(store, &record, carried, actor, now)).await?;
+    Ok(Json(why))
+}
+
+/// Whether third parties carry what goes up.
+pub(crate) fn is_carried(site: &Site) -> bool {
+    site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried)
+}
+
+/// Reads the facts and notes in the audit who asked.
+pub(crate) fn read(
+    store: &dyn store::Store,
+    record: &RecordRef,
+    carried: bool,
+    actor: String,
+    now: Timestamp,
+) -> Result<Why, StoreError> {
+    let facts = store.record_why(record)?;
+    let detail = if facts.here.is_some() { "here" } else { "not here" }.to_owned();
+    store.audit_append(
+        &AuditRow { actor, action: "why", subject: record.to_string(), detail },
+        now,
+    )?;
+    Ok(Why { sentences: sentences(&facts, now, carried), facts })
+}
