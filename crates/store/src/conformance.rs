@@ -184,6 +184,8 @@ macro_rules! for_each_rule {
                 defect_28_a_deletion_proves_no_knowledge_of_a_record,
                 a_child_changes_what_it_has_had_or_brought;
             below:
+                a_record_that_left_two_cohorts_is_gone_though_both_patients_stay,
+                a_record_that_comes_back_as_it_was_counts_again,
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
                 what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
             visitors:

@@ -1,11 +1,12 @@
-//! A site in the middle that purges who left it, and a site below that had not heard of it yet.
+//! What leaves by itself, and a site in the middle that purges who left it while a site below has
+//! not heard of it yet.
 
 use std::collections::BTreeSet;
 
 use protocol::cohort::Definition;
 use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
-use protocol::stream::{OutLine, OutRecord};
+use protocol::stream::{Lane, OutLine, OutRecord};
 use protocol::{ChangeId, Digest, Epoch, SiteId};
 
 use super::builders::{Resource, a_patient, an_observation, put};
@@ -141,4 +142,60 @@ pub fn what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again(maker:
     assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 0);
     assert!(body(&*pair.child, "Observation/weight").is_some());
     pair.assert_in_step();
+}
+
+/// A record of two patients, and the same when it is of a third.
+fn shared(subject: &str, performer: &str) -> Resource {
+    let performer = format!(r#"[{{"reference":"Patient/{performer}"}}]"#);
+    an_observation("pulse", subject).with("performer", &performer)
+}
+
+pub fn a_record_that_left_two_cohorts_is_gone_though_both_patients_stay(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    let only = |id: &str| Definition::Patients {
+        patients: [a_patient(id).reference()].into_iter().collect(),
+    };
+    pair.cohort("all", only("amina"));
+    pair.cohort("second", only("beno"));
+    let pull = || {
+        pair.quiet();
+        for lane in [Lane::Live, Lane::Bulk] {
+            pair.pull_lane("second", lane);
+        }
+        pair.child.patient_purge(pair.now()).unwrap();
+    };
+    pair.at_parent(&put(&["amina", "beno", "chebet"].map(a_patient)));
+    pair.at_parent(&put(&[shared("amina", "beno")]));
+    pull();
+    assert!(body(&*pair.child, "Observation/pulse").is_some());
+    pair.at_parent(&put(&[shared("chebet", "chebet")]));
+    pull();
+    assert_eq!(body(&*pair.child, "Observation/pulse"), None);
+    assert!(body(&*pair.child, "Patient/amina").is_some());
+    assert!(body(&*pair.child, "Patient/beno").is_some());
+    // The same, where one of them leaves instead of being told so.
+    pair.at_parent(&put(&[shared("amina", "beno")]));
+    pull();
+    pair.at_parent(&put(&[shared("chebet", "chebet")]));
+    pair.cohort("second", Definition::Patients { patients: BTreeSet::new() });
+    pull();
+    assert_eq!(body(&*pair.child, "Observation/pulse"), None);
+    assert_eq!(body(&*pair.child, "Patient/beno"), None);
+}
+
+pub fn a_record_that_comes_back_as_it_was_counts_again(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Keep);
+    pair.cohort(
+        "all",
+        Definition::Patients { patients: [a_patient("amina").reference()].into_iter().collect() },
+    );
+    pair.at_parent(&put(&["amina", "chebet"].map(a_patient)));
+    for subject in ["amina", "chebet", "amina"] {
+        pair.at_parent(&put(&[an_observation("pulse", subject)]));
+        pair.quiet();
+        pair.assert_in_step();
+        assert!(body(&*pair.child, "Observation/pulse").is_some());
+    }
 }

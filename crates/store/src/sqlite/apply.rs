@@ -11,6 +11,7 @@ use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
+use protocol::resource::Record;
 use protocol::stream::{Base, InLine, InRecord, RefusedLine};
 use protocol::{Digest, RecordRef, Refusal, Timestamp};
 use rusqlite::Connection;
@@ -266,11 +267,15 @@ impl<'a> Run<'a> {
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;
         self.note_listed(line, states)?;
-        for record in &line.records {
-            if let (InRecord::Left(name), Source::Parent { feed, leave, .. }) =
-                (record, self.source)
-            {
-                leaves::record_left(self.step, feed, name, *leave, self.now)?;
+        if let Source::Parent { feed, leave, .. } = self.source {
+            for record in &line.records {
+                match record {
+                    InRecord::State { record: Record { reference: name, .. }, .. }
+                    | InRecord::Held(name) => leaves::record_listed(self.step, feed, name)?,
+                    InRecord::Left(name) => {
+                        leaves::record_left(self.step, feed, name, *leave, self.now)?;
+                    }
+                }
             }
         }
         if let (Some((from, numbers)), true) = (numbers, is_last(line)) {

@@ -34,7 +34,9 @@ fn condition(conn: &Connection, digest_scope: &DigestScope) -> Result<Option<Str
             Ok(known.map(|_| {
                 // What the parent said had left is not of the feed, until somebody writes it again.
                 format!(
-                    "r.left_sequence IS NOT r.sequence AND EXISTS (
+                    "NOT EXISTS (SELECT 1 FROM left_record AS lr WHERE lr.record = r.key
+                            AND lr.feed = x'{hex}' AND lr.sequence = r.sequence)
+                    AND EXISTS (
                         SELECT 1 FROM record_patient AS rp
                         CROSS JOIN held_patient AS h ON h.patient = rp.patient
                         WHERE rp.record = r.key AND h.feed = x'{hex}')"

@@ -106,6 +106,9 @@ pub(super) fn left(
     .execute(params![feed.as_bytes(), patient, position])?;
     let held =
         step.prepare_cached("SELECT 1 FROM held_patient WHERE patient = ?1")?.exists([patient])?;
+    for record in said_to_have_left(step, patient)? {
+        settle(step, record, policy)?;
+    }
     let state = match policy {
         LeavePolicy::Keep => "here",
         LeavePolicy::Freeze => "frozen",
@@ -116,6 +119,16 @@ pub(super) fn left(
             .execute(params![patient, state])?;
     }
     Ok(())
+}
+
+/// The records of a patient of which some feed said that they left.
+fn said_to_have_left(step: &Connection, patient: i64) -> Result<Vec<i64>> {
+    let mut statement = step.prepare_cached(
+        "SELECT DISTINCT lr.record FROM left_record AS lr
+         JOIN record_patient AS rp ON rp.record = lr.record WHERE rp.patient = ?1",
+    )?;
+    let found = statement.query_map([patient], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Notes in the patient's timeline that the patient came or went.
@@ -135,8 +148,9 @@ fn note_move(
     Ok(())
 }
 
-/// A record is no longer of the feed, though its patient may be. It does not count as held any
-/// more; with `purge` it goes, once nothing of it is undelivered.
+/// A record is no longer of the feed, though its patient may be. Once that was said of every feed
+/// that holds one of its patients, it left: with `purge` it goes, when nothing of it is
+/// undelivered.
 pub(super) fn record_left(
     step: &Connection,
     feed: &FeedId,
@@ -144,15 +158,48 @@ pub(super) fn record_left(
     policy: LeavePolicy,
     now: Timestamp,
 ) -> Result<()> {
-    let purge = policy == LeavePolicy::Purge;
+    let Some(record) = rows::record_row(step, name)? else { return Ok(()) };
     step.prepare_cached(
-        "UPDATE record SET left_sequence = sequence, left_purge = ?4
-         WHERE type = ?1 AND id = ?2 AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
-            JOIN held_patient AS h ON h.patient = rp.patient
-            WHERE rp.record = record.key AND h.feed <> ?3)",
+        "INSERT INTO left_record (record, feed, sequence) VALUES (?1, ?2, ?3)
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = excluded.sequence",
     )?
-    .execute(params![name.kind.name(), name.id(), feed.as_bytes(), purge])?;
-    if purge { purge_records(step, now) } else { Ok(()) }
+    .execute(params![record.key, feed.as_bytes(), record.sequence])?;
+    settle(step, record.key, policy)?;
+    if policy == LeavePolicy::Purge { purge_records(step, now) } else { Ok(()) }
+}
+
+/// The feed has the record: that it left counts no more.
+pub(super) fn record_listed(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<()> {
+    let key: Option<i64> = step
+        .prepare_cached(
+            "DELETE FROM left_record WHERE feed = ?1
+                AND record = (SELECT key FROM record WHERE type = ?2 AND id = ?3)
+             RETURNING record",
+        )?
+        .query_row(params![feed.as_bytes(), name.kind.name(), name.id()], |row| row.get(0))
+        .optional()?;
+    if let Some(key) = key {
+        step.prepare_cached("UPDATE record SET left_sequence = NULL WHERE key = ?1")?
+            .execute([key])?;
+    }
+    Ok(())
+}
+
+/// Whether a record left by itself: some feed said so of this version, and each that holds one of
+/// its patients.
+fn settle(step: &Connection, record: i64, policy: LeavePolicy) -> Result<()> {
+    step.prepare_cached(
+        "UPDATE record SET left_sequence = sequence, left_purge = ?2
+         WHERE key = ?1 AND EXISTS (SELECT 1 FROM left_record AS lr
+                WHERE lr.record = record.key AND lr.sequence = record.sequence)
+            AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
+                JOIN held_patient AS h ON h.patient = rp.patient
+                WHERE rp.record = record.key AND NOT EXISTS (SELECT 1 FROM left_record AS lr
+                    WHERE lr.record = record.key AND lr.feed = h.feed
+                        AND lr.sequence = record.sequence))",
+    )?
+    .execute(params![record, policy == LeavePolicy::Purge])?;
+    Ok(())
 }
 
 /// Purges records that left by themselves and have nothing undelivered. A site below hears of it.
@@ -185,6 +232,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
         "DELETE FROM former_patient WHERE record = ?1",
         "DELETE FROM conflict WHERE record = ?1",
         "DELETE FROM moved_record WHERE record = ?1",
+        "DELETE FROM left_record WHERE record = ?1",
         "DELETE FROM version WHERE record = ?1",
         "DELETE FROM record WHERE key = ?1",
     ] {
@@ -193,12 +241,31 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
     Ok(())
 }
 
+/// The records `rp.record` of a patient who leaves that go with this one: a record of two patients
+/// stays as long as one of them does.
+const GOES_ALONG: &str = "NOT EXISTS (SELECT 1 FROM record_patient AS other
+    JOIN patient AS op ON op.key = other.patient
+    WHERE other.record = rp.record AND other.patient <> rp.patient AND op.state <> 'purging')";
+
+/// What has to hold of a patient `p` who is to be purged and has left something: who was purged
+/// stays one who left, and has nothing.
+fn has_to_go() -> String {
+    format!(
+        "p.state <> 'here' AND p.state = 'purging' AND (
+            EXISTS (SELECT 1 FROM record_patient AS rp WHERE rp.patient = p.key AND {GOES_ALONG})
+            OR EXISTS (SELECT 1 FROM cohort_patient AS cp
+                WHERE cp.patient = p.key AND cp.\"left\" IS NULL))"
+    )
+}
+
 /// Whether there is anything that may be purged some time.
 fn is_leaving(conn: &Connection) -> Result<bool> {
-    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM patient
-                WHERE state <> 'here' AND state = 'purging')
-            OR EXISTS (SELECT 1 FROM record WHERE left_sequence IS NOT NULL AND left_purge = 1)";
-    Ok(conn.prepare_cached(sql)?.exists([])?)
+    let who = has_to_go();
+    let sql = format!(
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM patient AS p WHERE {who})
+            OR EXISTS (SELECT 1 FROM record WHERE left_sequence IS NOT NULL AND left_purge = 1)"
+    );
+    Ok(conn.prepare_cached(&sql)?.exists([])?)
 }
 
 pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> {
@@ -207,16 +274,17 @@ pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> 
     }
     store.write("purge patients who left", |step| {
         purge_records(step, now)?;
-        let mut statement = step.prepare_cached(
+        let who = has_to_go();
+        let sql = format!(
             "SELECT p.key, p.id FROM patient AS p
-             WHERE p.state = 'purging'
-                AND EXISTS (SELECT 1 FROM record_patient AS rp WHERE rp.patient = p.key)
+             WHERE {who}
                 AND NOT EXISTS (SELECT 1 FROM held_patient AS h WHERE h.patient = p.key)
                 AND (?2 OR NOT EXISTS (SELECT 1 FROM change_patient AS cp
                     JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
                     WHERE cp.patient = p.key AND d.state <> 'done'))
-             ORDER BY p.key LIMIT ?1",
-        )?;
+             ORDER BY p.key LIMIT ?1"
+        );
+        let mut statement = step.prepare_cached(&sql)?;
         let found = statement
             .query_map(params![PURGED_AT_ONCE, planted(Fault::PurgedBeforeSent)], |row| {
                 Ok((row.get(0)?, rows::patient_ref(row, 1)?))
@@ -235,13 +303,9 @@ fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> R
         let leave = Move { feed, patient, leaves: Some(LEFT_HERE) };
         publish_move(step, &leave, sequence, now)?;
     }
-    // A record of two patients stays as long as one of them does.
-    let mut statement = step.prepare_cached(
-        "SELECT rp.record FROM record_patient AS rp
-         WHERE rp.patient = ?1 AND NOT EXISTS (SELECT 1 FROM record_patient AS other
-            JOIN patient AS p ON p.key = other.patient
-            WHERE other.record = rp.record AND other.patient <> ?1 AND p.state <> 'purging')",
-    )?;
+    let mut statement = step.prepare_cached(&format!(
+        "SELECT rp.record FROM record_patient AS rp WHERE rp.patient = ?1 AND {GOES_ALONG}"
+    ))?;
     let records = statement
         .query_map([patient], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;

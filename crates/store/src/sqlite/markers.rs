@@ -186,6 +186,7 @@ fn compare(
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(Verdict::Fetch) };
     if theirs.is_some() {
+        leaves::record_listed(step, feed, name)?;
         leaves::listed(step, feed, row.key, now)?;
     }
     let base = match theirs {
