@@ -214,6 +214,7 @@ macro_rules! for_each_rule {
                 what_goes_up_is_told_with_what_it_waits_for,
                 who_is_below_is_told_with_what_it_has,
                 what_is_not_here_is_told_with_what_is_known_of_it,
+                how_far_a_child_is_behind_is_told_with_the_time_that_it_will_take,
                 an_open_conflict_about_a_record_is_told_with_it;
             replaced:
                 what_refers_to_a_replaced_patient_follows_in_the_same_transaction,

@@ -313,6 +313,8 @@ pub trait Store: Send + Sync + 'static {
         report: Option<&str>,
         now: Timestamp,
     ) -> Result<()>;
+    /// Notes where a child is in its feeds in this epoch of this site. Writes only what is new.
+    fn child_at(&self, site: &SiteId, positions: &[FeedPosition], now: Timestamp) -> Result<()>;
     /// Gives a program a credential; fails where the name is taken.
     fn token_add(&self, token: &TokenDraft, now: Timestamp) -> Result<()>;
     /// All programs' credentials.

@@ -26,6 +26,7 @@ mod inbox;
 mod index;
 mod journal;
 mod keys;
+mod lag;
 mod leaves;
 mod link;
 mod markers;
@@ -414,6 +415,9 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<()> {
         sites::child_seen(self, site, epoch, report, now)
+    }
+    fn child_at(&self, site: &SiteId, positions: &[FeedPosition], now: Timestamp) -> Result<()> {
+        lag::child_at(self, site, positions, now)
     }
     fn token_add(&self, token: &TokenDraft, now: Timestamp) -> Result<()> {
         sites::token_add(self, token, now)

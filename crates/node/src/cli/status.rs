@@ -1,6 +1,10 @@
 //! `tributary status`: what this site holds, and how it stands with the others.
 
+mod children;
+
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use protocol::{Limits, Timestamp};
 use store::SiteStatus;
@@ -8,27 +12,54 @@ use store::SiteStatus;
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::config::{Parent, Up};
-use crate::http::sync::status::ChildReport;
+use crate::site::Site;
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     dir: Dir,
-    /// As JSON
+    /// As JSON; with --watch, a line each time
     #[arg(long)]
     json: bool,
+    /// Show it again every so many seconds, until it is stopped
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
 }
 
 /// Shows the status.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
-    let now = site.now();
-    let status = site.store().site_status(now)?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&status)?);
+    let Some(seconds) = args.watch else {
+        let now = site.now();
+        let status = site.store().site_status(now)?;
+        match args.json {
+            true => say!("{}", serde_json::to_string_pretty(&status)?),
+            false => show(&site, &status, now),
+        }
         return Ok(ExitCode::SUCCESS);
+    };
+    loop {
+        let now = site.now();
+        let status = site.store().site_status(now)?;
+        // Whoever read this has gone: there is nobody to watch.
+        let begun = match (args.json, std::io::stdout().is_terminal()) {
+            (true, _) => writeln!(std::io::stdout(), "{}", serde_json::to_string(&status)?),
+            (false, true) => write!(std::io::stdout(), "\x1b[2J\x1b[H"),
+            (false, false) => writeln!(std::io::stdout(), "{now}"),
+        };
+        if begun.is_err() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !args.json {
+            show(&site, &status, now);
+        }
+        std::thread::sleep(Duration::from_secs(seconds));
     }
+}
+
+fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     say!("{} (epoch {})", status.site, status.epoch);
     say!(
         "  records    {} of {} patients, {} changes",
@@ -40,7 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("  disk       {}", bytes(status.disk_bytes));
     if let Some(parent) = &site.config().parent {
         say!("  parent     {} at {}", parent.site, parent.url);
-        show_link(&status, (parent, &site.config().limits), now);
+        show_link(status, (parent, &site.config().limits), now);
     }
     if status.inbox > 0 {
         say!("  inbox      {} messages wait to be worked off", status.inbox);
@@ -49,11 +80,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("  cohorts    {}", status.cohorts);
     }
     for child in &status.children {
-        let seen = child.last_seen.map_or("never seen".to_owned(), |at| ago(now, at));
-        let report = child.report.as_deref().and_then(|t| serde_json::from_str(t).ok());
-        say!("  child      {:<20} {:<8} {seen}{}", child.site, child.state, told(report));
+        say!("  child      {}", children::line(child, now));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong with those who carry this site's messages.
@@ -128,15 +156,6 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         bytes(link.raw_sent),
         bytes(link.raw_received)
     );
-}
-
-fn told(report: Option<ChildReport>) -> String {
-    report.map_or(String::new(), |report| {
-        format!(
-            "  {} records, {} to send, {} parked, {} conflicts, version {}",
-            report.records, report.undelivered, report.parked, report.conflicts, report.version
-        )
-    })
 }
 
 /// How long ago, in the largest fitting unit.

@@ -26,5 +26,15 @@ fn a_person_is_told_where_a_record_is_and_scripts_by_the_exit_code() {
     assert_eq!(json["here"]["child"], "clinic");
     let told = centre.run(&["why", "Patient/amina"]).ok();
     assert!(told.contains("clinic has it: it brought this state."), "{told}");
+    // Its next report tells that it has fetched what there was.
+    clinic.run(&["sync"]).ok();
+    let told = centre.run(&["status"]).ok();
+    assert!(told.contains("up to date; 0 to send, 0 parked, 0 conflicts; 1 records"), "{told}");
+    let json = centre.json(&["status", "--json"]);
+    assert_eq!(
+        (&json["children"][0]["lag"]["changes"], json["children"][0]["clock_offset"].is_i64()),
+        (&0.into(), true)
+    );
+    assert_eq!(centre.run(&["status", "--watch", "0"]).code, Some(2));
     assert_eq!(centre.run(&["why", "amina"]).code, Some(2));
 }

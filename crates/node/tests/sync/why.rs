@@ -64,3 +64,27 @@ async fn defect_28_no_child_is_told_where_records_are() {
         assert_eq!(status, expected, "{query}: {}", String::from_utf8_lossy(&body));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_waits_for_news_says_where_it_is() {
+    let world = World::pair().await;
+    world.settle().await;
+    world.settle().await;
+    let site = world.centre.site();
+    let changes = || site.store().site_status(site.now()).unwrap().children[0].lag.unwrap().changes;
+    assert_eq!(changes(), 0);
+    world.centre.record("registrar", &[patient("amina", "Juma")]).await.unwrap();
+    assert_eq!(changes(), 2, "the change, and that she joined");
+    let feeds = site.store().feed_list(&store::Scope::Everything).unwrap();
+    let at = feeds.iter().map(|feed| format!("{}:{}:{}", feed.name, feed.head, feed.head_join));
+    let at = at.collect::<Vec<_>>().join(",");
+    for (epoch, expected) in [
+        ("00000000-0000-4000-8000-000000000000".to_owned(), 2),
+        (site.store().site().unwrap().epoch.to_string(), 0),
+    ] {
+        let path = format!("/sync/poll?epoch={epoch}&at={at}&wait=0");
+        let (status, _) = ask(&world, world.clinic(), "GET", &path, b"").await;
+        assert!(matches!(status, 200 | 204), "{status}");
+        assert_eq!(changes(), expected, "{epoch}");
+    }
+}

@@ -8,8 +8,8 @@ use super::Maker;
 use super::builders::{a_location, a_patient, an_observation, named, put};
 use super::pair::{Pair, incoming};
 use crate::{
-    ChildDraft, DeliveryAction, DeliveryChoice, Incoming, LeavePolicy, LinkEvent, Marker,
-    ParentHolds, Settled, Store, TimelineVia, Whereabouts,
+    ChildDraft, DeliveryAction, DeliveryChoice, FeedPosition, Incoming, LeavePolicy, LinkEvent,
+    Marker, ParentHolds, Settled, Store, TimelineVia, Whereabouts,
 };
 
 fn why(store: &dyn Store, record: &str) -> Whereabouts {
@@ -180,6 +180,56 @@ pub fn what_is_not_here_is_told_with_what_is_known_of_it(maker: &dyn Maker) {
     pair.child.link_note(&event, pair.now()).unwrap();
     let link = why(&*pair.child, "Patient/amina").link;
     assert_eq!((link.failures, link.last_error.as_deref()), (1, Some("no route")));
+}
+
+pub fn how_far_a_child_is_behind_is_told_with_the_time_that_it_will_take(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    join(&pair);
+    let lag = || pair.parent.site_status(pair.now()).unwrap().children[0].lag;
+    assert_eq!(lag(), None, "it has not said where it is");
+    pair.pull();
+    report(&pair);
+    let lag_now = lag().unwrap();
+    assert_eq!((lag_now.changes, lag_now.since, lag_now.catch_up_millis), (0, None, Some(0)));
+    // Two patients: each is a change and a join.
+    let before = pair.now();
+    pair.at_parent(&put(&[a_patient("amina")]));
+    pair.at_parent(&put(&[a_patient("beno")]));
+    let behind = lag().unwrap();
+    assert_eq!((behind.changes, behind.joins, behind.catch_up_millis), (4, 2, None));
+    assert!(behind.since > Some(before));
+    // It says how it is, and ten seconds later that it has passed all but one patient.
+    report(&pair);
+    pair.pass(10);
+    let child = pair.child.site().unwrap().site;
+    let at = |live, bulk| {
+        [
+            FeedPosition { feed: "all".to_owned(), live, bulk },
+            FeedPosition { feed: "no feed of it".to_owned(), live: 9, bulk: 9 },
+        ]
+    };
+    pair.parent.child_at(&child, &at(4, 2), pair.now()).unwrap();
+    let behind = lag().unwrap();
+    assert_eq!((behind.changes, behind.joins), (0, 1));
+    let millis = behind.catch_up_millis.unwrap();
+    assert!((1_500..5_000).contains(&millis), "five entries took over ten seconds: {millis}");
+    let kept = pair.parent.child_list().unwrap().remove(0).report.unwrap();
+    assert!(!kept.contains("no feed of it") && kept.contains("undelivered"), "{kept}");
+    // What is no news is not written.
+    let seen = || pair.parent.child_list().unwrap()[0].last_seen;
+    let when = seen();
+    pair.parent.child_at(&child, &at(4, 2), pair.now()).unwrap();
+    assert_eq!(seen(), when);
+    // A position of another life of the parent says nothing.
+    pair.parent.child_at(&child, &at(400, 2), pair.now()).unwrap();
+    assert_eq!(lag(), None);
+    // Hours without a word are no work.
+    pair.parent.child_at(&child, &at(4, 2), pair.now()).unwrap();
+    pair.pass(36_000);
+    pair.parent.child_at(&child, &at(4, 4), pair.now()).unwrap();
+    pair.at_parent(&put(&[a_patient("chebet")]));
+    let millis = lag().unwrap().catch_up_millis.unwrap();
+    assert!(millis < 30_000, "{millis}");
 }
 
 pub fn an_open_conflict_about_a_record_is_told_with_it(maker: &dyn Maker) {

@@ -25,6 +25,36 @@ pub struct ChildInfo {
     pub last_seen: Option<Timestamp>,
     /// Its last status, as it sent it.
     pub report: Option<String>,
+    /// Its clock less ours when it last reported, in milliseconds.
+    pub clock_offset: Option<i64>,
+    /// How far it is behind, by where it said that it is; `None` where it has not said, or where it
+    /// was not to be counted.
+    pub lag: Option<ChildLag>,
+}
+
+/// How far a child is behind what its feeds hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct ChildLag {
+    /// Entries of its feeds that it has not passed.
+    pub changes: u64,
+    /// Patients whose whole records it has not fetched yet; of a feed at most 10,000 are counted.
+    pub joins: u64,
+    /// When the oldest of all these was recorded.
+    pub since: Option<Timestamp>,
+    /// How long it will take at the pace of lately; `None` where there is none to go by.
+    pub catch_up_millis: Option<u64>,
+}
+
+/// Where a child is in a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// The feed's name.
+    pub feed: String,
+    /// On the live lane.
+    pub live: u64,
+    /// On the bulk lane.
+    pub bulk: u64,
 }
 
 /// What a program may do.

@@ -39,6 +39,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0009_outbox.sql")),
         M::up(include_str!("../../migrations/sqlite/0010_base_below.sql")),
         M::up(include_str!("../../migrations/sqlite/0011_left_record.sql")),
+        M::up(include_str!("../../migrations/sqlite/0012_pace.sql")),
     ]
 });
 

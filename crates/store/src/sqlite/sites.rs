@@ -5,7 +5,7 @@ use protocol::reconcile::Policies;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
-use super::{audit, rows, visitors};
+use super::{audit, lag, rows, visitors};
 use crate::StoreError;
 
 pub(super) fn child_add(store: &SqliteStore, child: &ChildDraft, now: Timestamp) -> Result<()> {
@@ -71,8 +71,9 @@ pub(super) fn child_list(store: &SqliteStore) -> Result<Vec<ChildInfo>> {
 
 /// By their names.
 pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
-    let mut statement =
-        conn.prepare_cached("SELECT site, state, last_seen, report FROM child ORDER BY site")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT site, state, last_seen, report, clock_offset FROM child ORDER BY site",
+    )?;
     let found = statement.query_map([], |row| {
         Ok(ChildInfo {
             site: rows::site_id(row, 0)?,
@@ -80,6 +81,8 @@ pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
             cohorts: Vec::new(),
             last_seen: rows::time_option(row, 2)?,
             report: row.get(3)?,
+            clock_offset: row.get(4)?,
+            lag: None,
         })
     })?;
     let mut children = found.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -163,6 +166,15 @@ pub(super) fn child_seen(
     let its_clock = report.and_then(|report| serde_json::from_str::<ItsClock>(report).ok());
     let offset = its_clock.map(|clock| clock.at.since(now));
     store.write("note that a child was here", |step| {
+        if let Some(new) = report {
+            let known = step
+                .prepare_cached("SELECT report FROM child WHERE site = ?1 AND state = 'joined'")?
+                .query_row([site.as_str()], |row| row.get::<_, Option<String>>(0))
+                .optional()?;
+            if let Some(old) = known {
+                lag::note_pace(step, site, (old.as_deref(), new), now)?;
+            }
+        }
         step.prepare_cached(
             "UPDATE child SET epoch = ?2, last_seen = ?4, report = coalesce(?3, report),
                 clock_offset = coalesce(?5, clock_offset)

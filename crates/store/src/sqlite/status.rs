@@ -13,7 +13,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
-use super::{link, outbox, rows, sites};
+use super::{lag, link, outbox, rows, sites};
 use crate::StoreError;
 
 pub(super) use deliveries::{delivery_list, find as find_deliveries};
@@ -65,7 +65,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
                     (SELECT 1 FROM record_patient AS rp WHERE rp.patient = p.key)",
             )?,
             cohorts: count("SELECT count(*) FROM cohort")?,
-            children: sites::list_children(conn)?,
+            children: children(conn)?,
             markers: list_markers(conn)?,
             link: link_info(conn)?,
             outbox: outbox::status(conn, now)?,
@@ -74,6 +74,15 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,
         })
     })
+}
+
+/// The children, with how far they are behind.
+fn children(conn: &Connection) -> Result<Vec<ChildInfo>> {
+    let mut children = sites::list_children(conn)?;
+    for child in &mut children {
+        child.lag = lag::behind(conn, &child.site, child.report.as_deref())?;
+    }
+    Ok(children)
 }
 
 /// Open ones by their index; the rest of all is done.

@@ -10,7 +10,7 @@ use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use store::Scope;
+use store::{FeedPosition, Scope};
 
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -155,9 +155,10 @@ pub async fn poll(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    child_of(&parts, &site).await?;
+    let (caller, _) = child_of(&parts, &site).await?;
     let query = error::query(asked)?;
     let known = markers_of(&query.at)?;
+    note_positions(&site, &caller, query.epoch, &known).await?;
     let wait = query.wait.min(site.config().limits.poll_seconds);
     let end = site.now().plus_millis((wait * 1_000).cast_signed());
     let mut news = site.news();
@@ -181,6 +182,27 @@ pub async fn poll(
             () = site.closed() => {},
         }
     }
+}
+
+/// Keeps where the child is: its report is from before it fetched what it told that it lacked.
+async fn note_positions(
+    site: &Site,
+    caller: &Caller,
+    epoch: Epoch,
+    known: &BTreeMap<&str, (u64, u64)>,
+) -> Result<(), Failure> {
+    let Caller::Child { site: child, .. } = caller.clone() else { return Ok(()) };
+    let positions = known.iter().map(|(feed, (live, bulk))| FeedPosition {
+        feed: (*feed).to_owned(),
+        live: *live,
+        bulk: *bulk,
+    });
+    let (positions, now) = (positions.collect::<Vec<_>>(), site.now());
+    let noted = site.read(move |store| match store.site()?.epoch == epoch {
+        true => store.child_at(&child, &positions, now),
+        false => Ok(()),
+    });
+    Ok(noted.await?)
 }
 
 fn is_news(view: &ParentView, known: &BTreeMap<&str, (u64, u64)>) -> bool {
