@@ -1,5 +1,6 @@
 //! The command line: one verb, one file.
 
+mod audit;
 mod backup;
 mod bench;
 mod child;
@@ -79,6 +80,8 @@ enum Verb {
     Patient(patient::Args),
     /// Show what two sites changed apart, and decide what holds
     Conflict(conflict::Args),
+    /// Show who did what to what, and prove that no row of that was altered
+    Audit(audit::Args),
     /// Prove that this site holds the same as its parent, or name what differs
     Verify(verify::Args),
     /// Copy the store of a running site to a file
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Verb::Why(args) => why::run(&args),
         Verb::Patient(args) => patient::run(&args),
         Verb::Conflict(args) => conflict::run(&args),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Backup(args) => backup::run(&args),
         Verb::Restore(args) => restore::run(&args),

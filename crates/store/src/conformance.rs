@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "the names of the rules are sentences")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+pub mod audit;
 pub mod below;
 pub mod builders;
 pub mod cohorts;
@@ -210,6 +211,9 @@ macro_rules! for_each_rule {
                 a_timeline_shows_a_child_nothing_of_a_patient_whom_it_may_not_see,
                 a_timeline_of_a_deleted_record_tells_its_end_and_its_return,
                 a_timeline_of_a_purged_patient_says_so_and_shows_nothing_else;
+            audit:
+                the_audit_is_searched_by_what_it_is_about,
+                the_rows_of_the_audit_follow_from_one_another;
             why:
                 what_goes_up_is_told_with_what_it_waits_for,
                 who_is_below_is_told_with_what_it_has,

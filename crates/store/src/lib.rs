@@ -287,6 +287,11 @@ pub trait Store: Send + Sync + 'static {
 
     // -- people, children, programs ---------------------------------------------------------
 
+    /// Rows of the audit, oldest first unless the filter says otherwise. Of a record that was
+    /// purged or let go, its changes are found by its patient only.
+    fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>>;
+    /// Reads the whole audit: whether each row follows from the one before.
+    fn audit_verify(&self) -> Result<AuditProof>;
     /// Adds a row to the audit.
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()>;
     /// Invites a child, or gives a known one a new code. Fails where a cohort does not exist.

@@ -1,6 +1,7 @@
 //! What goes into a [`crate::Store`] and comes out of it.
 
 mod access;
+mod audit;
 mod change;
 mod conflict;
 mod delivery;
@@ -13,6 +14,7 @@ mod visitor;
 mod why;
 
 pub use access::*;
+pub use audit::*;
 pub use change::*;
 pub use conflict::*;
 pub use delivery::*;

@@ -385,6 +385,12 @@ impl Store for SqliteStore {
         conflicts::conflict_decide(self, order, now)
     }
 
+    fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
+        audit::audit_list(self, filter)
+    }
+    fn audit_verify(&self) -> Result<AuditProof> {
+        audit::audit_verify(self)
+    }
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()> {
         audit::audit_append(self, row, now)
     }

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A patient by its id, with `Patient/` before it or without.
-fn patient(text: &str) -> Result<RecordRef, String> {
+pub(super) fn patient(text: &str) -> Result<RecordRef, String> {
     let id = text.strip_prefix("Patient/").unwrap_or(text);
     RecordRef::new(ResourceType::PATIENT, id).map_err(|refusal| refusal.to_string())
 }

@@ -23,7 +23,9 @@ use protocol::cohort::Definition;
 use protocol::{CohortName, Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde_json::Value;
 use store::sqlite::SqliteStore;
-use store::{ChildDraft, CohortDraft, NewSite, OpenOptions, SharedStore, TokenDraft, TokenScope};
+use store::{
+    AuditFilter, ChildDraft, CohortDraft, NewSite, OpenOptions, SharedStore, TokenDraft, TokenScope,
+};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -165,14 +167,15 @@ impl TestSite {
         self.folder.path()
     }
 
-    /// Whether the audit has a row of this actor, action and subject. The store shows its audit to
-    /// nobody yet: the bytes of a row stand together in the database or in its log.
+    /// Whether the audit has a row of this actor, action and subject.
     pub(crate) fn has_audited(&self, actor: &str, action: &str, subject: &str) -> bool {
-        let row = format!("{actor}{action}{subject}");
-        std::fs::read_dir(self.folder()).unwrap().any(|file| {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            memchr::memmem::find(&bytes, row.as_bytes()).is_some()
-        })
+        let filter = AuditFilter {
+            actor: Some(actor.to_owned()),
+            action: Some(action.to_owned()),
+            limit: 1_000,
+            ..AuditFilter::default()
+        };
+        self.store.audit_list(&filter).unwrap().iter().any(|row| row.subject == subject)
     }
 
     /// Sends a request as a program on this machine would, through the real router.

@@ -111,24 +111,8 @@ fn foreign_keys(conn: &Connection, findings: &mut Findings) -> Result<()> {
 }
 
 fn audit_chain(conn: &Connection, findings: &mut Findings) -> Result<()> {
-    let mut statement = conn
-        .prepare("SELECT key, at, actor, action, subject, detail, hash FROM audit ORDER BY key")?;
-    let mut rows = statement.query([])?;
-    let (mut before, mut last) = ([0; 32], 0);
     let mut kind = Kind::default();
-    while let Some(row) = rows.next()? {
-        let key: i64 = row.get(0)?;
-        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        let texts = [text(2)?, text(3)?, text(4)?, text(5)?];
-        let hash: [u8; 32] = row.get(6)?;
-        if key != last + 1 {
-            kind.add(findings, format!("rows of the audit are missing before row {key}"));
-        }
-        if audit::link(&before, row.get(1)?, texts) != hash {
-            kind.add(findings, format!("row {key} of the audit was altered, or a row before it"));
-        }
-        (before, last) = (hash, key);
-    }
+    audit::walk(conn, |finding| kind.add(findings, finding))?;
     kind.end(findings);
     Ok(())
 }

@@ -46,7 +46,8 @@ pub(super) struct Args {
     limit: u32,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+/// A day or a time.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
     whole.parse().map_err(|_| "not a day or time in the form of 2026-11-23T08:15:30Z".to_owned())
 }
