@@ -76,7 +76,7 @@ enum Verb {
     Queue(queue::Args),
     /// Say where a record is on its way, or why it is not here
     Why(why::Args),
-    /// Show what happened to a patient's records; find and fetch patients whom this site lacks
+    /// Show what happened to a patient's records; find and fetch patients; merge two files of one
     Patient(patient::Args),
     /// Show what two sites changed apart, and decide what holds
     Conflict(conflict::Args),

@@ -45,7 +45,7 @@ enum Action {
         #[arg(value_name = "SITE")]
         site: SiteId,
         /// End the visit of this patient now
-        #[arg(long, value_name = "Patient/ID")]
+        #[arg(long, value_name = "Patient/ID", value_parser = super::patient::patient)]
         end: Option<RecordRef>,
         #[command(flatten)]
         dir: Dir,

@@ -115,7 +115,11 @@ impl From<StoreError> for Failure {
 pub fn query<T>(extracted: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
     match extracted {
         Ok(Query(query)) => Ok(query),
-        Err(rejection) => Err(Failure::bad_request(rejection.body_text())),
+        Err(rejection) => {
+            let text = rejection.body_text();
+            let said = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            Err(Failure::bad_request(format!("the query cannot be understood: {said}")))
+        }
     }
 }
 

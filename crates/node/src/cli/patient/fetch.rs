@@ -22,7 +22,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// For how many days; 7, or as many as the parent allows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
     days: Option<u32>,
     /// Who asks, for the audit at both sites
     #[arg(long, value_name = "NAME")]

@@ -16,16 +16,16 @@ use crate::site::Site;
 pub(super) struct Args {
     /// An identifier, with its system where that is known
     #[arg(long, value_name = "[SYSTEM|]VALUE", conflicts_with_all = ["name", "sex", "born"],
-          required_unless_present = "name")]
+          required_unless_present_all = ["name", "sex", "born"])]
     identifier: Option<String>,
     /// Names, or their beginnings, in any order
-    #[arg(long, requires_all = ["sex", "born"])]
+    #[arg(long, requires_all = ["sex", "born"], required_unless_present = "identifier")]
     name: Option<String>,
     /// female, male, other or unknown
-    #[arg(long, requires = "name")]
+    #[arg(long, required_unless_present = "identifier")]
     sex: Option<String>,
     /// The birth date, or its month or year: 1984-02-28, 1984-02, 1984
-    #[arg(long, value_name = "DATE", requires = "name")]
+    #[arg(long, value_name = "DATE", required_unless_present = "identifier")]
     born: Option<String>,
     /// Who asks, for the audit at both sites
     #[arg(long, value_name = "NAME")]

@@ -56,7 +56,12 @@ pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let Some(page) = entries(&site, args)? else {
-        bail!("failed to show a timeline: {} is not known to {}", args.patient, site.id());
+        bail!(
+            "failed to show a timeline: {} is not known to {}; `tributary patient find` asks the \
+             parent who somebody is",
+            args.patient,
+            site.id()
+        );
     };
     if args.json {
         let told = Timeline { patient: args.patient.clone(), site: site.id().clone(), page };
