@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
+use protocol::{RecordRef, Timestamp};
 use serde_json::json;
-use store::{ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Scope};
+use store::{
+    ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, ParkedLine, Scope,
+};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
@@ -17,6 +19,9 @@ use crate::site::Site;
 
 /// Rows that are shown unless asked for more.
 const ROWS: usize = 100;
+
+/// Lines from the parent that are looked at.
+const LINES: usize = 10_000;
 
 /// What `queue` takes.
 #[derive(Debug, clap::Args)]
@@ -40,6 +45,15 @@ struct List {
     /// Only what concerns this patient
     #[arg(long, value_name = "Patient/ID")]
     patient: Option<RecordRef>,
+    /// Only what stands so: ready, leased, handed-over, retry, parked or done
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<DeliveryState>,
+    /// Only what has waited for so many hours
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32))]
+    older: Option<u32>,
+    /// Only what has these words in its reason
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// At most so many rows
     #[arg(long, value_name = "N", default_value_t = ROWS)]
     limit: usize,
@@ -98,6 +112,27 @@ impl Which {
     }
 }
 
+/// A state by its name.
+fn state(text: &str) -> Result<DeliveryState, String> {
+    let named = serde_json::from_value(json!(text));
+    named.map_err(|_| "not one of ready, leased, handed-over, retry, parked, done".to_owned())
+}
+
+impl List {
+    /// Whether only a kind of what waits was asked for.
+    fn is_narrow(&self) -> bool {
+        self.state.is_some() || self.older.is_some() || self.reason.is_some()
+    }
+
+    /// Of lines from the parent, which are all parked, those that were asked for.
+    fn wants(&self, line: &ParkedLine, before: Option<Timestamp>) -> bool {
+        self.state.is_none_or(|state| state == DeliveryState::Parked)
+            && self.patient.as_ref().is_none_or(|patient| line.patients.contains(patient))
+            && self.reason.as_ref().is_none_or(|words| line.reason.contains(words))
+            && before.is_none_or(|before| line.parked < before)
+    }
+}
+
 /// Lists or acts.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
@@ -125,20 +160,30 @@ fn retry(site: &Site, which: &Which) -> anyhow::Result<ExitCode> {
 }
 
 fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
+    let before = list.older.map(|hours| site.now().plus_millis(-i64::from(hours) * 3_600_000));
     let filter = DeliveryFilter {
+        state: list.state,
+        before,
+        reason: list.reason.clone(),
         patient: list.patient.clone(),
         limit: list.limit,
         ..DeliveryFilter::default()
     };
     let deliveries = site.store().delivery_list(&filter)?;
-    let lines = site.store().parked_list(list.limit)?;
+    let mut lines = site.store().parked_list(LINES)?;
+    lines.retain(|line| list.wants(line, before));
+    lines.truncate(list.limit);
     let filter = ConflictFilter {
         open: Some(true),
         patient: list.patient.clone(),
         limit: list.limit,
         ..ConflictFilter::default()
     };
-    let conflicts = site.store().conflict_list(&filter, &Scope::Everything)?.conflicts;
+    // A conflict has no state of a delivery, no reason and holds nothing up.
+    let conflicts = match list.is_narrow() {
+        true => Vec::new(),
+        false => site.store().conflict_list(&filter, &Scope::Everything)?.conflicts,
+    };
     if list.json {
         let told = json!({"deliveries": deliveries, "parked_lines": lines, "conflicts": conflicts});
         say!("{}", serde_json::to_string_pretty(&told)?);
@@ -146,7 +191,10 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
     }
     let now = site.now();
     if deliveries.is_empty() && lines.is_empty() {
-        say!("Nothing waits and nothing is stuck.");
+        match list.is_narrow() {
+            true => say!("Nothing of that kind waits or is stuck."),
+            false => say!("Nothing waits and nothing is stuck."),
+        }
     }
     for delivery in &deliveries {
         say!("{}", row(delivery, &ago(now, delivery.recorded)));
@@ -217,6 +265,8 @@ mod tests {
         for (line, good) in [
             ("queue --dir d", true),
             ("queue --dir d --json --patient Patient/amina --limit 5", true),
+            ("queue --dir d --state handed-over --older 24 --reason room", true),
+            ("queue --dir d --state stuck", false),
             ("queue show 3 --dir d", true),
             ("queue retry --parked --dir d", true),
             ("queue park 3 4 --reason wrong --dir d", true),

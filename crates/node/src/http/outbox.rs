@@ -311,6 +311,7 @@ async fn list(
         sequence: None,
         after: asked.after.unwrap_or(0),
         limit,
+        ..DeliveryFilter::default()
     };
     let deliveries = site.read(move |store| store.delivery_list(&filter)).await?;
     let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.sequence);

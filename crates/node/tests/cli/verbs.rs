@@ -64,6 +64,9 @@ fn verbs_work_while_the_site_is_served() {
     assert!(site.json(&["queue", "--json"])["deliveries"].as_array().unwrap().is_empty());
     assert!(site.run(&["queue"]).ok().contains("Nothing waits"));
     assert!(site.run(&["queue", "retry", "--parked"]).ok().contains("0 will be sent"));
+    assert!(
+        site.run(&["queue", "--state", "parked", "--older", "1"]).ok().contains("Nothing of that")
+    );
     site.run(&["queue", "show", "1"]).refused(&["no such change"]);
     tributary(&["queue"]).refused(&["--dir"]);
     assert!(site.run(&["doctor", "--offline"]).ok().contains("Nothing is wrong"));

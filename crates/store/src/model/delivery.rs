@@ -39,6 +39,10 @@ pub struct DeliveryFilter {
     pub state: Option<DeliveryState>,
     /// Of this patient.
     pub patient: Option<RecordRef>,
+    /// Recorded before this.
+    pub before: Option<Timestamp>,
+    /// With these words in its reason.
+    pub reason: Option<String>,
     /// Only this one, with its attempts.
     pub sequence: Option<u64>,
     /// Only those after this one.

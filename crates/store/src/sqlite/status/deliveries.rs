@@ -57,6 +57,15 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
         }
         (None, None) => conditions.push("d.state <> 'done'".to_owned()),
     }
+    if let Some(before) = filter.before {
+        conditions.push("c.recorded < ?".to_owned());
+        values.push(Value::Integer(before.millis()));
+    }
+    if let Some(reason) = &filter.reason {
+        // No pattern of a caller's: the words are compared as they are.
+        conditions.push("instr(d.reason, ?) > 0".to_owned());
+        values.push(Value::Text(reason.clone()));
+    }
     if filter.after > 0 {
         conditions.push("d.sequence > ?".to_owned());
         values.push(Value::Integer(filter.after.cast_signed()));

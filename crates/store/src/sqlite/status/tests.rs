@@ -79,6 +79,14 @@ fn deliveries_are_listed_by_state_and_patient_and_one_with_its_history() {
     assert!(state(DeliveryState::Ready).is_empty());
     let of = |id| deliveries(&world, DeliveryFilter { patient: Some(patient(id)), ..none.clone() });
     assert_eq!((of("p"), of("q"), of("nobody")), (vec![4], vec![2, 4], vec![]));
+    let reason = |words: &str| {
+        deliveries(&world, DeliveryFilter { reason: Some(words.to_owned()), ..none.clone() })
+    };
+    assert_eq!((reason("us"), reason("n"), reason("%")), (vec![4], vec![2], vec![]));
+    let fourth = Scope::Everything;
+    let fourth = world.store.record_get(&"Observation/o".parse().unwrap(), Some(4), &fourth);
+    let before = fourth.unwrap().map(|version| version.recorded);
+    assert_eq!(deliveries(&world, DeliveryFilter { before, ..none.clone() }), [2]);
     let one = DeliveryFilter { sequence: Some(2), limit: 1, ..none.clone() };
     let one = world.store.delivery_list(&one).unwrap().remove(0);
     assert_eq!(one.history.len(), 2);
