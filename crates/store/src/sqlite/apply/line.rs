@@ -96,9 +96,8 @@ impl<'a> Merge<'a> {
             Source::Child { .. } => None,
         };
         let Some(known) = rows::record_row(run.step, &prepared.record.reference)? else {
-            if let Some(base) = named.filter(|_| !run.is_parent()) {
-                self.below.push((&prepared.record.reference, base.digest));
-            }
+            let below = named.filter(|_| !run.is_parent());
+            self.below.extend(below.map(|base| (&prepared.record.reference, base.digest)));
             self.taken.push(State { prepared, known: None, parent_sequence, patients });
             return Ok(());
         };
@@ -106,9 +105,8 @@ impl<'a> Merge<'a> {
             // We have heard something newer of this record: the stream was on its way before it.
             return Ok(());
         }
-        let incoming = prepared.record.digest;
+        let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
         if let Source::Child { site, .. } = run.source {
-            let name = &prepared.record.reference;
             rights::check(run.step, site, (name, &known), incoming, named)?;
         }
         let base = if known.digest == incoming {
@@ -125,7 +123,7 @@ impl<'a> Merge<'a> {
         let plan = match plan {
             Through::Plan(plan) => plan,
             Through::StaysDeleted => {
-                let record = Record::deleted(prepared.record.reference.clone());
+                let record = Record::deleted(name.clone());
                 self.result((prepared, known, record), None, (parent_sequence, patients));
                 return Ok(());
             }
@@ -133,7 +131,7 @@ impl<'a> Merge<'a> {
         let (contested, body) = match plan {
             Plan::AlreadyHave => return Ok(()),
             Plan::KeepLocal => {
-                self.differs.push((prepared.record.reference.clone(), known.digest));
+                self.differs.push((name.clone(), known.digest));
                 return Ok(());
             }
             Plan::TakeIncoming => {
