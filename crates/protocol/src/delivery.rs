@@ -67,6 +67,12 @@ pub fn backoff_longest(limits: &Limits) -> u64 {
     limits.backoff_max_seconds.saturating_mul(1_000).max(first)
 }
 
+/// When a pause of `backoff_millis` that begins now ends at the latest: for who asks `is_due` of
+/// an index.
+pub fn latest_due(now: Timestamp, limits: &Limits) -> Timestamp {
+    now.plus_millis(i64::try_from(backoff_longest(limits)).unwrap_or(i64::MAX))
+}
+
 /// The pause before the next try, in milliseconds: exponential with full jitter, capped.
 /// `failures` counts from 1; `jitter` is any random number.
 pub fn backoff_millis(failures: u32, limits: &Limits, jitter: u64) -> u64 {
@@ -94,7 +100,9 @@ mod tests {
             (i64::MAX, 0, true),
         ] {
             let [at, now] = [at, now].map(Timestamp::from_millis);
-            assert_eq!(is_due(at, now, backoff_longest(&Limits::default())), due, "{at} {now}");
+            let limits = Limits::default();
+            assert_eq!(is_due(at, now, backoff_longest(&limits)), due, "{at} {now}");
+            assert_eq!(at <= now || at > latest_due(now, &limits), due, "{at} {now}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Messages that third parties brought (at a parent): stored before they are answered, worked off
 //! after, and what became of them.
 
-use protocol::delivery::Outcome;
+use protocol::delivery::{Outcome, latest_due};
 use protocol::message::{Proof, Receipt};
 use protocol::stream::InRecord;
 use protocol::{ChangeId, Digest, RecordRef, SiteId, Timestamp};
@@ -106,8 +106,7 @@ pub(super) fn inbox_next(
              FROM inbox AS i CROSS JOIN origin AS o ON o.key = i.origin
              WHERE i.next_at <= ?1 OR i.next_at > ?3 ORDER BY i.next_at, i.key LIMIT ?2",
         )?;
-        // Nothing is put off for longer: the clock was ahead when it was.
-        let latest = now.plus_millis(DAY).millis();
+        let latest = latest_due(now, &store.options.limits).millis();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![now.millis(), limit, latest])?;
         let mut waiting = Vec::new();

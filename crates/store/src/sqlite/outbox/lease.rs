@@ -1,5 +1,6 @@
 //! Giving messages to a third party, for a time.
 
+use protocol::delivery::latest_due;
 use protocol::message::MessageId;
 use protocol::stream::OutLine;
 use protocol::{Limits, Timestamp};
@@ -28,7 +29,7 @@ pub(in crate::sqlite) fn outbox_lease(
             "UPDATE delivery INDEXED BY delivery_due SET state = 'ready'
              WHERE state = 'retry' AND (next_at <= ?1 OR next_at > ?2) AND target = 'parent'",
         )?
-        .execute([now.millis(), latest_retry(&limits, now)])?;
+        .execute([now.millis(), latest_due(now, &limits).millis()])?;
         let mut finder = Finder::new(step, limits.change_records)?;
         let (mut leased, mut room) = (Vec::new(), ask.bytes);
         while leased.len() < ask.max {
@@ -47,12 +48,6 @@ pub(in crate::sqlite) fn outbox_lease(
         audit_lease(step, ask, &leased, now)?;
         Ok(leased)
     })
-}
-
-/// No pause is longer. Where one seems so, the clock was ahead when it began.
-fn latest_retry(limits: &Limits, now: Timestamp) -> i64 {
-    let longest = limits.backoff_max_seconds.max(limits.backoff_seconds).saturating_mul(1_000);
-    now.plus_millis(i64::try_from(longest).unwrap_or(i64::MAX)).millis()
 }
 
 /// Records leave the site with it: the audit says with whom.
