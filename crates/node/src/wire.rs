@@ -134,7 +134,10 @@ impl Encoder {
                 Inner::Zstd(Box::new(checked(encoder)?))
             }
             Coding::Zstd => {
-                let encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+                // Else it makes ready (and clears) tables for megabytes, for a body of a few bytes.
+                encoder.set_pledged_src_size(text.map(|bytes| bytes as u64))?;
+                encoder.include_contentsize(false)?;
                 Inner::Zstd(Box::new(checked(encoder)?))
             }
             Coding::Gzip => {
