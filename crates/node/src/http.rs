@@ -1,5 +1,6 @@
 //! All routes of a site, in one list.
 
+pub mod admin;
 pub mod auth;
 pub mod body;
 pub mod error;
@@ -28,6 +29,7 @@ pub fn router(site: Site) -> Router {
         .nest("/fhir", fhir::router())
         .nest("/sync", sync::router())
         .nest("/outbox", outbox::router())
+        .nest("/admin", admin::router())
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
         .with_state(site)

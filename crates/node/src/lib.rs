@@ -11,6 +11,7 @@ pub mod import;
 pub mod jobs;
 pub mod ports;
 pub mod progress;
+pub mod queue;
 pub mod server;
 pub mod site;
 pub mod telemetry;

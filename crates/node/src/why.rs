@@ -3,8 +3,8 @@
 use protocol::Timestamp;
 use protocol::delivery::DeliveryState;
 use store::{
-    ChildPlace, DeliveryInfo, GoingUp, Here, MessageInfo, ParentHolds, ParkedLine, PatientPlace,
-    TimelineVia, Whereabouts,
+    ChildPlace, DeliveryInfo, DroppedLine, GoingUp, Here, MessageInfo, ParentHolds, ParkedLine,
+    PatientPlace, TimelineVia, Whereabouts,
 };
 
 use crate::cli::status::{ago, ahead};
@@ -26,7 +26,9 @@ pub(crate) fn sentences(facts: &Whereabouts, now: Timestamp, carried: bool) -> V
     if facts.has_parent {
         told.extend(trouble(facts, now));
     }
+    told.extend(facts.dropped.iter().map(|delivery| given_up(facts, delivery, now)));
     told.extend(facts.parked.iter().map(|line| stuck(line, now)));
+    told.extend(facts.dropped_lines.iter().map(|line| line_given_up(line, now)));
     told.extend(facts.conflicts.iter().map(|id| {
         format!("Two sites changed it apart and nobody has decided: `tributary conflict show {id}`")
     }));
@@ -131,6 +133,7 @@ fn on_its_way(going: &GoingUp, now: Timestamp, carried: bool) -> String {
         DeliveryState::Leased => format!("is with {}", lease(going.message.as_ref(), now)),
         DeliveryState::HandedOver => handed(going.message.as_ref(), now),
         DeliveryState::Done => "is held by the parent".to_owned(),
+        DeliveryState::Dropped => "was given up".to_owned(),
     };
     format!("Its change {}, of {since}, is not at the parent yet: it {how}.", delivery.sequence)
 }
@@ -155,7 +158,9 @@ fn waits_behind(before: &DeliveryInfo, now: Timestamp) -> String {
             "which a third party has delivered, as it says, and of which no receipt has come"
                 .to_owned()
         }
-        DeliveryState::Ready | DeliveryState::Done => "which goes first".to_owned(),
+        DeliveryState::Ready | DeliveryState::Done | DeliveryState::Dropped => {
+            "which goes first".to_owned()
+        }
     };
     let whose = before.patients.first().map_or(String::new(), |patient| format!(" of {patient}"));
     format!("waits behind change {sequence}{whose}, {why}")
@@ -202,11 +207,48 @@ fn trouble(facts: &Whereabouts, now: Timestamp) -> Option<String> {
 fn stuck(line: &ParkedLine, now: Timestamp) -> String {
     format!(
         "A line from the parent is stuck here since {} ({} position {}, {} attempts): {}. \
-         `tributary queue retry --parked` tries it again.",
+         `tributary queue {} L{}` tries it again.",
         ago(now, line.parked),
         line.feed,
         line.position,
         line.attempts,
+        line.reason.trim_end_matches('.'),
+        if line.held { "unpark" } else { "retry" },
+        line.key
+    )
+}
+
+/// A change that a person gave up, and whether the parent has got it since.
+fn given_up(facts: &Whereabouts, delivery: &DeliveryInfo, now: Timestamp) -> String {
+    let at = delivery.history.last().map_or(delivery.recorded, |(at, _, _)| *at);
+    let why = delivery.reason.as_deref().unwrap_or("no reason was given").trim_end_matches('.');
+    let held = facts.here.as_ref().is_some_and(|here| here.parent == ParentHolds::This);
+    let since = match held {
+        true => "The parent holds the present state all the same.".to_owned(),
+        false => format!(
+            "It goes up with the next change of the record, when the two sites compare, or by \
+             `tributary queue retry {}`.",
+            delivery.sequence
+        ),
+    };
+    format!(
+        "Its change {}, of {}, was given up by hand {}: {why}. {since}",
+        delivery.sequence,
+        ago(now, delivery.recorded),
+        ago(now, at)
+    )
+}
+
+fn line_given_up(line: &DroppedLine, now: Timestamp) -> String {
+    format!(
+        "A line from the parent ({} position {}) was given up by hand {}, by {}: {}. It could not \
+         be applied: {}. What it said comes with the parent's next change of the record, or when \
+         the two sites compare.",
+        line.feed,
+        line.position,
+        ago(now, line.dropped),
+        line.actor,
+        line.dropped_because.trim_end_matches('.'),
         line.reason.trim_end_matches('.')
     )
 }

@@ -21,6 +21,9 @@ pub enum DeliveryState {
     Parked,
     /// The receiver holds it durably.
     Done,
+    /// A person gave it up: it is not sent, though its records stay. What it brought goes up with
+    /// the next change of its records, or when the two ends compare.
+    Dropped,
 }
 
 /// What the receiver said of one line.

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod pair;
 pub mod parking;
 pub mod people;
+pub mod queue;
 pub mod random;
 pub mod reading;
 pub mod recording;
@@ -153,6 +154,15 @@ macro_rules! for_each_rule {
                 a_clock_that_is_put_back_keeps_nothing_waiting,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            queue:
+                a_dropped_change_is_told_for_ever_and_goes_with_the_next_change,
+                a_dropped_change_is_taken_up_again_where_it_is_named,
+                a_dropped_change_is_offered_again_by_a_comparison,
+                a_patient_is_not_purged_while_what_was_dropped_is_only_here,
+                a_dropped_line_frees_those_behind_it_and_is_told_for_ever,
+                a_line_that_is_set_aside_is_tried_by_hand_only,
+                the_queue_is_acted_on_by_choice_and_counted_without_acting,
+                what_a_third_party_has_had_is_not_dropped;
             outbox:
                 a_message_is_done_by_the_parents_word_alone,
                 defect_38_a_message_is_never_leased_twice_while_its_lease_lives,

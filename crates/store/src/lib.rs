@@ -95,6 +95,8 @@ pub trait Store: Send + Sync + 'static {
     fn parked_retry(&self, now: Timestamp, jitter: u64, all: bool) -> Result<u64>;
     /// Lines parked, oldest first.
     fn parked_list(&self, limit: usize) -> Result<Vec<ParkedLine>>;
+    /// One of them by its key.
+    fn parked_get(&self, key: u64) -> Result<Option<ParkedLine>>;
 
     // -- feeds (publishing) -----------------------------------------------------------------
 
@@ -199,13 +201,27 @@ pub trait Store: Send + Sync + 'static {
     fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()>;
     /// Deliveries that are not done, oldest first; with `sequence`, that one with its attempts.
     fn delivery_list(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryInfo>>;
-    /// Retry (now) or park deliveries; gives how many.
+    /// What a person does to the queue: retries, parks, frees or gives up changes on their way up
+    /// and lines from the parent. At most 10,000 changes a call; `next` says where to go on.
+    fn queue_act(&self, order: &QueueOrder, now: Timestamp, jitter: u64) -> Result<QueueDone>;
+    /// The same as the operator, by one of the choices that programs make; gives how many changes.
     fn delivery_act(
         &self,
         which: &DeliveryChoice,
         action: &DeliveryAction,
         now: Timestamp,
-    ) -> Result<u64>;
+    ) -> Result<u64> {
+        let order = QueueOrder {
+            which: which.in_queue(),
+            action: action.clone(),
+            actor: "operator".to_owned(),
+            dry_run: false,
+            after: 0,
+        };
+        self.queue_act(&order, now, 0).map(|done| done.changes)
+    }
+    /// Lines from the parent that were given up, newest first.
+    fn dropped_list(&self, filter: &QueueFilter, limit: usize) -> Result<Vec<DroppedLine>>;
     /// Purges patients who left (policy `purge`) and have nothing undelivered; gives how many.
     fn patient_purge(&self, now: Timestamp) -> Result<u64>;
 

@@ -35,6 +35,7 @@ mod outbox;
 mod parked;
 mod prepared;
 mod publish;
+mod queue;
 mod reader;
 mod received;
 mod records;
@@ -180,6 +181,9 @@ impl Store for SqliteStore {
     fn parked_list(&self, limit: usize) -> Result<Vec<ParkedLine>> {
         status::parked_list(self, limit)
     }
+    fn parked_get(&self, key: u64) -> Result<Option<ParkedLine>> {
+        queue::parked_get(self, key)
+    }
 
     fn feed_list(&self, scope: &Scope) -> Result<Vec<FeedInfo>> {
         feeds::feed_list(self, scope)
@@ -285,13 +289,11 @@ impl Store for SqliteStore {
     fn delivery_list(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryInfo>> {
         status::delivery_list(self, filter)
     }
-    fn delivery_act(
-        &self,
-        which: &DeliveryChoice,
-        action: &DeliveryAction,
-        now: Timestamp,
-    ) -> Result<u64> {
-        deliveries::delivery_act(self, which, action, now)
+    fn queue_act(&self, order: &QueueOrder, now: Timestamp, jitter: u64) -> Result<QueueDone> {
+        queue::queue_act(self, order, now, jitter)
+    }
+    fn dropped_list(&self, filter: &QueueFilter, limit: usize) -> Result<Vec<DroppedLine>> {
+        queue::dropped_list(self, filter, limit)
     }
     fn patient_purge(&self, now: Timestamp) -> Result<u64> {
         leaves::patient_purge(self, now)

@@ -5,23 +5,21 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
+use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
-use protocol::{RecordRef, Timestamp};
 use serde_json::json;
 use store::{
-    ConflictFilter, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, ParkedLine, Scope,
+    DeliveryAction, DeliveryInfo, QueueChoice, QueueDone, QueueFilter, QueueId, QueueOrder,
 };
 
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::status::ago;
+use crate::queue;
 use crate::site::Site;
 
 /// Rows that are shown unless asked for more.
 const ROWS: usize = 100;
-
-/// Lines from the parent that are looked at.
-const LINES: usize = 10_000;
 
 /// What `queue` takes.
 #[derive(Debug, clap::Args)]
@@ -45,7 +43,7 @@ struct List {
     /// Only what concerns this patient
     #[arg(long, value_name = "Patient/ID")]
     patient: Option<RecordRef>,
-    /// Only what stands so: ready, leased, handed-over, retry, parked or done
+    /// Only what stands so: ready, leased, handed-over, retry, parked, done or dropped
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<DeliveryState>,
     /// Only what has waited for so many hours
@@ -61,15 +59,17 @@ struct List {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show one change on its way, with every attempt
+    /// Show one of them with all that is known: a change with every attempt, or a line
     Show {
-        /// Its number in the queue
+        /// Its number in the queue; L and a number for a line from the parent
         #[arg(value_name = "NUMBER")]
-        sequence: u64,
+        id: QueueId,
         #[command(flatten)]
         dir: Dir,
     },
-    /// Try parked or waiting changes again now, and lines from the parent that are stuck here
+    /// Try changes again now, and lines from the parent that are stuck here
+    ///
+    /// What was dropped is taken up again where it is named by its number or by --state dropped.
     Retry {
         #[command(flatten)]
         which: Which,
@@ -77,7 +77,33 @@ enum Action {
         dir: Dir,
     },
     /// Set changes aside; later changes of the same patients wait behind them
+    ///
+    /// A line from the parent that is set aside is not tried again by itself.
     Park {
+        #[command(flatten)]
+        which: Which,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Put what is parked back in the queue, to go when its turn comes
+    Unpark {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Give up changes or lines for good, with a reason; the records stay as they are
+    ///
+    /// A change that is dropped does not go to the parent, and holds nothing up any more. Its
+    /// records stay here. What it brought goes up with the next change of the same records, when
+    /// this site and its parent compare, or when `queue retry NUMBER` takes it up again. A line
+    /// that is dropped is not applied here: what it said comes with the parent's next change of
+    /// the record, or when they compare. `why` and `queue --state dropped` tell of both for ever.
+    /// What a third party has had cannot be dropped, since a late copy of it may still arrive.
+    Drop {
         #[command(flatten)]
         which: Which,
         /// Why
@@ -89,61 +115,90 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
 struct Which {
-    /// Numbers in the queue
-    #[arg(value_name = "NUMBER")]
-    sequences: Vec<u64>,
-    /// All changes of this patient
-    #[arg(long, value_name = "Patient/ID")]
-    patient: Option<RecordRef>,
-    /// All that are parked
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only say how many it would be
     #[arg(long)]
-    parked: bool,
+    dry_run: bool,
 }
 
-impl Which {
-    fn choice(&self) -> DeliveryChoice {
-        match &self.patient {
-            Some(patient) => DeliveryChoice::Patient(patient.clone()),
-            None if self.parked => DeliveryChoice::State(DeliveryState::Parked),
-            None => DeliveryChoice::Sequences(self.sequences.clone()),
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Chosen {
+    /// Numbers in the queue: 12 a change, L3 a line from the parent
+    #[arg(value_name = "NUMBER", conflicts_with_all =
+        ["patient", "state", "parked", "older", "with_reason", "all"])]
+    ids: Vec<QueueId>,
+    /// All of this patient
+    #[arg(long, value_name = "Patient/ID")]
+    patient: Option<RecordRef>,
+    /// All that stand so
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<DeliveryState>,
+    /// All that are parked
+    #[arg(long, conflicts_with = "state")]
+    parked: bool,
+    /// All that have waited for so many hours
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32))]
+    older: Option<u32>,
+    /// All that have these words in their reason
+    #[arg(long, value_name = "TEXT")]
+    with_reason: Option<String>,
+    /// Everything that waits or is stuck
+    #[arg(long, conflicts_with_all = ["patient", "state", "parked", "older", "with_reason"])]
+    all: bool,
+}
+
+impl Chosen {
+    fn choice(&self, site: &Site) -> QueueChoice {
+        if !self.ids.is_empty() {
+            return QueueChoice::Ids(self.ids.clone());
         }
+        QueueChoice::Matching(QueueFilter {
+            state: self.state.or(self.parked.then_some(DeliveryState::Parked)),
+            patient: self.patient.clone(),
+            before: self.older.map(|hours| before(site, hours)),
+            reason: self.with_reason.clone(),
+        })
     }
+}
+
+/// When it was so many hours ago.
+fn before(site: &Site, hours: u32) -> protocol::Timestamp {
+    site.now().plus_millis(-i64::from(hours) * 3_600_000)
 }
 
 /// A state by its name.
 fn state(text: &str) -> Result<DeliveryState, String> {
     let named = serde_json::from_value(json!(text));
-    named.map_err(|_| "not one of ready, leased, handed-over, retry, parked, done".to_owned())
-}
-
-impl List {
-    /// Whether only a kind of what waits was asked for.
-    fn is_narrow(&self) -> bool {
-        self.state.is_some() || self.older.is_some() || self.reason.is_some()
-    }
-
-    /// Of lines from the parent, which are all parked, those that were asked for.
-    fn wants(&self, line: &ParkedLine, before: Option<Timestamp>) -> bool {
-        self.state.is_none_or(|state| state == DeliveryState::Parked)
-            && self.patient.as_ref().is_none_or(|patient| line.patients.contains(patient))
-            && self.reason.as_ref().is_none_or(|words| line.reason.contains(words))
-            && before.is_none_or(|before| line.parked < before)
-    }
+    let all = "not one of ready, leased, handed-over, retry, parked, done, dropped";
+    named.map_err(|_| all.to_owned())
 }
 
 /// Lists or acts.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
-        Some(Action::Show { sequence, dir }) => show(&dir.open()?, *sequence),
-        Some(Action::Retry { which, dir }) => retry(&dir.open()?, which),
+        Some(Action::Show { id, dir }) => show(&dir.open()?, *id),
+        Some(Action::Retry { which, dir }) => {
+            let done = act(&dir.open()?, which, DeliveryAction::Retry)?;
+            told(which, &done, "will be sent again now", "lines that were stuck here went in")
+        }
         Some(Action::Park { which, reason, dir }) => {
             let site = dir.open()?;
-            let action = DeliveryAction::Park(reason.clone());
-            let count = site.store().delivery_act(&which.choice(), &action, site.now())?;
-            say!("Parked {count}.");
-            Ok(ExitCode::SUCCESS)
+            let reason = said(&site, reason)?;
+            let done = act(&site, which, DeliveryAction::Park(reason))?;
+            told(which, &done, "parked", "lines from the parent are set aside")
+        }
+        Some(Action::Unpark { which, dir }) => {
+            let done = act(&dir.open()?, which, DeliveryAction::Unpark)?;
+            told(which, &done, "are in the queue again", "lines will be tried again by themselves")
+        }
+        Some(Action::Drop { which, reason, dir }) => {
+            let site = dir.open()?;
+            let reason = said(&site, reason)?;
+            let done = act(&site, which, DeliveryAction::Drop(reason))?;
+            told(which, &done, "dropped", "lines from the parent dropped")
         }
         None => {
             let Some(dir) = args.list.dir.clone() else { bail!("name the site's folder: --dir") };
@@ -152,67 +207,88 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn retry(site: &Site, which: &Which) -> anyhow::Result<ExitCode> {
-    let count = site.store().delivery_act(&which.choice(), &DeliveryAction::Retry, site.now())?;
-    let lines = site.store().parked_retry(site.now(), site.entropy().number(), true)?;
-    say!("{count} will be sent again now; {lines} lines that were stuck here went in.");
+fn said(site: &Site, reason: &str) -> anyhow::Result<String> {
+    queue::reason(reason, &site.config().limits).map_err(anyhow::Error::msg)
+}
+
+fn act(site: &Site, which: &Which, action: DeliveryAction) -> anyhow::Result<QueueDone> {
+    let order = QueueOrder {
+        which: which.chosen.choice(site),
+        action,
+        actor: "operator".to_owned(),
+        dry_run: which.dry_run,
+        after: 0,
+    };
+    Ok(queue::act(site.store(), &order, site.now(), site.entropy().number())?)
+}
+
+fn told(which: &Which, done: &QueueDone, changes: &str, lines: &str) -> anyhow::Result<ExitCode> {
+    if which.dry_run {
+        say!("It would be {} changes and {} lines. Nothing was done.", done.changes, done.lines);
+    } else {
+        say!("{} {changes}; {} {lines}.", done.changes, done.lines);
+    }
+    if done.kept > 0 {
+        say!(
+            "{} stay: a third party has had them, and a late copy may still arrive. Park them.",
+            done.kept
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
-    let before = list.older.map(|hours| site.now().plus_millis(-i64::from(hours) * 3_600_000));
-    let filter = DeliveryFilter {
+    let filter = QueueFilter {
         state: list.state,
-        before,
+        before: list.older.map(|hours| before(site, hours)),
         reason: list.reason.clone(),
         patient: list.patient.clone(),
-        limit: list.limit,
-        ..DeliveryFilter::default()
     };
-    let deliveries = site.store().delivery_list(&filter)?;
-    let mut lines = site.store().parked_list(LINES)?;
-    lines.retain(|line| list.wants(line, before));
-    lines.truncate(list.limit);
-    let filter = ConflictFilter {
-        open: Some(true),
-        patient: list.patient.clone(),
-        limit: list.limit,
-        ..ConflictFilter::default()
-    };
-    // A conflict has no state of a delivery, no reason and holds nothing up.
-    let conflicts = match list.is_narrow() {
-        true => Vec::new(),
-        false => site.store().conflict_list(&filter, &Scope::Everything)?.conflicts,
-    };
+    let found = queue::list(site.store(), &filter, 0, list.limit)?;
     if list.json {
-        let told = json!({"deliveries": deliveries, "parked_lines": lines, "conflicts": conflicts});
-        say!("{}", serde_json::to_string_pretty(&told)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);
     }
     let now = site.now();
-    if deliveries.is_empty() && lines.is_empty() {
-        match list.is_narrow() {
+    let lines = found.parked_lines.len() + found.dropped_lines.len();
+    if found.deliveries.is_empty() && lines == 0 {
+        match queue::is_narrow(&filter) {
             true => say!("Nothing of that kind waits or is stuck."),
             false => say!("Nothing waits and nothing is stuck."),
         }
     }
-    for delivery in &deliveries {
+    for delivery in &found.deliveries {
         say!("{}", row(delivery, &ago(now, delivery.recorded)));
     }
-    for line in &lines {
+    for line in &found.parked_lines {
         say!(
-            "stuck here: {} position {} ({}), {} attempts: {}",
+            "stuck here: L{} {} position {} ({}), {} attempts{}: {}",
+            line.key,
             line.feed,
             line.position,
             names(&line.patients),
             line.attempts,
+            if line.held { ", set aside" } else { "" },
             line.reason
         );
     }
-    for conflict in &conflicts {
+    for line in &found.dropped_lines {
+        say!(
+            "dropped: L{} {} position {} ({}), {} by {}: {}. It was stuck here: {}",
+            line.key,
+            line.feed,
+            line.position,
+            names(&line.patients),
+            ago(now, line.dropped),
+            line.actor,
+            line.dropped_because,
+            line.reason
+        );
+    }
+    for conflict in &found.conflicts {
         say!("conflict: {} on {}", conflict.record, conflict.paths().join(", "));
     }
-    if !conflicts.is_empty() {
+    if !found.conflicts.is_empty() {
         say!("`tributary conflict list` shows how to decide.");
     }
     Ok(ExitCode::SUCCESS)
@@ -239,17 +315,10 @@ fn names(patients: &[RecordRef]) -> String {
     }
 }
 
-fn show(site: &Site, sequence: u64) -> anyhow::Result<ExitCode> {
-    let filter = DeliveryFilter { sequence: Some(sequence), limit: 1, ..DeliveryFilter::default() };
-    let Some(delivery) = site.store().delivery_list(&filter)?.into_iter().next() else {
-        bail!("failed to show {sequence}: there is no such change on its way");
+fn show(site: &Site, id: QueueId) -> anyhow::Result<ExitCode> {
+    let Some(told) = queue::show(site.store(), id)? else {
+        bail!("failed to show {id}: there is no such change on its way, and no such line");
     };
-    let name = delivery.message.as_ref().and_then(|name| name.parse().ok());
-    let message = name.map(|name| site.store().outbox_get(&name)).transpose()?.flatten();
-    let mut told = serde_json::to_value(&delivery)?;
-    if let Some(message) = message {
-        told["carried"] = serde_json::to_value(message)?;
-    }
     say!("{}", serde_json::to_string_pretty(&told)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -269,6 +338,13 @@ mod tests {
             ("queue --dir d --state stuck", false),
             ("queue show 3 --dir d", true),
             ("queue retry --parked --dir d", true),
+            ("queue retry L3 12 --dry-run --dir d", true),
+            ("queue retry --dry-run --dir d", false),
+            ("queue retry 12 --parked --dir d", false),
+            ("queue unpark --older 3 --with-reason full --dir d", true),
+            ("queue drop --all --reason wrong --dir d", true),
+            ("queue drop --all --dir d", false),
+            ("queue drop X3 --reason wrong --dir d", false),
             ("queue park 3 4 --reason wrong --dir d", true),
             ("queue", false),
             ("queue show 3", false),

@@ -68,6 +68,8 @@ enum Scope {
     Outbox,
     /// At a parent: post messages of the children that --child names
     Carry,
+    /// See how the site stands, act on its queue and links, read its audit; no records
+    Administer,
 }
 
 /// Runs the action.
@@ -113,6 +115,7 @@ fn add(
             Scope::FhirWrite => TokenScope::FhirWrite,
             Scope::Outbox => TokenScope::Outbox,
             Scope::Carry => TokenScope::Carry,
+            Scope::Administer => TokenScope::Administer,
         },
         children: children.to_vec(),
         hash: credential_hash(&secret),

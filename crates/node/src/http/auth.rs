@@ -44,16 +44,34 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Finds out who asks; 401 where that cannot be told. A third party that carries messages has
-    /// no business here: 403.
+    /// Finds out who asks; 401 where that cannot be told. Who carries messages or administers the
+    /// site has no business with records: 403.
     pub async fn of(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
         let caller = Caller::any(parts, site).await?;
-        match &caller {
+        let detail = match &caller {
             Caller::Program { scope: TokenScope::Outbox | TokenScope::Carry, .. } => {
-                let detail = "this credential is for carrying messages, and for nothing else";
+                "this credential is for carrying messages, and for nothing else"
+            }
+            Caller::Program { scope: TokenScope::Administer, .. } => {
+                "this credential is for administering the site, and shows no records: see /admin"
+            }
+            Caller::Program { .. } | Caller::Child { .. } => return Ok(caller),
+        };
+        Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
+    }
+
+    /// The name of the administrator who asks, for the audit; 403 for everybody else.
+    pub async fn administrator(parts: &Parts, site: &Site) -> Result<String, Failure> {
+        let caller = Caller::any(parts, site).await?;
+        match &caller {
+            Caller::Program { scope: TokenScope::Administer, .. } => {
+                Ok(caller.author().as_str().to_owned())
+            }
+            Caller::Program { .. } | Caller::Child { .. } => {
+                let detail = "this is for administrators: `tributary token add NAME --scope \
+                              administer` makes a credential";
                 Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
             }
-            Caller::Program { .. } | Caller::Child { .. } => Ok(caller),
         }
     }
 

@@ -66,6 +66,8 @@ fn at_clinic() -> Whereabouts {
         let_go: None,
         patients: vec![of_patient("here")],
         up: Vec::new(),
+        dropped: Vec::new(),
+        dropped_lines: Vec::new(),
         link: LinkState { last_contact: Some(minutes(1)), ..LinkState::default() },
         parked: Vec::new(),
         conflicts: Vec::new(),
@@ -230,6 +232,7 @@ fn a_patient_who_left_a_stuck_line_and_a_conflict_are_said() {
         attempts: 3,
         next_at: NOW,
         parked: minutes(90),
+        held: false,
     };
     let conflicts = vec!["conflict-0c1ff9d2a7".to_owned()];
     let facts = Whereabouts { parked: vec![line], conflicts, ..at_clinic() };

@@ -6,6 +6,7 @@
     reason = "a test says what it expects and may fail with a panic"
 )]
 
+mod admin;
 mod audit;
 mod conflict;
 mod damage;

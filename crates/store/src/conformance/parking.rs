@@ -27,7 +27,7 @@ fn broken(line: &Incoming, pair: &Pair) -> Incoming {
 }
 
 /// The parent tells of Amina (in a line that comes broken), of Beno, and of Amina again.
-fn with_a_broken_line(maker: &dyn Maker) -> (Pair, Vec<Applied>) {
+pub(super) fn with_a_broken_line(maker: &dyn Maker) -> (Pair, Vec<Applied>) {
     let pair = Pair::new(maker);
     pair.pull();
     let name = format!(r#"[{{"family":"{SECRET}"}}]"#);

@@ -69,6 +69,8 @@ pub enum TokenScope {
     Outbox,
     /// Post messages of some children; nothing else.
     Carry,
+    /// See how the site stands, act on its queue and its links, read its audit; no records.
+    Administer,
 }
 
 /// A credential for a program.

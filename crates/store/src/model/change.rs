@@ -160,6 +160,8 @@ pub struct ParkedLine {
     pub attempts: u32,
     pub next_at: Timestamp,
     pub parked: Timestamp,
+    /// A person has set it aside: it is not tried again by itself.
+    pub held: bool,
 }
 
 /// A row for the audit: ids only.

@@ -81,11 +81,136 @@ pub enum DeliveryChoice {
     Patient(RecordRef),
 }
 
-/// What to do with deliveries.
+impl DeliveryChoice {
+    /// The same choice in the whole queue.
+    pub fn in_queue(&self) -> QueueChoice {
+        match self {
+            DeliveryChoice::Sequences(list) => {
+                QueueChoice::Ids(list.iter().copied().map(QueueId::Change).collect())
+            }
+            DeliveryChoice::State(state) => {
+                QueueChoice::Matching(QueueFilter { state: Some(*state), ..QueueFilter::default() })
+            }
+            DeliveryChoice::Patient(patient) => QueueChoice::Matching(QueueFilter {
+                patient: Some(patient.clone()),
+                ..QueueFilter::default()
+            }),
+        }
+    }
+}
+
+/// What to do with deliveries, and with lines from the parent that are stuck here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryAction {
-    /// Ready at once, attempts from zero.
+    /// Ready at once, attempts from zero; also what was dropped, where it is asked for by number or
+    /// by that state. A line is tried at once.
     Retry,
-    /// Parked, with a reason.
+    /// Parked, with a reason. A line is not tried again by itself any more.
     Park(String),
+    /// Of those that are parked: back in the queue. A line is tried again by itself as before.
+    Unpark,
+    /// Given up for good, with a reason.
+    Drop(String),
+}
+
+/// Something in the queue, as people name it: `12` a change on its way up, `L3` a line from the
+/// parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QueueId {
+    /// The sequence of a change.
+    Change(u64),
+    /// The key of a line.
+    Line(u64),
+}
+
+impl std::fmt::Display for QueueId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            QueueId::Change(sequence) => write!(f, "{sequence}"),
+            QueueId::Line(key) => write!(f, "L{key}"),
+        }
+    }
+}
+
+impl std::str::FromStr for QueueId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            let wrong = "the queue names what is in it by numbers: 12, or L3 for a line";
+            text.parse::<u64>().map_err(|_| wrong.to_owned())
+        };
+        match text.strip_prefix('L') {
+            Some(key) => number(key).map(QueueId::Line),
+            None => number(text).map(QueueId::Change),
+        }
+    }
+}
+
+/// What is chosen of the queue; all that is set has to fit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueFilter {
+    /// Deliveries in this state. Lines are `Parked`.
+    pub state: Option<DeliveryState>,
+    /// Of this patient.
+    pub patient: Option<RecordRef>,
+    /// Recorded (a line: parked) before this.
+    pub before: Option<Timestamp>,
+    /// With these words in its reason.
+    pub reason: Option<String>,
+}
+
+/// Which of the queue to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueChoice {
+    /// These; what is done or unknown is left alone.
+    Ids(Vec<QueueId>),
+    /// All that fit.
+    Matching(QueueFilter),
+}
+
+/// One act on the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueOrder {
+    /// On what.
+    pub which: QueueChoice,
+    /// What.
+    pub action: DeliveryAction,
+    /// Who, for the audit.
+    pub actor: String,
+    /// Only count.
+    pub dry_run: bool,
+    /// Of `Matching`: only changes after this one, where an earlier call did not come to the end.
+    pub after: u64,
+}
+
+/// What an act on the queue came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct QueueDone {
+    /// Changes on their way up that were acted on.
+    pub changes: u64,
+    /// Lines from the parent, likewise; of a retry, those that went in.
+    pub lines: u64,
+    /// Changes that were to be dropped and stay, since a third party has had them: a late copy of
+    /// one could come to the parent after newer changes, and be taken for a new edit.
+    pub kept: u64,
+    /// There may be more: act again, after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// A line from the parent that a person gave up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct DroppedLine {
+    pub key: u64,
+    pub feed: String,
+    pub position: u64,
+    pub patients: Vec<RecordRef>,
+    /// Why it could not be applied.
+    pub reason: String,
+    /// Why it was given up.
+    pub dropped_because: String,
+    pub dropped: Timestamp,
+    pub actor: String,
 }

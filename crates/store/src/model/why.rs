@@ -3,7 +3,7 @@
 use protocol::{RecordRef, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{DeliveryInfo, MessageInfo, ParkedLine, TimelineVia};
+use super::{DeliveryInfo, DroppedLine, MessageInfo, ParkedLine, TimelineVia};
 
 /// All that this site knows of where a record is and goes, from one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +21,10 @@ pub struct Whereabouts {
     pub patients: Vec<PatientPlace>,
     /// Its changes that the parent does not hold yet, oldest first, at most `WHY_ROWS`.
     pub up: Vec<GoingUp>,
+    /// Its changes that a person gave up, newest first, at most `WHY_ROWS`.
+    pub dropped: Vec<DeliveryInfo>,
+    /// Lines from the parent of its patients, or that named it, that a person gave up, likewise.
+    pub dropped_lines: Vec<DroppedLine>,
     pub link: LinkState,
     /// Lines from the parent that are stuck here: of its patients, or, of a record that is not
     /// here, those that name it. At most `WHY_ROWS`.

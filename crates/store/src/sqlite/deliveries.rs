@@ -8,12 +8,8 @@ use protocol::planted::{Fault, planted};
 use protocol::{Digest, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, audit, outbox};
-use crate::{AuditRow, DeliveryAction, DeliveryChoice, PushLine, Result, Settled};
-
-/// Deliveries that are with third parties.
-const AWAY: &str = "SELECT sequence FROM delivery
-     WHERE target = 'parent' AND away = ?1 AND state <> 'done' ORDER BY sequence";
+use super::{SqliteStore, audit};
+use crate::{AuditRow, PushLine, Result, Settled};
 
 pub(super) fn delivery_next(
     store: &SqliteStore,
@@ -122,7 +118,7 @@ pub(super) fn settle(
     )?
     .execute(params![
         sequence,
-        state_name(state),
+        super::status::state_name(state),
         counted,
         now.plus_millis(pause).millis(),
         word.reason,
@@ -155,90 +151,4 @@ pub(super) fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Refused => "refused",
         Outcome::Later => "later",
     }
-}
-
-fn state_name(state: DeliveryState) -> &'static str {
-    match state {
-        DeliveryState::Ready => "ready",
-        DeliveryState::Leased => "leased",
-        DeliveryState::HandedOver => "handed-over",
-        DeliveryState::Retry => "retry",
-        DeliveryState::Parked => "parked",
-        DeliveryState::Done => "done",
-    }
-}
-
-pub(super) fn delivery_act(
-    store: &SqliteStore,
-    which: &DeliveryChoice,
-    action: &DeliveryAction,
-    now: Timestamp,
-) -> Result<u64> {
-    store.write("act on deliveries", |step| {
-        let sequences = outbox::with_company(step, chosen(step, which)?)?;
-        let mut count = 0;
-        for sequence in sequences {
-            count += act(step, sequence, action, now)?;
-        }
-        let (name, action) = match action {
-            DeliveryAction::Retry => ("retry", "delivery-retry"),
-            DeliveryAction::Park(_) => ("park", "delivery-park"),
-        };
-        let subject = match which {
-            DeliveryChoice::Sequences(list) => {
-                list.iter().take(20).map(u64::to_string).collect::<Vec<_>>().join(" ")
-            }
-            DeliveryChoice::State(state) => format!("all {}", state_name(*state)),
-            DeliveryChoice::Patient(patient) => patient.to_string(),
-        };
-        let detail = format!("{name}: {count}");
-        let actor = "operator".to_owned();
-        audit::append(step, &AuditRow { actor, action, subject, detail }, now)?;
-        Ok(count)
-    })
-}
-
-fn chosen(step: &Connection, which: &DeliveryChoice) -> Result<Vec<u64>> {
-    let list = |sql: &str, param: &dyn rusqlite::ToSql| -> Result<Vec<u64>> {
-        let mut statement = step.prepare_cached(sql)?;
-        let found = statement.query_map([param], |row| row.get(0))?;
-        Ok(found.collect::<rusqlite::Result<_>>()?)
-    };
-    match which {
-        DeliveryChoice::Sequences(sequences) => Ok(sequences.clone()),
-        DeliveryChoice::State(DeliveryState::Leased) => list(AWAY, &1),
-        DeliveryChoice::State(DeliveryState::HandedOver) => list(AWAY, &2),
-        DeliveryChoice::State(state) => list(
-            "SELECT sequence FROM delivery
-             WHERE target = 'parent' AND state = ?1 AND state <> 'done' ORDER BY sequence",
-            &state_name(*state),
-        ),
-        DeliveryChoice::Patient(patient) => list(
-            "SELECT d.sequence FROM patient AS p
-             JOIN change_patient AS cp ON cp.patient = p.key
-             JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
-             WHERE p.id = ?1 AND d.state <> 'done' ORDER BY d.sequence",
-            &patient.id(),
-        ),
-    }
-}
-
-fn act(step: &Connection, sequence: u64, action: &DeliveryAction, now: Timestamp) -> Result<u64> {
-    let changed = match action {
-        DeliveryAction::Retry => {
-            outbox::offer_again(step, sequence)?;
-            step.prepare_cached(
-                "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, changed = ?2
-                 WHERE target = 'parent' AND sequence = ?1 AND state <> 'done'",
-            )?
-            .execute(params![sequence, now.millis()])?
-        }
-        DeliveryAction::Park(reason) => step
-            .prepare_cached(
-                "UPDATE delivery SET state = 'parked', reason = ?3, changed = ?2
-                 WHERE target = 'parent' AND sequence = ?1 AND state <> 'done'",
-            )?
-            .execute(params![sequence, now.millis(), reason])?,
-    };
-    Ok(changed as u64)
 }

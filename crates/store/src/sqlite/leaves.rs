@@ -209,7 +209,8 @@ fn purge_records(step: &Connection, now: Timestamp) -> Result<()> {
          WHERE r.left_sequence IS NOT NULL AND r.left_sequence = r.sequence AND r.left_purge = 1
             AND NOT EXISTS (SELECT 1 FROM version AS v
                 JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
-                WHERE v.record = r.key AND d.state <> 'done')
+                WHERE v.record = r.key AND (d.state <> 'done'
+                    OR (d.outcome = 'dropped' AND r.parent_digest IS NOT r.digest)))
          ORDER BY r.key LIMIT ?1",
     )?;
     let found = statement
@@ -258,6 +259,11 @@ fn has_to_go() -> String {
     )
 }
 
+/// Whether a delivery `d` that was dropped brought a record of which the parent does not hold what
+/// stands here: then it is nowhere else.
+const ONLY_HERE: &str = "EXISTS (SELECT 1 FROM version AS v CROSS JOIN record AS r
+    ON r.key = v.record AND r.parent_digest IS NOT r.digest WHERE v.sequence = d.sequence)";
+
 /// Whether there is anything that may be purged some time.
 fn is_leaving(conn: &Connection) -> Result<bool> {
     let who = has_to_go();
@@ -281,7 +287,8 @@ pub(super) fn patient_purge(store: &SqliteStore, now: Timestamp) -> Result<u64> 
                 AND NOT EXISTS (SELECT 1 FROM held_patient AS h WHERE h.patient = p.key)
                 AND (?2 OR NOT EXISTS (SELECT 1 FROM change_patient AS cp
                     JOIN delivery AS d ON d.target = 'parent' AND d.sequence = cp.sequence
-                    WHERE cp.patient = p.key AND d.state <> 'done'))
+                    WHERE cp.patient = p.key AND (d.state <> 'done'
+                        OR (d.outcome = 'dropped' AND {ONLY_HERE}))))
              ORDER BY p.key LIMIT ?1"
         );
         let mut statement = step.prepare_cached(&sql)?;

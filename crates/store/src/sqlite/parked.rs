@@ -89,12 +89,17 @@ pub(super) fn park(
     let Source::Parent { feed, epoch, lane, sequence, leave, .. } = source else { return Ok(()) };
     let pause = backoff_millis(1, &store.options.limits, 0);
     let next = now.plus_millis(i64::try_from(pause).unwrap_or(i64::MAX));
+    // No key is given twice: people act on a line by it.
+    let line: i64 = step
+        .prepare_cached("UPDATE site SET last_line = last_line + 1 RETURNING last_line")?
+        .query_row([], |row| row.get(0))?;
     step.prepare_cached(
-        "INSERT INTO parked_line
-            (feed, epoch, lane, position, sequence, line, leave, reason, attempts, next_at, parked)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10)",
+        "INSERT INTO parked_line (key, feed, epoch, lane, position, sequence, line, leave, reason,
+            attempts, next_at, parked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11)",
     )?
     .execute(params![
+        line,
         feed.as_bytes(),
         epoch.as_bytes(),
         lane.as_str(),
@@ -106,7 +111,6 @@ pub(super) fn park(
         next.millis(),
         now.millis()
     ])?;
-    let line = step.last_insert_rowid();
     for patient in patients {
         let patient = rows::patient_key(step, patient)?;
         step.prepare_cached("INSERT INTO parked_line_patient (line, patient) VALUES (?1, ?2)")?
@@ -161,6 +165,34 @@ pub(super) fn parked_retry(
     })
 }
 
+/// Tries lines that a person chose, oldest first; gives how many went in. One that is behind
+/// another of its patients waits for that one.
+pub(super) fn retry_these(
+    store: &SqliteStore,
+    step: &Connection,
+    lines: &[i64],
+    now: Timestamp,
+    jitter: u64,
+) -> Result<u64> {
+    let mut done = 0;
+    for key in lines {
+        let waits = step
+            .prepare_cached(
+                "SELECT 1 FROM parked_line_patient AS mine
+                 CROSS JOIN parked_line_patient AS other ON other.patient = mine.patient
+                 WHERE mine.line = ?1 AND other.line < ?1",
+            )?
+            .exists([key])?;
+        step.prepare_cached("UPDATE parked_line SET held = 0 WHERE key = ?1")?.execute([key])?;
+        if waits {
+            continue;
+        }
+        let line = load(step, *key, (now, backoff_longest(&store.options.limits)))?;
+        done += u64::from(retry(store, step, &line, now, jitter)?);
+    }
+    Ok(done)
+}
+
 fn keys(step: &Connection) -> Result<Vec<i64>> {
     let mut statement = step.prepare_cached("SELECT key FROM parked_line ORDER BY key LIMIT ?1")?;
     let found = statement.query_map([LINES_AT_ONCE], |row| row.get(0))?;
@@ -182,7 +214,7 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
     let (source, line, attempts, due) = step
         .prepare_cached(
             "SELECT feed, epoch, lane, sequence, leave, line, attempts,
-                next_at, reason LIKE 'waits behind %'
+                next_at, reason LIKE 'waits behind %', held
              FROM parked_line WHERE key = ?1",
         )?
         .query_row([key], |row| {
@@ -202,6 +234,8 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
                 leave,
             };
             let due = row.get(8)? || is_due(rows::time(row, 7)?, now, longest);
+            // Set aside by a person.
+            let due = due && !row.get::<_, bool>(9)?;
             Ok((source, row.get::<_, Vec<u8>>(5)?, row.get(6)?, due))
         })?;
     Ok(Parked { key, source, raw: body::decode_bytes(&line)?, attempts, due })

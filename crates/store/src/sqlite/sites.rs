@@ -250,6 +250,7 @@ fn scope_name(scope: TokenScope) -> &'static str {
         TokenScope::FhirWrite => "fhir-write",
         TokenScope::Outbox => "outbox",
         TokenScope::Carry => "carry",
+        TokenScope::Administer => "administer",
     }
 }
 
@@ -259,6 +260,7 @@ fn read_scope(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenScope> {
         "fhir-write" => Ok(TokenScope::FhirWrite),
         "outbox" => Ok(TokenScope::Outbox),
         "carry" => Ok(TokenScope::Carry),
+        "administer" => Ok(TokenScope::Administer),
         _ => Err(rows::odd(column, "not a scope")),
     }
 }

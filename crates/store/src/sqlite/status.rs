@@ -16,7 +16,9 @@ use super::*;
 use super::{lag, link, outbox, rows, sites};
 use crate::StoreError;
 
-pub(super) use deliveries::{delivery_list, find as find_deliveries};
+pub(super) use deliveries::{
+    delivery_conditions, delivery_list, find as find_deliveries, state_name,
+};
 
 pub(super) fn site(store: &SqliteStore) -> Result<SiteInfo> {
     store.read("look at itself", site_info)
@@ -101,8 +103,16 @@ fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
         counts.insert(state, count);
     }
     let all: u64 = one(conn, "SELECT count(*) FROM delivery", [])?;
-    if all > open {
-        counts.insert("done".to_owned(), all - open);
+    let dropped: u64 = one(
+        conn,
+        "SELECT count(*) FROM delivery INDEXED BY delivery_dropped WHERE outcome = 'dropped'",
+        [],
+    )?;
+    if dropped > 0 {
+        counts.insert("dropped".to_owned(), dropped);
+    }
+    if all > open + dropped {
+        counts.insert("done".to_owned(), all - open - dropped);
     }
     Ok(counts)
 }
@@ -190,7 +200,7 @@ pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<Parke
 pub(super) fn parked_line(conn: &Connection, key: i64) -> Result<ParkedLine> {
     let mut statement = conn.prepare_cached(
         "SELECT l.key, l.feed, l.position, l.reason, l.attempts, l.next_at, l.parked,
-            (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1)
+            (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1), l.held
          FROM parked_line AS l WHERE l.key = ?1",
     )?;
     let line = statement.query_row([key], |row| {
@@ -207,6 +217,7 @@ pub(super) fn parked_line(conn: &Connection, key: i64) -> Result<ParkedLine> {
             attempts: row.get(4)?,
             next_at: rows::time(row, 5)?,
             parked: rows::time(row, 6)?,
+            held: row.get(8)?,
         })
     })?;
     let sql = "SELECT p.id FROM parked_line_patient AS lp

@@ -34,6 +34,15 @@ pub(super) fn record_why(store: &SqliteStore, record: &RecordRef) -> Result<Wher
                 Some(row) => up::going(conn, row.key)?,
                 None => Vec::new(),
             },
+            dropped: match &row {
+                Some(row) => up::dropped(conn, row.key)?,
+                None => Vec::new(),
+            },
+            dropped_lines: {
+                let names = patients.iter().map(|patient| rows::patient_name(conn, *patient));
+                let names = names.collect::<Result<Vec<_>>>()?;
+                super::queue::lines_dropped(conn, record, &names, WHY_ROWS)?
+            },
             link: link_state(conn)?,
             parked: parked(conn, record, row.as_ref(), &patients)?,
             conflicts: conflicts(conn, record)?,

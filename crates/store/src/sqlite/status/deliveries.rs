@@ -7,7 +7,8 @@ use rusqlite::{Row, params_from_iter};
 use super::*;
 
 /// A delivery's state as it is told: with a third party, unless a person has parked it.
-const TOLD: &str = "CASE WHEN d.away = 0 OR d.state IN ('parked', 'done') THEN d.state
+const TOLD: &str = "CASE WHEN d.state = 'done' AND d.outcome IS 'dropped' THEN 'dropped'
+    WHEN d.away = 0 OR d.state IN ('parked', 'done') THEN d.state
     WHEN d.away = 1 THEN 'leased' ELSE 'handed-over' END";
 
 /// Oldest first; those that are not done, where neither a state nor one delivery is asked for.
@@ -42,7 +43,11 @@ pub(in crate::sqlite) fn find(
     Ok(deliveries)
 }
 
-fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Value>)> {
+/// What has to hold of `delivery AS d` and its `change AS c`, with the values that it asks for.
+pub(in crate::sqlite) fn delivery_conditions(
+    conn: &Connection,
+    filter: &DeliveryFilter,
+) -> Result<(String, Vec<Value>)> {
     let mut conditions = vec!["d.target = 'parent'".to_owned()];
     let mut values = Vec::new();
     match (filter.sequence, filter.state) {
@@ -51,8 +56,12 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
             values.push(Value::Integer(sequence.cast_signed()));
         }
         (None, Some(state)) => {
-            // Said twice: the index holds only what is not done.
-            let open = if state == DeliveryState::Done { "" } else { " AND d.state <> 'done'" };
+            // Said twice: the indexes hold only what is not done, and what was dropped.
+            let open = match state {
+                DeliveryState::Done => "",
+                DeliveryState::Dropped => " AND d.outcome = 'dropped'",
+                _ => " AND d.state <> 'done'",
+            };
             conditions.push(format!("{TOLD} = '{}'{open}", state_name(state)));
         }
         (None, None) => conditions.push("d.state <> 'done'".to_owned()),
@@ -79,17 +88,21 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
         );
         values.push(Value::Integer(key));
     }
+    Ok((conditions.join(" AND "), values))
+}
+
+fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Value>)> {
+    let (conditions, mut values) = delivery_conditions(conn, filter)?;
     values.push(Value::Integer(bound(filter.limit)));
     let sql = format!(
         "SELECT d.sequence, {TOLD}, d.attempts, d.next_at, d.reason, c.recorded, d.message
          FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
-         WHERE {} ORDER BY d.sequence LIMIT ?",
-        conditions.join(" AND ")
+         WHERE {conditions} ORDER BY d.sequence LIMIT ?"
     );
     Ok((sql, values))
 }
 
-fn state_name(state: DeliveryState) -> &'static str {
+pub(in crate::sqlite) fn state_name(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Ready => "ready",
         DeliveryState::Leased => "leased",
@@ -97,6 +110,7 @@ fn state_name(state: DeliveryState) -> &'static str {
         DeliveryState::Retry => "retry",
         DeliveryState::Parked => "parked",
         DeliveryState::Done => "done",
+        DeliveryState::Dropped => "dropped",
     }
 }
 
@@ -108,6 +122,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(DeliveryInfo, Option<i64>)> {
         "retry" => DeliveryState::Retry,
         "parked" => DeliveryState::Parked,
         "done" => DeliveryState::Done,
+        "dropped" => DeliveryState::Dropped,
         _ => return Err(rows::odd(1, "not a state of a delivery")),
     };
     let next_at = rows::time(row, 3)?;

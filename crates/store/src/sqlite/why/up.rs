@@ -35,6 +35,13 @@ pub(super) fn going(conn: &Connection, record: i64) -> Result<Vec<GoingUp>> {
     Ok(going)
 }
 
+/// The record's changes that a person gave up.
+pub(super) fn dropped(conn: &Connection, record: i64) -> Result<Vec<DeliveryInfo>> {
+    let sequences = super::super::queue::dropped_changes(conn, record, WHY_ROWS)?;
+    let found = sequences.into_iter().map(|sequence| one(conn, sequence));
+    Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
 /// A delivery with its attempts.
 fn one(conn: &Connection, sequence: u64) -> Result<Option<DeliveryInfo>> {
     let filter = DeliveryFilter { sequence: Some(sequence), limit: 1, ..DeliveryFilter::default() };
