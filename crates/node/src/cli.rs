@@ -13,6 +13,7 @@ mod export;
 mod import;
 mod init;
 mod join;
+mod link;
 pub(crate) mod open;
 pub(crate) mod patient;
 mod queue;
@@ -72,6 +73,8 @@ enum Verb {
     Export(export::Args),
     /// Exchange everything with the parent once, now
     Sync(sync::Args),
+    /// Pause and resume the links to the parent and to children
+    Link(link::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
     /// Say where a record is on its way, or why it is not here
@@ -112,6 +115,7 @@ pub fn run() -> ExitCode {
         Verb::Import(args) => import::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Sync(args) => sync::run(&args),
+        Verb::Link(args) => link::run(&args),
         Verb::Queue(args) => queue::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Patient(args) => patient::run(&args),

@@ -13,6 +13,7 @@ pub mod pull;
 pub mod push;
 pub mod replaced;
 pub mod round;
+pub mod rounds;
 pub mod verify;
 pub mod visitors;
 
@@ -52,9 +53,12 @@ async fn keep_in_step(site: &Site) {
     let Some(link) = Link::of(site) else { return };
     let mut failures = 0u32;
     loop {
+        while_paused(site, &link).await;
         let before = link.progress();
         match once(site, &link).await {
             Ok(()) => failures = 0,
+            // A person paused it in the middle: that is no failure of the link.
+            Err(_) if is_paused(site, &link).await => {}
             Err(error) => {
                 // A link that breaks often and still carries something is worth trying again soon.
                 failures = if link.progress() > before { 1 } else { failures.saturating_add(1) };
@@ -64,9 +68,43 @@ async fn keep_in_step(site: &Site) {
     }
 }
 
+/// Milliseconds after which a site looks again whether its link is paused.
+const LOOK_AGAIN: u64 = 2_000;
+
+async fn is_paused(site: &Site, link: &Link) -> bool {
+    link.pause(site).await.is_ok_and(|pause| pause.is_some())
+}
+
+/// Waits as long as a person has the link paused. The parent is told once, if it can be.
+async fn while_paused(site: &Site, link: &Link) {
+    if !is_paused(site, link).await {
+        return;
+    }
+    tracing::info!("the link to the parent is paused");
+    let told = match round::report(site).await {
+        Ok(report) => link.farewell(site, &report).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = told {
+        tracing::info!(%error, "the parent could not be told that the link is paused");
+    }
+    let mut news = site.news();
+    while is_paused(site, link).await {
+        tokio::select! {
+            biased;
+            _ = news.changed() => {}
+            () = site.clock().sleep(LOOK_AGAIN) => {}
+        }
+    }
+    tracing::info!("the link to the parent is resumed");
+}
+
 /// One round and, where all is said, waiting for news: one small request after the other.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
-    let round = round::run(site, link).await?;
+    site.rounds().begin();
+    let round = round::run(site, link).await;
+    site.rounds().end(&round, site.now());
+    let round = round?;
     let end = site.now().plus_millis(ROUND_EVERY.cast_signed());
     loop {
         let news = wait_for_news(site, link, &round).await?;
@@ -91,14 +129,15 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
         tokio::select! {
             biased;
             answer = &mut poll => return answer,
+            () = site.rounds().wanted() => return Ok(true),
             _ = news.changed() => {
                 if round::has_news_for_parent(site).await {
                     return Ok(true);
                 }
             }
             // Another process may have written, or a retry may have come due.
-            () = site.clock().sleep(2_000) => {
-                if round::has_news_for_parent(site).await {
+            () = site.clock().sleep(LOOK_AGAIN) => {
+                if is_paused(site, link).await || round::has_news_for_parent(site).await {
                     return Ok(true);
                 }
             }
@@ -107,8 +146,18 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
 }
 
 /// Waits with backoff and jitter, visibly; local work does not cut the pause short, since the
-/// link is what failed.
+/// link is what failed. A person who wants a round does.
 async fn pause_after(site: &Site, failures: u32, error: &LinkError) {
+    let millis = note_failure(site, failures, error).await;
+    tokio::select! {
+        biased;
+        () = site.clock().sleep(millis) => {}
+        () = site.rounds().wanted() => {}
+    }
+}
+
+/// Notes a failure of the link, and gives the pause that follows from it.
+pub async fn note_failure(site: &Site, failures: u32, error: &LinkError) -> u64 {
     let millis = backoff_millis(failures, &site.config().limits, site.entropy().number());
     let next = site.now().plus_millis(millis.cast_signed());
     tracing::warn!(failures, pause_ms = millis, %error, "the parent is out of reach");
@@ -117,5 +166,5 @@ async fn pause_after(site: &Site, failures: u32, error: &LinkError) {
     if let Err(error) = site.write(move |store| store.link_note(&event, now)).await {
         tracing::warn!(%error, "failed to note the state of the link");
     }
-    site.clock().sleep(millis).await;
+    millis
 }

@@ -9,6 +9,8 @@ pub mod demo;
 pub mod http;
 pub mod import;
 pub mod jobs;
+pub mod links;
+pub mod pause;
 pub mod ports;
 pub mod progress;
 pub mod queue;

@@ -1,7 +1,7 @@
 //! The composition root: one running site, made of its settings, its store and its ports.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use protocol::{SiteId, Timestamp};
 use store::{SharedStore, Store, StoreError};
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::jobs::rounds::Rounds;
 use crate::ports::{Clock, Entropy, Transport};
 
 /// One running site. Cheap to clone; handlers and jobs share it.
@@ -28,6 +29,8 @@ struct Inner {
     inline: bool,
     wake: watch::Sender<u64>,
     closing: CancellationToken,
+    rounds: Rounds,
+    control: OnceLock<[u8; 32]>,
 }
 
 /// What a site is made of.
@@ -68,8 +71,22 @@ impl Site {
             inline,
             wake,
             closing: CancellationToken::new(),
+            rounds: Rounds::default(),
+            control: OnceLock::new(),
         };
         Site { inner: Arc::new(inner) }
+    }
+    /// The rounds with the parent, where this process runs them.
+    pub fn rounds(&self) -> &Rounds {
+        &self.inner.rounds
+    }
+    /// The hash of the secret by which commands on this machine ask the running site for things.
+    pub fn control(&self) -> Option<&[u8; 32]> {
+        self.inner.control.get()
+    }
+    /// Sets that secret's hash, once.
+    pub fn set_control(&self, hash: [u8; 32]) {
+        let _ = self.inner.control.set(hash);
     }
     /// The settings.
     pub fn config(&self) -> &Config {

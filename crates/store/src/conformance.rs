@@ -20,6 +20,7 @@ pub mod merges;
 pub mod outbox;
 pub mod pair;
 pub mod parking;
+pub mod pauses;
 pub mod people;
 pub mod queue;
 pub mod random;
@@ -154,6 +155,8 @@ macro_rules! for_each_rule {
                 a_clock_that_is_put_back_keeps_nothing_waiting,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            pauses:
+                a_link_is_paused_until_it_is_resumed_or_its_time_is_over;
             queue:
                 a_dropped_change_is_told_for_ever_and_goes_with_the_next_change,
                 a_dropped_change_is_taken_up_again_where_it_is_named,

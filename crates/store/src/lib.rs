@@ -350,6 +350,12 @@ pub trait Store: Send + Sync + 'static {
     /// Makes this site a child: everything here that did not come from a parent is queued for
     /// it, and the `outgoing` feed begins. Does nothing where it is one already.
     fn parent_set(&self, now: Timestamp, feed: &protocol::FeedId) -> Result<()>;
+    /// Pauses a link, or changes for how long and why. Fails where there is no such link.
+    fn link_pause(&self, draft: &PauseDraft, now: Timestamp) -> Result<()>;
+    /// Ends a pause. `false`: the link was not paused.
+    fn link_resume(&self, link: &LinkName, actor: &str, now: Timestamp) -> Result<bool>;
+    /// Whether a link is paused now. Cheap: it is asked with every request on the link.
+    fn link_paused(&self, link: &LinkName, now: Timestamp) -> Result<Option<Pause>>;
     /// Notes what happened on the link.
     fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()>;
     /// The link as it was last seen.

@@ -33,6 +33,7 @@ mod markers;
 mod open;
 mod outbox;
 mod parked;
+mod pause;
 mod prepared;
 mod publish;
 mod queue;
@@ -442,6 +443,15 @@ impl Store for SqliteStore {
 
     fn parent_set(&self, now: Timestamp, feed: &FeedId) -> Result<()> {
         link::parent_set(self, now, feed)
+    }
+    fn link_pause(&self, draft: &PauseDraft, now: Timestamp) -> Result<()> {
+        pause::link_pause(self, draft, now)
+    }
+    fn link_resume(&self, link: &LinkName, actor: &str, now: Timestamp) -> Result<bool> {
+        pause::link_resume(self, link, actor, now)
+    }
+    fn link_paused(&self, link: &LinkName, now: Timestamp) -> Result<Option<Pause>> {
+        pause::link_paused(self, link, now)
     }
     fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()> {
         link::link_note(self, event, now)

@@ -1,16 +1,22 @@
 //! `tributary serve`: the running site.
 
+pub(super) mod control;
+
 use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
+use self::control::Control;
 use crate::cli::doctor::{NOBODY, has_carrier};
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::config::Up;
 use crate::{http, jobs, server};
+
+/// The file in a site's folder that is locked while the site runs.
+const LOCK: &str = "serve.lock";
 
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
@@ -28,6 +34,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         jobs::visitors::step(&site).await;
         let listener = server::bind(site.config().listen).await?;
         let address = listener.local_addr().context("failed to learn the address")?;
+        Control::make(&site, &args.dir.dir, address)?;
         say!("{} listens on http://{address}", site.id());
         if site.config().insecure_http {
             say!("WARNING: plain HTTP beyond this machine: anyone on the network can read it");
@@ -47,13 +54,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         stop.cancel();
         serving.await.context("failed to stop answering")?;
         jobs.await.context("failed to stop the jobs")?;
+        Control::remove(&args.dir.dir);
         Ok(ExitCode::SUCCESS)
     })?
 }
 
 /// Only one `serve` a folder.
 fn alone(dir: &Dir) -> anyhow::Result<File> {
-    let path = dir.dir.join("serve.lock");
+    let path = dir.dir.join(LOCK);
     let file = File::options()
         .create(true)
         .append(true)

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use protocol::{Limits, Timestamp};
-use store::SiteStatus;
+use store::{LinkName, Pause, SiteStatus};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
@@ -71,6 +71,9 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     say!("  disk       {}", bytes(status.disk_bytes));
     if let Some(parent) = &site.config().parent {
         say!("  parent     {} at {}", parent.site, parent.url);
+        if let Some(pause) = pause_of(status, &LinkName::Parent) {
+            say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+        }
         show_link(status, (parent, &site.config().limits), now);
     }
     if status.inbox > 0 {
@@ -81,7 +84,14 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     }
     for child in &status.children {
         say!("  child      {}", children::line(child, now));
+        if let Some(pause) = pause_of(status, &LinkName::Child(child.site.clone())) {
+            say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+        }
     }
+}
+
+fn pause_of<'a>(status: &'a SiteStatus, link: &LinkName) -> Option<&'a Pause> {
+    status.paused.iter().find(|pause| pause.link == *link)
 }
 
 /// What is wrong with those who carry this site's messages.

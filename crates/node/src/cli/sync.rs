@@ -1,16 +1,23 @@
-//! `tributary sync`: one round with the parent, now.
+//! `tributary sync`: one round with the parent, now; by the running site where there is one.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde_json::json;
 
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
+use crate::cli::serve::control::Control;
 use crate::cli::status::bytes;
 use crate::jobs::link::Link;
-use crate::jobs::round;
+use crate::jobs::rounds::RoundsState;
+use crate::jobs::{note_failure, round};
+use crate::site::Site;
+
+/// How often a running site is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(300);
 
 /// What `sync` takes.
 #[derive(Debug, clap::Args)]
@@ -20,6 +27,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What a round came to.
+struct Outcome {
+    sent: u64,
+    received: u64,
+    error: Option<String>,
 }
 
 /// Runs a round; succeeds only when this site and its parent are in step after it.
@@ -32,30 +46,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let before = site.store().link_get()?;
     let started = Instant::now();
-    let round = block_on(round::run(&site, &link))?;
+    let control = Control::of_running(&args.dir.dir)?;
+    let by = if control.is_some() { "serve" } else { "sync" };
+    let round = block_on(async {
+        match &control {
+            Some(control) => by_server(&site, control).await,
+            None => Ok(by_ourselves(&site, &link).await),
+        }
+    })??;
     let seconds = started.elapsed().as_secs_f64();
     let after = site.store().link_get()?;
-    let wire = (after.wire_sent + after.wire_received) - (before.wire_sent + before.wire_received);
+    let wire = (after.wire_sent + after.wire_received)
+        .saturating_sub(before.wire_sent + before.wire_received);
     let status = site.store().site_status(site.now())?;
-    let left: u64 =
-        status.deliveries.iter().filter(|(state, _)| *state != "done").map(|(_, n)| n).sum();
-    let in_step = round.is_ok() && left == 0 && status.parked_lines == 0;
-    let (sent, received) = round.as_ref().map_or((0, 0), |round| (round.sent, round.received));
+    let open = |state: &str| !["done", "dropped"].contains(&state);
+    let left: u64 = status.deliveries.iter().filter(|(state, _)| open(state)).map(|(_, n)| n).sum();
+    let in_step = round.error.is_none() && left == 0 && status.parked_lines == 0;
     if args.json {
-        let error = round.as_ref().err().map(ToString::to_string);
         let told = json!({
-            "in_step": in_step, "sent": sent, "received": received, "wire_bytes": wire,
+            "in_step": in_step, "sent": round.sent, "received": round.received, "wire_bytes": wire,
             "seconds": seconds, "undelivered": left, "parked_lines": status.parked_lines,
-            "error": error,
+            "error": round.error, "by": by,
         });
         say!("{told}");
     } else {
-        match &round {
-            Ok(_) => say!(
-                "{sent} changes sent, {received} received, {} on the wire, {seconds:.1} s",
+        match &round.error {
+            None => say!(
+                "{} changes sent, {} received, {} on the wire, {seconds:.1} s",
+                round.sent,
+                round.received,
                 bytes(wire)
             ),
-            Err(error) => say!("The round broke off after {seconds:.1} s: {error}"),
+            Some(error) => say!("The round broke off after {seconds:.1} s: {error}"),
         }
         if left > 0 || status.parked_lines > 0 {
             say!(
@@ -67,4 +89,46 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("in step: {}", if in_step { "yes" } else { "no" });
     }
     Ok(if in_step { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// No site runs: the round is ours, and a link that fails is noted as the running site would.
+async fn by_ourselves(site: &Site, link: &Link) -> Outcome {
+    match round::run(site, link).await {
+        Ok(round) => Outcome { sent: round.sent, received: round.received, error: None },
+        Err(error) => {
+            let paused = link.pause(site).await.is_ok_and(|pause| pause.is_some());
+            if !paused {
+                let failures = site.store().link_get().map_or(0, |link| link.failures);
+                note_failure(site, failures.saturating_add(1), &error).await;
+            }
+            Outcome { sent: 0, received: 0, error: Some(error.0) }
+        }
+    }
+}
+
+/// Asks the running site for a round, and says how far it is until it is over.
+async fn by_server(site: &Site, control: &Control) -> anyhow::Result<Outcome> {
+    let asked = control.post(site, "/admin/rounds").await?;
+    let Some(number) = asked.get("number").and_then(serde_json::Value::as_u64) else {
+        bail!("failed to sync: the running site gave no number of the round");
+    };
+    let is_watched = std::io::stderr().is_terminal();
+    loop {
+        let state: RoundsState = serde_json::from_value(control.get(site, "/admin/rounds").await?)?;
+        if let Some(last) = state.last.as_ref().filter(|last| last.number >= number) {
+            if is_watched {
+                let _ = write!(std::io::stderr(), "\r\x1b[K");
+            }
+            let (sent, received, error) = (last.sent, last.received, last.error.clone());
+            return Ok(Outcome { sent, received, error });
+        }
+        if is_watched {
+            let what = match state.running {
+                true => format!("{} sent, {} received", state.sent, state.received),
+                false => "waiting for the round to begin".to_owned(),
+            };
+            let _ = write!(std::io::stderr(), "\r\x1b[K{what}");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
 }

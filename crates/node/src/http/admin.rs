@@ -1,7 +1,11 @@
 //! `/admin`: what the command line shows and does, for programs of administrators. Implements
 //! `docs/operations.md`, "By HTTP". No answer has anything of what a record says.
 
+pub mod audit;
+pub mod links;
 pub mod queue;
+pub mod rounds;
+pub mod status;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +25,13 @@ const BODY_BYTES: usize = 1 << 20;
 /// The routes below `/admin`.
 pub fn router() -> Router<Site> {
     Router::new()
+        .route("/status", get(status::status))
+        .route("/conflicts", get(status::conflicts))
+        .route("/audit", get(audit::search))
+        .route("/links", get(links::list))
+        .route("/links/{link}/pause", post(links::pause))
+        .route("/links/{link}/resume", post(links::resume))
+        .route("/rounds", get(rounds::state).post(rounds::ask))
         .route("/queue", get(queue::list))
         .route("/queue/{id}", get(queue::show))
         .route("/queue/retry", post(queue::retry))

@@ -18,12 +18,14 @@ pub struct Failure {
     pub code: &'static str,
     /// What and where, for a person.
     pub detail: String,
+    /// Seconds after which to ask again, where that is known better than by the status.
+    pub retry_after: Option<u64>,
 }
 
 impl Failure {
     /// Any failure.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Failure { status, code, detail: detail.into() }
+        Failure { status, code, detail: detail.into(), retry_after: None }
     }
     /// 404: it is not there, or it is nobody's business whether it is.
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -59,9 +61,8 @@ impl Failure {
         let mut response =
             (self.status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+            let seconds = header::HeaderValue::from(self.retry_after.unwrap_or(5));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             response

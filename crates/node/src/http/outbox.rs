@@ -92,6 +92,7 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
     let (parts, payload) = request.into_parts();
     let carrier = carrier_of(&parts, &site).await?;
     let parent = carried(&site)?.clone();
+    crate::pause::refuse(&site, store::LinkName::Parent).await?;
     let ask: Ask = read(&site, &parts, payload).await?;
     if ask.lanes.as_ref().is_some_and(|lanes| !lanes.iter().any(|lane| lane == LANE)) {
         return Ok(Json(json!({"messages": []})));

@@ -139,6 +139,39 @@ impl Link {
         idle_seconds: u64,
         coding: Coding,
     ) -> Result<Response, LinkError> {
+        if let Some(pause) = self.pause(site).await? {
+            return Err(LinkError(crate::pause::words(&pause, site.id().as_str())));
+        }
+        self.send_anyway(site, method, path, body, accept, idle_seconds, coding).await
+    }
+
+    /// Whether a person has paused the link.
+    pub async fn pause(&self, site: &Site) -> Result<Option<store::Pause>, LinkError> {
+        crate::pause::of(site, store::LinkName::Parent).await.map_err(|error| ours(&error))
+    }
+
+    /// The last word on a link that is paused: how we are, and that it is paused.
+    pub async fn farewell(&self, site: &Site, report: &ChildReport) -> Result<(), LinkError> {
+        let body = serde_json::to_vec(report).map_err(|error| LinkError(error.to_string()))?;
+        let (path, accept) = ("/sync/status", Accept::Small);
+        let idle = site.config().limits.request_seconds;
+        let coding = Coding::Identity;
+        let sent = self.send_anyway(site, Method::POST, path, body.into(), accept, idle, coding);
+        let response = sent.await?;
+        self.json::<ParentView>(site, response).await.map(drop)
+    }
+
+    #[allow(clippy::too_many_arguments)] // As above.
+    async fn send_anyway(
+        &self,
+        site: &Site,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: Accept,
+        idle_seconds: u64,
+        coding: Coding,
+    ) -> Result<Response, LinkError> {
         let url = format!("{}{path}", self.parent.url);
         let headers = self.headers(site, accept, coding)?;
         let head: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();

@@ -7,7 +7,7 @@ use protocol::stream::Lane;
 use store::{LinkEvent, Marker};
 
 use crate::config::Up;
-use crate::http::sync::status::{ChildReport, FeedHead, ParentView};
+use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
 use crate::jobs::{compare, outbox, patients, pull, push, replaced};
 use crate::ports::LinkError;
@@ -71,6 +71,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         if !pulling.over {
             pulling.take(pull_turn(site, link, &mut round).await);
         }
+        site.rounds().progress(&round);
     }
     retry_parked(site).await;
     match pushing.error.or(pulling.error) {
@@ -224,6 +225,11 @@ pub async fn has_news_for_parent(site: &Site) -> bool {
     if carried { outbox::has_due(site).await } else { has_due_deliveries(site).await }
 }
 
+fn paused(status: &store::SiteStatus) -> Option<PausedThere> {
+    let pause = status.paused.iter().find(|pause| pause.link == store::LinkName::Parent)?;
+    Some(PausedThere { since: pause.since, until: pause.until, reason: pause.reason.clone() })
+}
+
 /// What we say of ourselves.
 pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
     let now = site.now();
@@ -242,6 +248,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
         conflicts: status.conflicts_open,
         records: status.records,
         disk_bytes: status.disk_bytes,
+        paused: paused(&status),
         markers: at(Lane::Live),
         bulk_markers: at(Lane::Bulk),
     })

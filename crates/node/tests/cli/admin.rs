@@ -79,3 +79,103 @@ fn what_waits_is_parked_freed_and_dropped_by_both_ways_alike() {
     assert_eq!(clinic.ask("GET /fhir/Patient/amina", Some(&desk), "").0, 403);
     assert_eq!(clinic.ask("GET /admin/queue/99", Some(&desk), "").0, 404);
 }
+
+#[test]
+fn a_manual_round_is_had_by_the_running_site_or_else_by_the_command() {
+    let (centre, clinic, centre_runs) = joined();
+    let clinic_runs = clinic.serve();
+    let desk = administrator(&clinic);
+    clinic.put_patient("amina", "Otieno");
+    let told = clinic.json(&["sync", "--json"]);
+    assert_eq!((&told["by"], &told["in_step"]), (&json!("serve"), &json!(true)), "{told}");
+    assert!(centre.holds("amina", "Otieno"));
+    let (status, asked) = post(&clinic, "/admin/rounds", &desk, &json!({}));
+    assert_eq!(status, 202);
+    let number = asked["number"].as_u64().unwrap();
+    crate::folder::wait_until("the round is over", || {
+        get(&clinic, "/admin/rounds", &desk)["last"]["number"].as_u64() >= Some(number)
+    });
+    // Nobody answers: the running site tries at once, and says so.
+    drop(centre_runs);
+    let said = clinic.run(&["sync", "--json"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.out.contains("\"by\":\"serve\""), "{}", said.out);
+    drop(clinic_runs);
+    let before = clinic.json(&["status", "--json"])["link"]["failures"].as_u64().unwrap();
+    let said = clinic.run(&["sync", "--json"]);
+    assert!(said.out.contains("\"by\":\"sync\""), "{}", said.out);
+    let link = clinic.json(&["status", "--json"])["link"].clone();
+    assert_eq!(link["failures"].as_u64(), Some(before + 1), "it is noted as the site would");
+    assert!(link["next_attempt"].is_string() && link["last_error"].is_string(), "{link}");
+}
+
+#[test]
+fn links_are_paused_and_resumed_and_both_sides_show_it() {
+    let (centre, clinic, _centre_runs) = joined();
+    let _clinic_runs = clinic.serve();
+    let desk = administrator(&centre);
+    centre.run(&["link", "pause", "nobody", "--reason", "x"]).refused(&["no child nobody"]);
+    centre.run(&["link", "pause", "--reason", "x"]).refused(&["has no parent"]);
+    centre.run(&["link", "pause", "clinic", "--reason", "stocktaking", "--for", "2h"]).ok();
+    let status = centre.run(&["status"]).ok();
+    assert!(status.contains("PAUSED") && status.contains("stocktaking"), "{status}");
+    let links = centre.json(&["link", "list", "--json"]);
+    assert_eq!(
+        (&links[0]["link"], &links[0]["paused"]["reason"]),
+        (&json!("clinic"), &json!("stocktaking"))
+    );
+    assert_eq!(get(&centre, "/admin/links", &desk), links);
+    clinic.put_patient("amina", "Otieno");
+    crate::folder::wait_until("the clinic shows it", || {
+        clinic.run(&["status"]).ok().contains("paused at centre")
+    });
+    assert_eq!(post(&centre, "/admin/links/clinic/resume", &desk, &json!({})).0, 200);
+    assert_eq!(post(&centre, "/admin/links/clinic/resume", &desk, &json!({})).0, 409);
+    clinic.run(&["sync"]).ok();
+    assert!(centre.holds("amina", "Otieno"));
+    clinic.run(&["link", "pause", "--reason", "moving house"]).ok();
+    clinic.put_patient("baraka", "Mwangi");
+    let said = clinic.run(&["sync"]);
+    assert!(said.code != Some(0) && said.err.contains("moving house"), "{}", said.err);
+    crate::folder::wait_until("the centre shows it", || {
+        centre.run(&["status"]).ok().contains("PAUSED there")
+    });
+    assert!(!centre.holds("baraka", "Mwangi"));
+    clinic.run(&["link", "resume", "parent"]).ok();
+    crate::folder::wait_until("it goes on by itself", || centre.holds("baraka", "Mwangi"));
+    for (path, asked, status) in [
+        ("/admin/links/clinic/pause", json!({}), 400),
+        ("/admin/links/clinic/pause", json!({"reason": "x", "for_seconds": 0}), 400),
+        ("/admin/links/nobody/pause", json!({"reason": "x"}), 404),
+        ("/admin/links/CLINIC!/pause", json!({"reason": "x"}), 404),
+        ("/admin/rounds", json!({}), 409),
+    ] {
+        assert_eq!(post(&centre, path, &desk, &asked).0, status, "{path} {asked}");
+    }
+}
+
+#[test]
+fn what_the_command_line_shows_programs_get_with_the_same_fields() {
+    let (centre, clinic, _centre_runs) = joined();
+    let desk = administrator(&centre);
+    let file = clinic.write("amina.json", crate::folder::patient("amina", "Otieno"));
+    clinic.run(&["import", &file]).ok();
+    clinic.run(&["sync"]).ok();
+    let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let (told, got) = (centre.json(&["status", "--json"]), get(&centre, "/admin/status", &desk));
+    assert_eq!(fields(&told), fields(&got));
+    assert_eq!(fields(&told["children"][0]), fields(&got["children"][0]));
+    assert_eq!(told["records"], got["records"]);
+    let told = centre.json(&["audit", "search", "--patient", "amina", "--json"]);
+    assert_eq!(get(&centre, "/admin/audit?patient=Patient/amina", &desk), told);
+    assert!(!told.as_array().unwrap().is_empty());
+    let rows = get(&centre, "/admin/audit?after=1&limit=2", &desk);
+    assert_eq!((&rows[0]["key"], &rows[1]["key"]), (&json!(2), &json!(3)));
+    let told = centre.json(&["conflict", "list", "--json"]);
+    assert_eq!(get(&centre, "/admin/conflicts", &desk), told);
+    let told = centre.json(&["why", "Patient/amina", "--json"]);
+    let got = get(&centre, "/sync/why?record=Patient/amina", &desk);
+    assert_eq!(fields(&told), fields(&got));
+    assert_eq!(told["here"], got["here"]);
+    assert_eq!(centre.ask("GET /admin/audit?who=me", Some(&desk), "").0, 400);
+}

@@ -12,6 +12,7 @@ mod entitlement;
 mod epochs;
 mod examples;
 mod hostile;
+mod pauses;
 mod policies;
 mod replaced;
 mod streams;

@@ -6,7 +6,7 @@ use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{ChildInfo, Marker, OutboxStatus};
+use super::{ChildInfo, Marker, OutboxStatus, Pause};
 
 /// Which site a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct SiteStatus {
     pub children: Vec<ChildInfo>,
     pub markers: Vec<Marker>,
     pub link: LinkInfo,
+    /// Links that a person has paused, the parent's first.
+    pub paused: Vec<Pause>,
     /// Those who carry this site's messages, where third parties do.
     pub outbox: OutboxStatus,
     /// Messages that third parties brought and that wait to be worked off.

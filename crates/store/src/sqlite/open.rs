@@ -41,6 +41,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0011_left_record.sql")),
         M::up(include_str!("../../migrations/sqlite/0012_pace.sql")),
         M::up(include_str!("../../migrations/sqlite/0018_queue.sql")),
+        M::up(include_str!("../../migrations/sqlite/0019_pause.sql")),
     ]
 });
 

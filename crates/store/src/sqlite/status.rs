@@ -13,7 +13,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
-use super::{lag, link, outbox, rows, sites};
+use super::{lag, link, outbox, pause, rows, sites};
 use crate::StoreError;
 
 pub(super) use deliveries::{
@@ -70,6 +70,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             children: children(conn)?,
             markers: list_markers(conn)?,
             link: link_info(conn)?,
+            paused: pause::all(conn, now)?,
             outbox: outbox::status(conn, now)?,
             inbox: count("SELECT count(*) FROM inbox")?,
             disk_bytes: disk_bytes(&store.path),

@@ -15,7 +15,8 @@ pub(super) fn line(child: &ChildInfo, now: Timestamp) -> String {
     let oldest = report.oldest_undelivered;
     let oldest = oldest.map_or(String::new(), |at| format!(" (oldest {})", ago(now, at)));
     format!(
-        "{head}, version {}; {}; {} to send{oldest}, {} parked, {} conflicts; {} records, {}{}",
+        "{head}{}, version {}; {}; {} to send{oldest}, {} parked, {} conflicts; {} records, {}{}",
+        paused(&report),
         report.version,
         behind(child.lag.as_ref(), now),
         report.undelivered,
@@ -25,6 +26,14 @@ pub(super) fn line(child: &ChildInfo, now: Timestamp) -> String {
         bytes(report.disk_bytes),
         clock(child.clock_offset),
     )
+}
+
+/// The child's own word that it has paused the link.
+fn paused(report: &ChildReport) -> String {
+    let Some(pause) = &report.paused else { return String::new() };
+    let at = |at: Timestamp| at.to_string().chars().take(16).collect::<String>().replace('T', " ");
+    let until = pause.until.map_or(String::new(), |until| format!(" until {}", at(until)));
+    format!(", PAUSED there since {}{until} ({})", at(pause.since), pause.reason)
 }
 
 /// How far it is behind, and how long that will take.
@@ -83,6 +92,15 @@ mod tests {
         ] {
             assert!(told.contains(words), "{words:?} is not in {told:?}");
         }
+        let paused = child().report.unwrap().replacen(
+            '{',
+            r#"{"paused":{"since":"2026-11-23T08:15:30Z","reason":"the mast is mended"},"#,
+            1,
+        );
+        let told = line(&ChildInfo { report: Some(paused), ..child() }, NOW);
+        assert!(
+            told.contains(", PAUSED there since 2026-11-23 08:15 (the mast is mended), version")
+        );
         let invited = ChildInfo { last_seen: None, report: None, ..child() };
         assert!(line(&invited, NOW).ends_with("never seen"));
     }

@@ -83,6 +83,7 @@ async fn check(site: &Site, caller: &Caller, envelope: &Envelope) -> Result<(), 
         Caller::Program { children, .. } => children.contains(&envelope.from),
     };
     if may {
+        crate::pause::refuse(site, store::LinkName::Child(envelope.from.clone())).await?;
         return Ok(());
     }
     note_denied(site, caller, &envelope.from).await?;

@@ -39,11 +39,24 @@ pub struct ChildReport {
     pub records: u64,
     /// Bytes of its store.
     pub disk_bytes: u64,
+    /// A person has paused the link there: this was its last word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PausedThere>,
     /// Its positions on the live lane, by feed name.
     pub markers: BTreeMap<String, u64>,
     /// Likewise on the bulk lane.
     #[serde(default)]
     pub bulk_markers: BTreeMap<String, u64>,
+}
+
+/// Since when, until when and why a child's link is paused at the child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PausedThere {
+    pub since: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    pub reason: String,
 }
 
 /// What a parent says of itself to one child.

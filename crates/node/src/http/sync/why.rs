@@ -7,12 +7,12 @@ use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use protocol::{RecordRef, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{AuditRow, StoreError, Whereabouts};
+use store::{AuditRow, StoreError, TokenScope, Whereabouts};
 
 use crate::config::Up;
 use crate::http::auth::Caller;
 use crate::http::error::{self, Failure, Problem};
-use crate::http::sync::caller_of;
+use crate::http::sync::check_version;
 use crate::site::Site;
 use crate::why::sentences;
 
@@ -41,7 +41,13 @@ pub async fn why(
     request: Request,
 ) -> Result<Json<Why>, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = caller_of(&parts, &site).await?;
+    check_version(&parts.headers)?;
+    let caller = Caller::any(&parts, &site).await?;
+    let carries = [TokenScope::Outbox, TokenScope::Carry];
+    if matches!(&caller, Caller::Program { scope, .. } if carries.contains(scope)) {
+        let detail = "this credential is for carrying messages, and for nothing else";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail).into());
+    }
     if matches!(caller, Caller::Child { .. }) {
         let detail = "where records are is told to this site's own programs only";
         return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail).into());

@@ -1,0 +1,62 @@
+//! `/admin/status` and `/admin/conflicts`: how the site stands.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use protocol::RecordRef;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{ConflictFilter, Scope, SiteStatus};
+
+use super::administrator;
+use crate::http::error::{self, Problem};
+use crate::site::Site;
+
+/// `GET /admin/status`
+pub async fn status(
+    State(site): State<Site>,
+    request: Request,
+) -> Result<Json<SiteStatus>, Problem> {
+    let (parts, _) = request.into_parts();
+    administrator(&parts, &site).await?;
+    let now = site.now();
+    Ok(Json(site.read(move |store| store.site_status(now)).await?))
+}
+
+/// The query of `/admin/conflicts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    #[serde(default)]
+    all: bool,
+    patient: Option<RecordRef>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /admin/conflicts`: which there are; no values.
+pub async fn conflicts(
+    State(site): State<Site>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (parts, _) = request.into_parts();
+    administrator(&parts, &site).await?;
+    let asked = error::query(asked)?;
+    let limits = &site.config().limits;
+    let limit = asked.limit.unwrap_or(limits.search_page).clamp(1, limits.search_page_max);
+    let filter = ConflictFilter {
+        open: (!asked.all).then_some(true),
+        patient: asked.patient,
+        after: asked.after,
+        limit: limit as usize,
+        ..ConflictFilter::default()
+    };
+    let page = site.read(move |store| store.conflict_list(&filter, &Scope::Everything)).await?;
+    let more = page.next.is_some();
+    let mut told = json!({"conflicts": page.conflicts, "more": more});
+    if let Some(next) = page.next {
+        told["next"] = next.into();
+    }
+    Ok(Json(told))
+}

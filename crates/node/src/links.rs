@@ -1,0 +1,42 @@
+//! The links of a site as the command line and `/admin/links` tell of them.
+
+use protocol::{SiteId, Timestamp};
+use serde::Serialize;
+use store::{LinkName, Pause, Store, StoreError};
+
+use crate::config::Parent;
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LinkTold {
+    /// `parent`, or the child's id.
+    pub link: LinkName,
+    /// The other site.
+    pub site: SiteId,
+    /// When they spoke last.
+    pub last_contact: Option<Timestamp>,
+    /// Since when and why it is paused here.
+    pub paused: Option<Pause>,
+}
+
+/// All links, the parent's first; of children, those that have access.
+pub fn list(
+    store: &dyn Store,
+    parent: Option<&Parent>,
+    now: Timestamp,
+) -> Result<Vec<LinkTold>, StoreError> {
+    let status = store.site_status(now)?;
+    let paused = |link: &LinkName| status.paused.iter().find(|pause| pause.link == *link).cloned();
+    let up = parent.map(|parent| LinkTold {
+        link: LinkName::Parent,
+        site: parent.site.clone(),
+        last_contact: status.link.last_contact,
+        paused: paused(&LinkName::Parent),
+    });
+    let down = status.children.iter().filter(|child| child.state != "revoked").map(|child| {
+        let link = LinkName::Child(child.site.clone());
+        let paused = paused(&link);
+        LinkTold { link, site: child.site.clone(), last_contact: child.last_seen, paused }
+    });
+    Ok(up.into_iter().chain(down).collect())
+}
