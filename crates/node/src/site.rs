@@ -1,7 +1,7 @@
 //! The composition root: one running site, made of its settings, its store and its ports.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use protocol::{SiteId, Timestamp};
 use store::{SharedStore, Store, StoreError};
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::disclosure::Gap;
 use crate::jobs::rounds::Rounds;
 use crate::ports::{Clock, Entropy, Transport};
 
@@ -31,6 +32,7 @@ struct Inner {
     closing: CancellationToken,
     rounds: Rounds,
     control: OnceLock<[u8; 32]>,
+    audit_gap: Mutex<Gap>,
 }
 
 /// What a site is made of.
@@ -73,6 +75,7 @@ impl Site {
             closing: CancellationToken::new(),
             rounds: Rounds::default(),
             control: OnceLock::new(),
+            audit_gap: Mutex::default(),
         };
         Site { inner: Arc::new(inner) }
     }
@@ -87,6 +90,11 @@ impl Site {
     /// Sets that secret's hash, once.
     pub fn set_control(&self, hash: [u8; 32]) {
         let _ = self.inner.control.set(hash);
+    }
+    /// Works on the count of readings that could not be noted.
+    pub(crate) fn audit_gap<T>(&self, work: impl FnOnce(&mut Gap) -> T) -> T {
+        let held = self.inner.audit_gap.lock();
+        work(&mut held.unwrap_or_else(std::sync::PoisonError::into_inner))
     }
     /// The settings.
     pub fn config(&self) -> &Config {

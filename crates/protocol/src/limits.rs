@@ -36,6 +36,8 @@ pub struct Limits {
     pub receipt_seconds: u64,
     /// After how long without a third party `status` says so.
     pub carrier_seconds: u64,
+    /// For how long rows of the audit wait before they go up, unless there are many.
+    pub audit_seconds: u64,
     /// For how many days a receipt is kept; that the changes were received is known for ever.
     pub receipt_days: u32,
     /// Entries in one page of a feed; fixed when the feed is created.
@@ -102,6 +104,7 @@ impl Default for Limits {
             lease_seconds: 600,
             receipt_seconds: 1_800,
             carrier_seconds: 3_600,
+            audit_seconds: 600,
             receipt_days: 30,
             page_entries: 100,
             search_page: 50,

@@ -15,6 +15,7 @@ pub mod below;
 pub mod builders;
 pub mod cohorts;
 pub mod conflicts;
+pub mod copies;
 pub mod links;
 pub mod merges;
 pub mod outbox;
@@ -155,6 +156,12 @@ macro_rules! for_each_rule {
                 a_clock_that_is_put_back_keeps_nothing_waiting,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            copies:
+                who_was_shown_what_is_noted_with_the_patients_it_was_of,
+                rows_of_a_child_come_up_and_are_proved_at_the_parent,
+                rows_that_were_altered_or_are_anothers_are_not_taken,
+                a_child_that_was_restored_begins_a_new_life_and_nothing_is_lost,
+                rows_go_up_tier_by_tier_and_tell_who_has_seen_a_patient;
             pauses:
                 a_link_is_paused_until_it_is_resumed_or_its_time_is_over;
             queue:

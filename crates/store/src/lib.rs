@@ -310,6 +310,28 @@ pub trait Store: Send + Sync + 'static {
     fn audit_verify(&self) -> Result<AuditProof>;
     /// Adds a row to the audit.
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()>;
+    /// Notes in the audit that somebody was shown records, with the patients they are of.
+    fn disclosed(&self, disclosure: &Disclosure, now: Timestamp) -> Result<()>;
+    /// Who has seen a patient's records, or those of a record's patients: by this site's rows and
+    /// by those of the sites below.
+    fn audit_who(&self, record: &RecordRef) -> Result<AuditWho>;
+    /// Rows of our audit, or of one of a site below, that the parent has not: where it was told
+    /// nothing of that chain since `before`, or where there are `many`. Without lines where what
+    /// the parent was told is not of that chain any more.
+    fn audit_pending(&self, before: Timestamp, many: u64) -> Result<Option<AuditBatch>>;
+    /// The parent holds a chain up to there. `false`: that is no row of this chain.
+    fn audit_passed(&self, site: &SiteId, at: &AuditPlace, now: Timestamp) -> Result<bool>;
+    /// Places of a chain for `audit_common` at the parent: the newest first, the beginning last.
+    fn audit_places(&self, site: &SiteId) -> Result<Vec<AuditPlace>>;
+    /// Rows after a place in common, to begin a new life of the chain at the parent.
+    fn audit_from(&self, site: &SiteId, after: AuditPlace) -> Result<AuditBatch>;
+    /// Keeps rows that a child passed on, if they follow from what is held.
+    fn audit_take(&self, child: &SiteId, batch: &AuditBatch, now: Timestamp) -> Result<AuditTaken>;
+    /// The first of these places that stands in what is held of a chain.
+    fn audit_common(&self, site: &SiteId, places: &[AuditPlace]) -> Result<AuditPlace>;
+    /// Whether the rows that are held of a site below follow from one another. `None`: there are
+    /// none of that site.
+    fn audit_verify_copy(&self, site: &SiteId) -> Result<Option<AuditProof>>;
     /// Invites a child, or gives a known one a new code. Fails where a cohort does not exist.
     fn child_add(&self, child: &ChildDraft, now: Timestamp) -> Result<()>;
     /// All children.

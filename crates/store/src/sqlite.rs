@@ -397,6 +397,33 @@ impl Store for SqliteStore {
     fn audit_append(&self, row: &AuditRow, now: Timestamp) -> Result<()> {
         audit::audit_append(self, row, now)
     }
+    fn disclosed(&self, disclosure: &Disclosure, now: Timestamp) -> Result<()> {
+        audit::disclosed(self, disclosure, now)
+    }
+    fn audit_who(&self, record: &RecordRef) -> Result<AuditWho> {
+        audit::audit_who(self, record)
+    }
+    fn audit_pending(&self, before: Timestamp, many: u64) -> Result<Option<AuditBatch>> {
+        audit::audit_pending(self, before, many)
+    }
+    fn audit_passed(&self, site: &SiteId, at: &AuditPlace, now: Timestamp) -> Result<bool> {
+        audit::audit_passed(self, site, at, now)
+    }
+    fn audit_places(&self, site: &SiteId) -> Result<Vec<AuditPlace>> {
+        audit::audit_places(self, site)
+    }
+    fn audit_from(&self, site: &SiteId, after: AuditPlace) -> Result<AuditBatch> {
+        audit::audit_from(self, site, after)
+    }
+    fn audit_take(&self, child: &SiteId, batch: &AuditBatch, now: Timestamp) -> Result<AuditTaken> {
+        audit::audit_take(self, child, batch, now)
+    }
+    fn audit_common(&self, site: &SiteId, places: &[AuditPlace]) -> Result<AuditPlace> {
+        audit::audit_common(self, site, places)
+    }
+    fn audit_verify_copy(&self, site: &SiteId) -> Result<Option<AuditProof>> {
+        audit::audit_verify_copy(self, site)
+    }
     fn child_add(&self, child: &ChildDraft, now: Timestamp) -> Result<()> {
         sites::child_add(self, child, now)
     }

@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Subcommand;
-use protocol::{RecordRef, Timestamp};
+use protocol::{RecordRef, SiteId, Timestamp};
 use store::{AuditEntry, AuditFilter};
 
 use crate::cli::open::Dir;
@@ -41,6 +42,20 @@ enum Action {
     },
     /// Prove that no row was altered, taken out or put between; name the first that does not fit
     Verify {
+        /// Of the rows that a site below has passed on, instead of this site's own
+        #[arg(long, value_name = "CHILD")]
+        site: Option<SiteId>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Show who has seen a patient's records, anywhere: here and at all sites below
+    Who {
+        /// The patient, or a record of the patient
+        #[arg(value_name = "Type/ID", value_parser = record_or_patient)]
+        record: RecordRef,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         dir: Dir,
     },
@@ -95,7 +110,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::Search { wanted, limit, json, dir } => {
             search(&dir.open()?, &wanted.filter(), *limit, *json)
         }
-        Action::Verify { dir } => verify(&dir.open()?),
+        Action::Verify { site: None, dir } => verify(&dir.open()?),
+        Action::Verify { site: Some(child), dir } => verify_copy(&dir.open()?, child),
+        Action::Who { record, json, dir } => who(&dir.open()?, record, *json),
         Action::Export { wanted, dir } => export(&dir.open()?, wanted.filter()),
     }
 }
@@ -147,6 +164,60 @@ fn verify(site: &Site) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn verify_copy(site: &Site, child: &SiteId) -> anyhow::Result<ExitCode> {
+    let Some(proof) = site.store().audit_verify_copy(child)? else {
+        bail!("failed to verify the audit of {child}: no row of it has come here");
+    };
+    if let Some(reason) = proof.broken {
+        say!("BROKEN {reason}. Restore the last backup whose `audit verify` is well.");
+        return Ok(ExitCode::FAILURE);
+    }
+    say!(
+        "All {} rows of {child} follow from one another. The last hash is {}: `audit export` there \
+         must have a row with it.",
+        proof.rows,
+        proof.last
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bare id is a patient's.
+fn record_or_patient(text: &str) -> Result<RecordRef, String> {
+    if text.contains('/') { text.parse().map_err(|e| format!("{e}")) } else { patient(text) }
+}
+
+fn who(site: &Site, record: &RecordRef, json: bool) -> anyhow::Result<ExitCode> {
+    let told = crate::who::read(site.store(), record, "operator".to_owned(), site.now())?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&told)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names = told.names.iter().map(RecordRef::to_string).collect::<Vec<_>>().join(", ");
+    if told.seen.is_empty() {
+        say!("Nobody is known to have seen {names}.");
+    } else {
+        say!("Who has seen {names}:");
+    }
+    for seen in &told.seen {
+        let at = |at: Timestamp| at.to_string().chars().take(16).collect::<String>();
+        let times =
+            if seen.times == 1 { String::new() } else { format!(" ({} times)", seen.times) };
+        say!(
+            "  {:<16} {:<24} {:<14} {}{times}",
+            seen.site.as_str(),
+            seen.actor,
+            crate::who::words(&seen.how),
+            at(seen.last).replace('T', " ")
+        );
+    }
+    say!("");
+    say!("By the rows of these sites:");
+    for one in &told.sites {
+        say!("  {:<16} {}", one.site.as_str(), crate::who::fresh(one, site.now()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn export(site: &Site, mut filter: AuditFilter) -> anyhow::Result<ExitCode> {

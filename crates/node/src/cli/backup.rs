@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use store::Disclosure;
 
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::status::bytes;
+use crate::disclosure;
 use crate::progress;
 
 /// What `backup` takes.
@@ -28,6 +30,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bar.set_length(all);
         bar.set_position(done);
     };
+    let shown = Disclosure { everything: true, ..disclosure::of("backup", String::new()) };
+    site.store().disclosed(&shown, site.now())?;
     site.store()
         .site_backup(&args.file, &mut told)
         .with_context(|| format!("failed to back up to {}", args.file.display()))?;

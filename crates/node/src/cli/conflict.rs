@@ -11,13 +11,15 @@ use protocol::conflict::Choice;
 use protocol::{Author, RecordRef};
 use serde_json::json;
 use store::{
-    ConflictAction, ConflictDone, ConflictFilter, ConflictInfo, ConflictOrder, ConflictView, Scope,
+    ConflictAction, ConflictDone, ConflictFilter, ConflictInfo, ConflictOrder, ConflictView,
+    Disclosure, Scope,
 };
 
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::status::ago;
 use crate::conflicts;
+use crate::disclosure;
 use crate::site::Site;
 
 /// Rows that are shown unless asked for more.
@@ -131,6 +133,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::Show { which, json } => {
             let site = which.dir.open()?;
             let view = find(&site, &which.id)?;
+            let shown = Disclosure {
+                records: vec![view.info.record.clone()],
+                former: true,
+                ..disclosure::of("conflict-read", which.id.clone())
+            };
+            site.store().disclosed(&shown, site.now())?;
             match json {
                 true => say!("{}", serde_json::to_string_pretty(&conflicts::told(&view)?)?),
                 false => say!("{}", show::text(&view, site.now())?.trim_end()),

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use protocol::{RecordRef, ResourceType};
-use store::{Scope, SearchQuery};
+use store::{Disclosure, Scope, SearchQuery};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
+use crate::disclosure;
 use crate::progress;
 use crate::site::Site;
 
@@ -36,6 +37,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let aside = PathBuf::from(format!("{}.new", args.file.display()));
     let records = site.store().site_status(site.now())?.records;
     let bar = progress::bar(records, "records");
+    let shown = Disclosure {
+        patients: args.patient.clone(),
+        everything: args.patient.is_empty(),
+        ..disclosure::of("export", String::new())
+    };
+    site.store().disclosed(&shown, site.now())?;
     let count = write_file(&site, args, &aside, &bar)
         .with_context(|| format!("failed to write {}", args.file.display()))?;
     std::fs::rename(&aside, &args.file)

@@ -28,6 +28,7 @@ pub fn router() -> Router<Site> {
         .route("/status", get(status::status))
         .route("/conflicts", get(status::conflicts))
         .route("/audit", get(audit::search))
+        .route("/audit/who", get(audit::who))
         .route("/links", get(links::list))
         .route("/links/{link}/pause", post(links::pause))
         .route("/links/{link}/resume", post(links::resume))

@@ -10,8 +10,9 @@ use axum::routing::get;
 use protocol::feed::atom;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use store::{AuditRow, Scope};
+use store::{AuditRow, Disclosure, Scope};
 
+use crate::disclosure;
 use crate::http::auth::Caller;
 use crate::http::error::{Failure, Problem};
 
@@ -92,6 +93,11 @@ async fn page(
         .is_some_and(|accept| accept.contains("json"));
     let archived = number.is_some() && page.feed.is_archived(page.number);
     if wants_fhir {
+        let names = page.entries.iter().flat_map(|entry| &entry.records).map(|(name, _)| name);
+        let records = disclosure::records(names);
+        let detail = format!("{feed} page {}", page.number);
+        let read = disclosure::by(&caller, "feed-read", detail);
+        disclosure::note(&site, Disclosure { records, ..read }).await?;
         let body = bundle::of_page(&site, &page, &scope).await?;
         // What a page's records say today can change; which entries it has cannot.
         return Ok(answer(&parts.headers, "application/fhir+json", body, false));

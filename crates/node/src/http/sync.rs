@@ -1,5 +1,6 @@
 //! What sites say to each other. Implements `docs/protocol.md` §2 and §5.
 
+pub mod audit;
 pub mod changes;
 pub mod conflicts;
 pub mod digests;
@@ -35,6 +36,8 @@ pub fn router() -> Router<Site> {
         .route("/patients/find", post(patients::find))
         .route("/patients/fetch", post(patients::fetch))
         .route("/changes", post(push::receive))
+        .route("/audit", post(audit::receive))
+        .route("/audit/place", post(audit::place))
         .route("/receipts", post(receipts::tell))
         .route("/status", post(status::exchange))
         .route("/poll", get(status::poll))

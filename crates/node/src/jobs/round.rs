@@ -9,7 +9,7 @@ use store::{LinkEvent, Marker};
 use crate::config::Up;
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
-use crate::jobs::{compare, outbox, patients, pull, push, replaced};
+use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -76,7 +76,10 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     retry_parked(site).await;
     match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
-        None => Ok(round),
+        None => {
+            audit::step(site, link).await?;
+            Ok(round)
+        }
     }
 }
 
@@ -248,6 +251,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
         conflicts: status.conflicts_open,
         records: status.records,
         disk_bytes: status.disk_bytes,
+        audit: Some(status.audit_rows),
         paused: paused(&status),
         markers: at(Lane::Live),
         bulk_markers: at(Lane::Bulk),

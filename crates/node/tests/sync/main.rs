@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so what it expects")]
 
 mod apart;
+mod audit;
 mod carried;
 mod conflicts;
 mod delivery;

@@ -52,6 +52,8 @@ pub struct SiteStatus {
     pub outbox: OutboxStatus,
     /// Messages that third parties brought and that wait to be worked off.
     pub inbox: u64,
+    /// Rows of the audit.
+    pub audit_rows: u64,
     /// Bytes of the database file and its log.
     pub disk_bytes: u64,
     /// Merges, and merges with a conflict, that this site has worked out.

@@ -1,6 +1,9 @@
 //! The audit: append only, each row's hash covers its content and the hash of the row before.
 
+mod copies;
+mod disclose;
 mod list;
+mod who;
 
 use protocol::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -9,7 +12,13 @@ use sha2::{Digest as _, Sha256};
 use super::SqliteStore;
 use crate::{AuditRow, Result};
 
+pub(super) use copies::{
+    audit_common, audit_from, audit_passed, audit_pending, audit_places, audit_take,
+    audit_verify_copy, walk_copies,
+};
+pub(super) use disclose::disclosed;
 pub(super) use list::{audit_list, audit_verify};
+pub(super) use who::audit_who;
 
 pub(super) fn audit_append(store: &SqliteStore, row: &AuditRow, now: Timestamp) -> Result<()> {
     store.write("append to the audit", |step| append(step, row, now))

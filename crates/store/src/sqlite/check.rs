@@ -114,6 +114,9 @@ fn audit_chain(conn: &Connection, findings: &mut Findings) -> Result<()> {
     let mut kind = Kind::default();
     audit::walk(conn, |finding| kind.add(findings, finding))?;
     kind.end(findings);
+    let mut kind = Kind::default();
+    audit::walk_copies(conn, |finding| kind.add(findings, finding))?;
+    kind.end(findings);
     Ok(())
 }
 

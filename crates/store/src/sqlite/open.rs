@@ -42,6 +42,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0012_pace.sql")),
         M::up(include_str!("../../migrations/sqlite/0018_queue.sql")),
         M::up(include_str!("../../migrations/sqlite/0019_pause.sql")),
+        M::up(include_str!("../../migrations/sqlite/0020_audit_copies.sql")),
     ]
 });
 

@@ -73,6 +73,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             paused: pause::all(conn, now)?,
             outbox: outbox::status(conn, now)?,
             inbox: count("SELECT count(*) FROM inbox")?,
+            audit_rows: count("SELECT coalesce(max(key), 0) FROM audit")?,
             disk_bytes: disk_bytes(&store.path),
             merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,
         })

@@ -5,11 +5,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use protocol::{RecordRef, Timestamp};
 use serde::Deserialize;
-use store::{AuditEntry, AuditFilter};
+use store::{AuditEntry, AuditFilter, AuditWho};
 
 use super::administrator;
 use crate::http::error::{self, Problem};
 use crate::site::Site;
+use crate::who;
 
 /// Rows of an answer that did not ask for a number, and the most.
 const ROWS: usize = 100;
@@ -56,4 +57,23 @@ pub async fn search(
         rows.reverse();
     }
     Ok(Json(rows))
+}
+
+/// The query of `/admin/audit/who`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whom {
+    record: RecordRef,
+}
+
+/// `GET /admin/audit/who`: who has seen a patient's records, here and below.
+pub async fn who(
+    State(site): State<Site>,
+    asked: Result<Query<Whom>, QueryRejection>,
+    request: Request,
+) -> Result<Json<AuditWho>, Problem> {
+    let (parts, _) = request.into_parts();
+    let actor = administrator(&parts, &site).await?;
+    let (record, now) = (error::query(asked)?.record, site.now());
+    Ok(Json(site.read(move |store| who::read(store, &record, actor, now)).await?))
 }

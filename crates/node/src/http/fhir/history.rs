@@ -4,12 +4,13 @@ use axum::http::StatusCode;
 use protocol::feed::Action;
 use protocol::{RecordRef, ResourceType, Timestamp};
 use serde_json::json;
-use store::{HistoryQuery, StoredVersion};
+use store::{Disclosure, HistoryQuery, StoredVersion};
 
 use super::answer::{Answer, BundleText, shown};
 use super::conditions::etag;
 use super::search::{Paging, bad_page, links};
 use super::{Call, params, read};
+use crate::disclosure;
 use crate::http::error::Failure;
 
 /// `GET Type/id/_history`
@@ -45,6 +46,10 @@ async fn give(call: &Call<'_>, mut query: HistoryQuery, path: &str) -> Result<An
     let scope = call.scope();
     let page = call.site.read(move |store| store.record_history(&query, &scope)).await;
     let page = page.map_err(bad_page)?;
+    let records = disclosure::records(page.versions.iter().map(|version| &version.reference));
+    let detail = format!("{path}: {} versions", page.versions.len());
+    let read = disclosure::by(call.caller, "history", detail);
+    disclosure::note(call.site, Disclosure { records, former: true, ..read }).await?;
     let base = call.base();
     let links = links(call, path, page.next.as_deref());
     let mut bundle = BundleText::new("history", call.site.now(), Some(page.total)).links(&links);

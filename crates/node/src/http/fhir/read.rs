@@ -2,16 +2,17 @@
 
 use axum::http::StatusCode;
 use protocol::RecordRef;
-use store::{Scope, StoredVersion};
+use store::{Disclosure, Scope, StoredVersion};
 
 use super::answer::{Answer, shown};
 use super::{Call, denied};
+use crate::disclosure;
 use crate::http::error::Failure;
 
 /// `GET Type/id`
 pub(super) async fn read(call: &Call<'_>, record: &RecordRef) -> Result<Answer, Failure> {
     let version = fetch(call, record, None).await?;
-    give(call, version)
+    give(call, version, false).await
 }
 
 /// `GET Type/id/_history/version`
@@ -21,10 +22,10 @@ pub(super) async fn vread(
     version: u64,
 ) -> Result<Answer, Failure> {
     let version = fetch(call, record, Some(version)).await?;
-    give(call, version)
+    give(call, version, true).await
 }
 
-fn give(call: &Call<'_>, version: StoredVersion) -> Result<Answer, Failure> {
+async fn give(call: &Call<'_>, version: StoredVersion, old: bool) -> Result<Answer, Failure> {
     let Some(body) = shown(&version) else {
         return Err(Failure::new(
             StatusCode::GONE,
@@ -37,6 +38,13 @@ fn give(call: &Call<'_>, version: StoredVersion) -> Result<Answer, Failure> {
         let status = StatusCode::NOT_MODIFIED;
         return Ok(Answer { status, body: None, version: known, location: None });
     }
+    let (action, detail) = match old {
+        false => ("read", String::new()),
+        true => ("history", format!("version {}", version.sequence)),
+    };
+    let records = vec![version.reference.clone()];
+    let shown = Disclosure { records, former: old, ..disclosure::by(call.caller, action, detail) };
+    disclosure::note(call.site, shown).await?;
     Ok(Answer { status: StatusCode::OK, body: Some(body), version: known, location: None })
 }
 

@@ -3,11 +3,12 @@
 use axum::http::StatusCode;
 use protocol::{Limits, Refusal, ResourceType};
 use serde_json::json;
-use store::{SearchOrder, SearchQuery, StoreError};
+use store::{Disclosure, SearchOrder, SearchQuery, StoreError};
 
 use super::answer::{Answer, BundleText, shown};
 use super::params::{self, not_supported};
 use super::{Call, query};
+use crate::disclosure;
 use crate::http::error::Failure;
 
 /// What is said of pages; the rest of the parameters is about what to find.
@@ -123,6 +124,12 @@ pub(super) async fn give(
     // A first page that is the last as well has counted them all.
     let whole = first && page.next.is_none();
     let total = page.total.or_else(|| whole.then_some(page.records.len() as u64));
+    let names = page.records.iter().filter(|_| !counting).map(|version| &version.reference);
+    let records = disclosure::records(names);
+    // What was asked for may say something of a patient: only the type is noted.
+    let detail = format!("{path}: {} records", records.len());
+    let searched = disclosure::by(call.caller, "search", detail);
+    disclosure::note(call.site, Disclosure { records, ..searched }).await?;
     let next = if counting { None } else { page.next.as_deref() };
     let links = links(call, path, next);
     let mut bundle = BundleText::new("searchset", call.site.now(), total).links(&links);

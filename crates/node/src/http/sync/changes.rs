@@ -8,11 +8,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use protocol::feed::EntryKind;
 use protocol::stream::{self, Header, Lane};
 use serde::Deserialize;
 use serde_json::json;
-use store::{FeedQuery, FeedSlice, StoreError};
+use store::{Disclosure, FeedQuery, FeedSlice, StoreError};
 
+use crate::disclosure;
 use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{child_of, header as header_text};
 use crate::site::Site;
@@ -72,7 +74,25 @@ pub async fn stream(
     let Some(first) = first else {
         return Err(Failure::not_found("there is no such feed").into());
     };
+    note_sent(&site, &parts, &first).await?;
     Ok(answer(site.clone(), wanted, parts, first, left)?)
+}
+
+/// Notes whose records go to a child for the first time: those who join. What comes of them later
+/// goes to who has them already.
+pub(super) async fn note_sent(
+    site: &Site,
+    parts: &Parts,
+    slice: &FeedSlice,
+) -> Result<(), Failure> {
+    let joins = slice.lines.iter().filter(|line| line.kind == EntryKind::Join);
+    let patients = disclosure::records(joins.flat_map(|line| &line.patients));
+    if patients.is_empty() {
+        return Ok(());
+    }
+    let (caller, _) = child_of(parts, site).await?;
+    let sent = disclosure::by(&caller, "sent", format!("by {}", slice.feed.name));
+    Ok(disclosure::note(site, Disclosure { patients, ..sent }).await?)
 }
 
 /// Waits for the first news where there is none yet. Asks each time who the reader is: its access
@@ -245,7 +265,12 @@ impl Streaming {
                 .await
                 .map_err(|failure| std::io::Error::other(failure.detail))?;
             let slice = site.read(move |store| store.feed_changes(&query, &scope)).await;
-            slice.map_err(std::io::Error::other)
+            let slice = slice.map_err(std::io::Error::other)?;
+            if let Some(slice) = &slice {
+                let noted = note_sent(&site, &parts, slice).await;
+                noted.map_err(|failure| std::io::Error::other(failure.detail))?;
+            }
+            Ok(slice)
         })
     }
 }

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
     AuditRow, ConflictAction, ConflictDone, ConflictFilter, ConflictInfo, ConflictOrder,
-    ConflictView, Scope,
+    ConflictView, Disclosure, Scope,
 };
 
 use crate::conflicts;
+use crate::disclosure;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
@@ -91,6 +92,9 @@ pub async fn show(
     let (parts, _) = request.into_parts();
     let caller = caller_of(&parts, &site).await?;
     let view = view_of(&site, &caller, &id).await?;
+    let records = vec![view.info.record.clone()];
+    let read = disclosure::by(&caller, "conflict-read", id);
+    disclosure::note(&site, Disclosure { records, former: true, ..read }).await?;
     Ok(Json(conflicts::told(&view)?))
 }
 

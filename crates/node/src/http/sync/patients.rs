@@ -19,6 +19,7 @@ use store::{Asked, AuditRow, FeedSlice, Visiting, VisitorDraft};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::{Failure, Problem};
+use crate::http::sync::changes::note_sent;
 use crate::http::sync::digests::compressed;
 use crate::http::sync::{SMALL_BODY, child_of};
 use crate::site::Site;
@@ -113,6 +114,7 @@ pub async fn of_feed(
     }
     let slice = whole(&site, &parts, feed, asked.patients).await?;
     let slice = slice.ok_or_else(|| Failure::not_found("there is no such feed"))?;
+    note_sent(&site, &parts, &slice).await?;
     Ok(answer(&parts, &slice, None)?)
 }
 

@@ -39,6 +39,9 @@ pub struct ChildReport {
     pub records: u64,
     /// Bytes of its store.
     pub disk_bytes: u64,
+    /// Rows of its audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<u64>,
     /// A person has paused the link there: this was its last word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<PausedThere>,
