@@ -7,6 +7,7 @@ mod child;
 mod cohort;
 mod completion;
 mod conflict;
+mod courier;
 mod demo;
 mod doctor;
 mod export;
@@ -75,6 +76,8 @@ enum Verb {
     Sync(sync::Args),
     /// Pause and resume the links to the parent and to children
     Link(link::Args),
+    /// Carry records and answers on a stick where there is no link
+    Courier(courier::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
     /// Say where a record is on its way, or why it is not here
@@ -116,6 +119,7 @@ pub fn run() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Sync(args) => sync::run(&args),
         Verb::Link(args) => link::run(&args),
+        Verb::Courier(args) => courier::run(&args),
         Verb::Queue(args) => queue::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Patient(args) => patient::run(&args),

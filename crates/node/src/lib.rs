@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod conflicts;
+pub mod courier;
 pub mod demo;
 pub mod disclosure;
 pub mod http;

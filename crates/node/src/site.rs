@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::courier::Key;
 use crate::disclosure::Gap;
 use crate::jobs::rounds::Rounds;
 use crate::ports::{Clock, Entropy, Transport};
@@ -26,6 +27,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     transport: Arc<dyn Transport>,
     credential: Option<String>,
+    courier: Option<Key>,
     run_lock: Option<PathBuf>,
     inline: bool,
     wake: watch::Sender<u64>,
@@ -49,6 +51,8 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The credential for the parent, where there is one.
     pub credential: Option<String>,
+    /// The keys of what a courier brings to this site; `None` where none can come.
+    pub courier: Option<Key>,
     /// A file that whoever runs a round with the parent holds locked, so that two never run at
     /// once; `None` where nobody else can.
     pub run_lock: Option<PathBuf>,
@@ -59,8 +63,17 @@ pub struct Parts {
 impl Site {
     /// Puts a site together. Nothing runs yet.
     pub fn new(parts: Parts) -> Site {
-        let Parts { config, store, clock, entropy, transport, credential, run_lock, inline } =
-            parts;
+        let Parts {
+            config,
+            store,
+            clock,
+            entropy,
+            transport,
+            credential,
+            courier,
+            run_lock,
+            inline,
+        } = parts;
         let (wake, _) = watch::channel(0);
         let inner = Inner {
             config,
@@ -69,6 +82,7 @@ impl Site {
             entropy,
             transport,
             credential,
+            courier,
             run_lock,
             inline,
             wake,
@@ -123,6 +137,10 @@ impl Site {
     /// The credential for the parent.
     pub fn credential(&self) -> Option<&str> {
         self.inner.credential.as_deref()
+    }
+    /// The keys of what a courier brings.
+    pub fn courier(&self) -> Option<&Key> {
+        self.inner.courier.as_ref()
     }
     /// The file that a round with the parent locks.
     pub fn run_lock(&self) -> Option<&Path> {

@@ -28,6 +28,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Messages that are stored here and wait to be worked off; more get 503 with `Retry-After`.
     pub inbox_messages: u64,
+    /// Bytes of one file that a courier carries, as it is and before compression.
+    pub packet_bytes: usize,
     /// Messages in the answer to one lease.
     pub lease_messages: usize,
     /// For how long a lease is given at the most, and unless it asks for less.
@@ -100,6 +102,7 @@ impl Default for Limits {
             body_bytes: 8 << 20,
             message_bytes: 16 << 20,
             inbox_messages: 10_000,
+            packet_bytes: 64 << 20,
             lease_messages: 500,
             lease_seconds: 600,
             receipt_seconds: 1_800,

@@ -177,6 +177,7 @@ impl Place {
             entropy: Arc::new(SeededEntropy::new(self.seed, &name)),
             transport: Arc::new(SiteLink { net: self.net.clone(), link: self.link.clone() }),
             credential: state.credential.clone(),
+            courier: None,
             run_lock: None,
             inline: true,
         });

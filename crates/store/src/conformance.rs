@@ -181,6 +181,7 @@ macro_rules! for_each_rule {
                 defect_04_a_carrier_that_fails_costs_the_queue_nothing,
                 a_message_that_a_third_party_gives_up_parks_with_its_reason,
                 defect_40_what_is_only_said_to_be_delivered_is_offered_again,
+                a_courier_may_take_as_long_as_was_said,
                 defect_12_a_message_that_comes_again_is_held_already_for_ever,
                 a_late_copy_of_a_message_takes_nothing_back,
                 a_receipt_speaks_only_of_the_states_that_it_names,

@@ -8,6 +8,7 @@ use store::OpenOptions;
 use store::sqlite::SqliteStore;
 
 use crate::config::Config;
+use crate::courier::Key;
 use crate::ports::system::{OsEntropy, SystemClock};
 use crate::site::{Parts, Site};
 use crate::transport::http::HttpTransport;
@@ -16,6 +17,9 @@ use crate::transport::http::HttpTransport;
 pub(crate) const STORE: &str = "tributary.db";
 /// The name of the file with the credential for the parent, readable by its owner only.
 pub(crate) const CREDENTIAL: &str = "parent.credential";
+
+/// The name of the file with the keys of what a courier brings, readable by its owner only.
+const COURIER: &str = "courier.key";
 
 /// Threads that wait for the store.
 const BLOCKING_THREADS: usize = 6;
@@ -50,6 +54,7 @@ impl Dir {
         }
         Ok(Site::new(Parts {
             credential: read_credential(&self.dir)?,
+            courier: Some(courier_key(&self.dir)?),
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -79,6 +84,28 @@ fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
     }
+}
+
+/// The keys of what a courier brings, made when they are needed first.
+fn courier_key(dir: &Path) -> anyhow::Result<Key> {
+    let path = dir.join(COURIER);
+    let read = || match std::fs::read_to_string(&path) {
+        // Empty: who made it did not come to write it.
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => Key::read(&text).map(Some).with_context(|| {
+            let path = path.display();
+            format!("failed to read {path}: it is no key; move it away, and a new one is made")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    };
+    if let Some(key) = read()? {
+        return Ok(key);
+    }
+    let made = Key::make();
+    write_secret(&path, &made.secret())?;
+    // Another process may have made one at the same moment: the one that is there counts.
+    Ok(read()?.unwrap_or(made))
 }
 
 /// Writes a secret so that only its owner can ever read it.

@@ -208,6 +208,7 @@ fn open(
         entropy: Arc::new(OsEntropy),
         transport: Arc::new(Cuttable::new(inner, switch.clone())),
         credential,
+        courier: None,
         run_lock: Some(folder.join("sync.lock")),
         inline: false,
         config,

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
-use protocol::message::{self, Envelope, MessageId, Receipt, Urls};
+use protocol::message::{self, MessageId, Receipt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -20,6 +20,7 @@ use crate::config::{Parent, Up};
 use crate::http::auth::{Caller, credential_hash};
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
+use crate::jobs::outbox;
 use crate::site::Site;
 
 /// Messages of one lease that did not ask for a number.
@@ -101,29 +102,17 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
     let seconds = ask.for_seconds.unwrap_or(SECONDS).clamp(1, limits.lease_seconds);
     let now = site.now();
     let until = now.plus_millis(i64::try_from(seconds * 1_000).unwrap_or(i64::MAX));
-    let name = site.entropy().uuid_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let asked = LeaseAsk {
         carrier,
         max: ask.max.unwrap_or(MESSAGES).clamp(1, limits.lease_messages),
         bytes: limits.stream_bytes,
         until,
-        lease: name,
+        lease: outbox::new_lease(&site),
     };
     let lease = asked.lease.clone();
-    let (leased, info) =
-        site.read(move |store| Ok((store.outbox_lease(&asked, now)?, store.site()?))).await?;
-    let target = format!("{}/fhir/$process-message", parent.url);
-    let mut messages = Vec::with_capacity(leased.len());
-    for one in leased {
-        let envelope = Envelope {
-            from: info.site.clone(),
-            epoch: info.epoch,
-            to: parent.site.clone(),
-            attempt: one.attempt,
-            at: now,
-        };
-        let urls = Urls { base: &site.config().public_url, target: &target };
-        let text = message::write(&one.line, &envelope, urls).ok_or_else(broken)?;
+    let target = outbox::target(&parent);
+    let mut messages = Vec::new();
+    for (one, text) in outbox::lease(&site, &parent, asked).await? {
         messages.push(told(&one, &lease, until, &target, text, ask.form)?);
     }
     Ok(Json(json!({"messages": messages})))
@@ -181,7 +170,8 @@ async fn delivered(
     let carrier = carrier_of(&parts, &site).await?;
     let id = named(&id)?;
     let said: Delivered = read(&site, &parts, payload).await?;
-    let mut state = word(&site, id, (carrier, said.lease), CarrierWord::Delivered).await?;
+    let mut state =
+        word(&site, id, (carrier, said.lease), CarrierWord::Delivered { receipt_by: None }).await?;
     let receipt = said.evidence.as_deref().map(|evidence| receipt_in(&site, evidence));
     let note = match receipt {
         Some(Ok(Some(receipt))) if MessageId::of(&receipt.id) == id => {

@@ -1,10 +1,13 @@
 //! Working off the messages that third parties brought: each is applied as its sender's own push
 //! would be. A message that is not worked off when the site is killed is when it starts again.
 
+use bytes::Bytes;
 use protocol::delivery::backoff_millis;
-use protocol::message::{self, Receipt};
+use protocol::message::{self, Envelope, Receipt};
 use protocol::stream::RefusedLine;
-use store::{Inboxed, Incoming, StoreError};
+use protocol::{ChangeId, Refusal};
+use sha2::{Digest as _, Sha256};
+use store::{Inboxed, Incoming, Post, Posted, StoreError};
 
 use crate::site::Site;
 
@@ -29,6 +32,38 @@ pub async fn run(site: &Site) {
         looks = looks.wrapping_add(1);
         site.clock().sleep(EVERY).await;
     }
+}
+
+/// Who sends a message, and its change. What is wrong with its records is told once it is stored.
+pub async fn read(site: &Site, bytes: Bytes) -> Result<(Envelope, ChangeId), StoreError> {
+    let limits = site.config().limits.clone();
+    site.read(move |_| {
+        let message = message::read(&bytes, &limits)?;
+        Ok((message.envelope, message.id))
+    })
+    .await
+}
+
+/// Stores a message durably; `carrier` is who brought it.
+pub async fn store(
+    site: &Site,
+    carrier: &str,
+    (envelope, id): (&Envelope, &ChangeId),
+    bytes: Bytes,
+) -> Result<Posted, StoreError> {
+    let digest = Sha256::digest(&bytes).into();
+    let post = Post {
+        child: envelope.from.clone(),
+        epoch: envelope.epoch,
+        id: id.clone(),
+        attempt: envelope.attempt,
+        carrier: carrier.to_owned(),
+        digest,
+        body: String::from_utf8(bytes.into())
+            .map_err(|_| Refusal::malformed("the message is not UTF-8"))?,
+    };
+    let now = site.now();
+    site.read(move |store| store.inbox_take(&post, now)).await
 }
 
 /// Works off some of the messages that wait; gives how many.

@@ -4,9 +4,11 @@
 use axum::http::StatusCode;
 use bytes::Bytes;
 use protocol::ChangeId;
-use protocol::message::{MessageId, Receipt};
+use protocol::message::{self, Envelope, MessageId, Receipt, Urls};
 use serde_json::{Value, json};
+use store::{LeaseAsk, Leased, StoreError};
 
+use crate::config::Parent;
 use crate::jobs::link::{Link, ours, refused};
 use crate::ports::LinkError;
 use crate::site::Site;
@@ -16,6 +18,44 @@ use crate::wire::Coding;
 const EVERY: u64 = 5_000;
 /// Messages that the parent is asked about in one request.
 const AT_ONCE: usize = 200;
+
+/// The name of a lease that nobody can guess.
+pub fn new_lease(site: &Site) -> String {
+    site.entropy().uuid_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where messages are to be posted.
+pub fn target(parent: &Parent) -> String {
+    format!("{}/fhir/$process-message", parent.url)
+}
+
+/// Leases messages; gives each with its text.
+pub async fn lease(
+    site: &Site,
+    parent: &Parent,
+    ask: LeaseAsk,
+) -> Result<Vec<(Leased, String)>, StoreError> {
+    let now = site.now();
+    let (leased, info) =
+        site.read(move |store| Ok((store.outbox_lease(&ask, now)?, store.site()?))).await?;
+    let target = target(parent);
+    let mut messages = Vec::with_capacity(leased.len());
+    for one in leased {
+        let envelope = Envelope {
+            from: info.site.clone(),
+            epoch: info.epoch,
+            to: parent.site.clone(),
+            attempt: one.attempt,
+            at: now,
+        };
+        let urls = Urls { base: &site.config().public_url, target: &target };
+        let text = message::write(&one.line, &envelope, urls).ok_or_else(|| {
+            StoreError::Damaged("a message cannot be written; its lease ends by itself".to_owned())
+        })?;
+        messages.push((one, text));
+    }
+    Ok(messages)
+}
 
 /// Takes back again and again, for ever.
 pub async fn run(site: &Site) {

@@ -4,9 +4,10 @@
 use std::fs::File;
 
 use protocol::stream::Lane;
-use store::{LinkEvent, Marker};
+use store::{LinkEvent, Marker, Traffic};
 
 use crate::config::Up;
+use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
 use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced};
@@ -41,7 +42,7 @@ pub async fn run(site: &Site, link: &Link) -> Result<Round, LinkError> {
 }
 
 /// Only one round at a time, over all processes that have this site open.
-async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
+pub async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
     let Some(path) = site.run_lock() else { return Ok(None) };
     let failed = |error: std::io::Error| LinkError(format!("failed to lock this site: {error}"));
     let file = File::options().create(true).append(true).open(path).map_err(failed)?;
@@ -111,16 +112,23 @@ pub async fn retry_parked(site: &Site) {
 }
 
 /// Tells the parent how we are and hears how it is; keeps how it merges, for lines that are parked
-/// as well.
+/// as well, and what a courier's packets to it are encrypted with.
 pub async fn hear(site: &Site, link: &Link) -> Result<ParentView, LinkError> {
     let view = link.status(site, &report(site).await?).await?;
     if view.site != link.parent().site {
         return Ok(view);
     }
-    let (told, now) = (view.policies(), site.now());
-    let noted = site.read(move |store| match store.link_get()?.policies == told {
-        true => Ok(()),
-        false => store.link_note(&LinkEvent::Policies(told), now),
+    let (told, now) = (view.clone(), site.now());
+    let noted = site.read(move |store| {
+        let known = store.link_get()?;
+        if known.policies != told.policies() {
+            store.link_note(&LinkEvent::Policies(told.policies()), now)?;
+        }
+        if courier::key_in(known.peer.as_deref()) != told.courier {
+            let peer = serde_json::to_string(&told).ok();
+            store.link_note(&LinkEvent::Contact { peer, traffic: Traffic::default() }, now)?;
+        }
+        Ok(())
     });
     noted.await.map_err(|e| ours(&e))?;
     Ok(view)
@@ -252,6 +260,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
         records: status.records,
         disk_bytes: status.disk_bytes,
         audit: Some(status.audit_rows),
+        courier: site.courier().map(Key::public),
         paused: paused(&status),
         markers: at(Lane::Live),
         bulk_markers: at(Lane::Bulk),

@@ -142,6 +142,7 @@ impl TestSite {
             entropy: entropy.clone(),
             transport,
             credential: None,
+            courier: None,
             run_lock: None,
             inline: false,
         });
@@ -157,6 +158,7 @@ impl TestSite {
             entropy: self.entropy.clone(),
             transport: Arc::new(NoLink),
             credential: None,
+            courier: None,
             run_lock: None,
             inline: false,
         })

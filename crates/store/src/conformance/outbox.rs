@@ -125,7 +125,7 @@ fn say(pair: &Pair, leased: &Leased, name: &str, word: &CarrierWord) -> Noted {
 }
 
 fn delivered(pair: &Pair, leased: &Leased, name: &str) -> Noted {
-    say(pair, leased, name, &CarrierWord::Delivered)
+    say(pair, leased, name, &CarrierWord::Delivered { receipt_by: None })
 }
 
 fn failed(pair: &Pair, leased: &Leased, name: &str, retry: bool) -> Noted {
@@ -198,7 +198,7 @@ pub fn defect_38_a_message_is_never_leased_twice_while_its_lease_lives(maker: &d
     assert_eq!(lease(&pair, "third", 10), []);
     assert_eq!(pair.child.delivery_next(pair.now(), 10_000).unwrap(), [], "nor sent directly");
     assert_eq!(delivered(&pair, &first[0], "second"), Noted::NotYours);
-    let word = CarrierWord::Delivered;
+    let word = CarrierWord::Delivered { receipt_by: None };
     let other = pair.child.outbox_word(&first[0].id, ("else", "first"), &word, pair.now(), 0);
     assert_eq!(other.unwrap(), Noted::NotYours);
     let unknown = MessageId { number: 99, ..first[0].id };
@@ -317,6 +317,28 @@ pub fn defect_40_what_is_only_said_to_be_delivered_is_offered_again(maker: &dyn 
     carry_all(&pair);
     assert_eq!(pair.child.site_status(pair.now()).unwrap().outbox.missing, 0);
     assert_eq!(pair.parent.site().unwrap().sequence, 1);
+}
+
+pub fn a_courier_may_take_as_long_as_was_said(maker: &dyn Maker) {
+    let pair = joined(maker);
+    pair.at_child(&put(&[a_patient("amina")]));
+    let message = one(&pair, "stick");
+    let receipt_by = Some(pair.now().plus_millis(30 * 86_400_000));
+    let handed = say(&pair, &message, "stick", &CarrierWord::Delivered { receipt_by });
+    assert_eq!(handed, Noted::As(MessageState::HandedOver));
+    // Longer than any program may take.
+    for _ in 0..29 {
+        pair.pass(86_400);
+        assert_eq!(pair.child.outbox_return(pair.now()).unwrap(), 0);
+        assert_eq!(lease(&pair, "other", 10), []);
+    }
+    // The parent is asked all the same, where a link comes first.
+    assert_eq!(pair.child.outbox_unconfirmed(pair.now(), 10).unwrap().len(), 1);
+    pair.pass(2 * 86_400);
+    assert_eq!(pair.child.outbox_return(pair.now()).unwrap(), 1);
+    let again = one(&pair, "next");
+    assert_eq!((again.id, again.attempt), (message.id, 2));
+    carry_all(&pair);
 }
 
 pub fn defect_12_a_message_that_comes_again_is_held_already_for_ever(maker: &dyn Maker) {

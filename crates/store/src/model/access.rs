@@ -1,6 +1,6 @@
 //! Children and programs, and what they may do.
 
-use protocol::{CohortName, SiteId, Timestamp};
+use protocol::{CohortName, Epoch, SiteId, Timestamp};
 use serde::Serialize;
 
 /// A child that is invited.
@@ -22,6 +22,8 @@ pub struct ChildInfo {
     /// `invited`, `joined` or `revoked`.
     pub state: String,
     pub cohorts: Vec<CohortName>,
+    /// In which life of its store it was here last.
+    pub epoch: Option<Epoch>,
     pub last_seen: Option<Timestamp>,
     /// Its last status, as it sent it.
     pub report: Option<String>,

@@ -37,7 +37,10 @@ pub struct Leased {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CarrierWord {
     /// It was handed over.
-    Delivered,
+    Delivered {
+        /// Until when a receipt may take; `None` for as long as `receipt_seconds` say.
+        receipt_by: Option<Timestamp>,
+    },
     /// It was not.
     Failed {
         /// Why, in the third party's words.

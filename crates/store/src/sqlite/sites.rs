@@ -72,13 +72,14 @@ pub(super) fn child_list(store: &SqliteStore) -> Result<Vec<ChildInfo>> {
 /// By their names.
 pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
     let mut statement = conn.prepare_cached(
-        "SELECT site, state, last_seen, report, clock_offset FROM child ORDER BY site",
+        "SELECT site, state, last_seen, report, clock_offset, epoch FROM child ORDER BY site",
     )?;
     let found = statement.query_map([], |row| {
         Ok(ChildInfo {
             site: rows::site_id(row, 0)?,
             state: row.get(1)?,
             cohorts: Vec::new(),
+            epoch: row.get::<_, Option<_>>(5)?.map(Epoch::from_bytes),
             last_seen: rows::time_option(row, 2)?,
             report: row.get(3)?,
             clock_offset: row.get(4)?,

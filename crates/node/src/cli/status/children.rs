@@ -73,6 +73,7 @@ mod tests {
                 "parked":1,"conflicts":2,"records":900,"disk_bytes":12000000,"markers":{{}}}}"#
         );
         ChildInfo {
+            epoch: None,
             site: "east".parse().unwrap(),
             state: "joined".to_owned(),
             cohorts: Vec::new(),

@@ -5,11 +5,9 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use bytes::Bytes;
+use protocol::SiteId;
 use protocol::message::{self, Answer as Told, Envelope};
-use protocol::{ChangeId, SiteId};
-use sha2::{Digest as _, Sha256};
-use store::{AuditRow, Post, Posted, StoreError, TokenScope};
+use store::{AuditRow, Posted, StoreError, TokenScope};
 
 use super::answer::Answer;
 use super::conditions::check_content_type;
@@ -33,9 +31,9 @@ pub(super) async fn process(site: &Site, parts: &Parts, payload: Body) -> Result
     }
     let limit = site.config().limits.message_bytes;
     let bytes = body::read_named(site, &parts.headers, payload, "message_bytes", limit).await?;
-    let (envelope, id) = read(site, bytes.clone()).await?;
+    let (envelope, id) = messages::read(site, bytes.clone()).await?;
     check(site, &caller, &envelope).await?;
-    let posted = store(site, &caller, &envelope, &id, bytes).await?;
+    let posted = messages::store(site, caller.author().as_str(), (&envelope, &id), bytes).await?;
     let told = match posted {
         Posted::Stored(key) => worked_off(site, key).await?,
         Posted::Known(receipt) => Some(receipt),
@@ -59,16 +57,6 @@ pub(super) async fn process(site: &Site, parts: &Parts, payload: Body) -> Result
 
 fn forbidden(detail: &str) -> Failure {
     Failure::new(StatusCode::FORBIDDEN, "forbidden", detail)
-}
-
-/// Who sends what; what is wrong with the records is told after they were stored.
-async fn read(site: &Site, bytes: Bytes) -> Result<(Envelope, ChangeId), Failure> {
-    let limits = site.config().limits.clone();
-    let read = site.read(move |_| {
-        let message = message::read(&bytes, &limits)?;
-        Ok((message.envelope, message.id))
-    });
-    Ok(read.await?)
 }
 
 /// Whether the message is for this site, and whether the caller may bring it.
@@ -99,28 +87,6 @@ async fn note_denied(site: &Site, caller: &Caller, from: &SiteId) -> Result<(), 
     };
     let now = site.now();
     site.read(move |store| store.audit_append(&row, now)).await
-}
-
-async fn store(
-    site: &Site,
-    caller: &Caller,
-    envelope: &Envelope,
-    id: &ChangeId,
-    bytes: Bytes,
-) -> Result<Posted, Failure> {
-    let digest = Sha256::digest(&bytes).into();
-    let post = Post {
-        child: envelope.from.clone(),
-        epoch: envelope.epoch,
-        id: id.clone(),
-        attempt: envelope.attempt,
-        carrier: caller.author().as_str().to_owned(),
-        digest,
-        body: String::from_utf8(bytes.into())
-            .map_err(|_| Failure::bad_request("the message is not UTF-8"))?,
-    };
-    let now = site.now();
-    Ok(site.read(move |store| store.inbox_take(&post, now)).await?)
 }
 
 /// The receipt, if it is there in time. If not, the work goes on, here or in the job.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::{FeedPosition, Scope};
 
+use crate::courier::Key;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
@@ -50,6 +51,9 @@ pub struct ChildReport {
     /// Likewise on the bulk lane.
     #[serde(default)]
     pub bulk_markers: BTreeMap<String, u64>,
+    /// The key that packets to it are encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub courier: Option<String>,
 }
 
 /// Since when, until when and why a child's link is paused at the child.
@@ -83,6 +87,9 @@ pub struct ParentView {
     /// Whether the child's clock, by its report, agrees with the parent's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clocks_agree: bool,
+    /// The key that packets to it are encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub courier: Option<String>,
 }
 
 impl ParentView {
@@ -149,6 +156,7 @@ async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
         feeds,
         merge: site.config().merge.clone(),
         clocks_agree: false,
+        courier: site.courier().map(Key::public),
     })
 }
 

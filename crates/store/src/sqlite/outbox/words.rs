@@ -40,16 +40,20 @@ pub(in crate::sqlite) fn outbox_word(
         let state = match (message.state, word) {
             (MessageState::Done, _) => MessageState::Done,
             (MessageState::Replaced, _) => return Ok(Noted::Replaced),
-            (MessageState::HandedOver, CarrierWord::Delivered) => MessageState::HandedOver,
+            (MessageState::HandedOver, CarrierWord::Delivered { .. }) => MessageState::HandedOver,
             // It is here again because no receipt came: to say it once more changes nothing.
-            (MessageState::Returned, CarrierWord::Delivered) if message.handed.is_some() => {
+            (MessageState::Returned, CarrierWord::Delivered { .. }) if message.handed.is_some() => {
                 MessageState::Returned
             }
-            (_, CarrierWord::Delivered) if planted(Fault::CarrierBelieved) => {
+            (_, CarrierWord::Delivered { .. }) if planted(Fault::CarrierBelieved) => {
                 settle_all(store, step, &message, &believed(), (now, jitter))?;
                 MessageState::Done
             }
-            (_, CarrierWord::Delivered) => delivered(store, step, &message, now)?,
+            (_, CarrierWord::Delivered { receipt_by }) => {
+                let wait = store.options.limits.receipt_seconds.saturating_mul(1_000);
+                let usual = || now.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+                delivered(step, &message, receipt_by.unwrap_or_else(usual), now)?
+            }
             // Said again.
             (MessageState::Returned, CarrierWord::Failed { retry: true, .. }) => {
                 MessageState::Returned
@@ -64,13 +68,11 @@ pub(in crate::sqlite) fn outbox_word(
 }
 
 fn delivered(
-    store: &SqliteStore,
     step: &Connection,
     message: &Message,
+    until: Timestamp,
     now: Timestamp,
 ) -> Result<MessageState> {
-    let wait = store.options.limits.receipt_seconds.saturating_mul(1_000);
-    let until = now.plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
     step.prepare_cached(
         "UPDATE message SET state = 'handed-over', handed = ?2, until = ?3, ask_at = ?2,
             failures = 0
@@ -151,7 +153,8 @@ pub(super) fn take_back(step: &Connection, limits: &Limits, now: Timestamp) -> R
          WHERE m.key IN (
             SELECT key FROM message WHERE state IN ('leased', 'handed-over') AND until <= ?1
             UNION ALL
-            SELECT key FROM message WHERE state IN ('leased', 'handed-over') AND until > ?3)
+            SELECT key FROM message WHERE state IN ('leased', 'handed-over') AND until > ?3
+                AND coalesce(handed, until) > ?3)
          LIMIT ?2"
     );
     let mut statement = step.prepare_cached(&sql)?;
