@@ -16,6 +16,7 @@ pub mod builders;
 pub mod cohorts;
 pub mod conflicts;
 pub mod copies;
+pub mod leaving;
 pub mod links;
 pub mod merges;
 pub mod outbox;
@@ -210,6 +211,9 @@ macro_rules! for_each_rule {
                 a_record_that_comes_back_as_it_was_counts_again,
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
                 what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
+            leaving:
+                what_an_edit_brings_back_to_the_feed_is_not_let_go,
+                a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
                 a_search_shows_whom_it_fits_and_no_more,

@@ -267,13 +267,14 @@ impl<'a> Run<'a> {
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;
         self.note_listed(line, states)?;
-        if let Source::Parent { feed, leave, .. } = self.source {
+        if let Source::Parent { feed, sequence, leave, .. } = self.source {
             for record in &line.records {
                 match record {
                     InRecord::State { record: Record { reference: name, .. }, .. }
                     | InRecord::Held(name) => leaves::record_listed(self.step, feed, name)?,
                     InRecord::Left(name) => {
-                        leaves::record_left(self.step, feed, name, *leave, self.now)?;
+                        let (said, policy) = (*sequence, *leave);
+                        leaves::record_left(self.step, feed, name, said, policy, self.now)?;
                     }
                 }
             }

@@ -8,7 +8,7 @@ use protocol::planted::{Fault, planted};
 use protocol::{Digest, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, leaves};
 use crate::{AuditRow, PushLine, Result, Settled};
 
 pub(super) fn delivery_next(
@@ -59,11 +59,16 @@ pub(super) fn agree(
     digest: Digest,
     sequence: u64,
 ) -> Result<()> {
-    step.prepare_cached(
-        "UPDATE record SET parent_digest = ?3, parent_sequence = ?4
-         WHERE type = ?1 AND id = ?2 AND parent_sequence <= ?4",
-    )?
-    .execute(params![name.kind.name(), name.id(), digest.0, sequence])?;
+    let record: Option<i64> = step
+        .prepare_cached(
+            "UPDATE record SET parent_digest = ?3, parent_sequence = ?4
+             WHERE type = ?1 AND id = ?2 AND parent_sequence <= ?4 RETURNING key",
+        )?
+        .query_row(params![name.kind.name(), name.id(), digest.0, sequence], |row| row.get(0))
+        .optional()?;
+    if let Some(record) = record {
+        leaves::came_back(step, record)?;
+    }
     Ok(())
 }
 

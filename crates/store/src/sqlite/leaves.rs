@@ -150,22 +150,48 @@ fn note_move(
 
 /// A record is no longer of the feed, though its patient may be. Once that was said of every feed
 /// that holds one of its patients, it left: with `purge` it goes, when nothing of it is
-/// undelivered.
+/// undelivered. `said`: the parent's sequence as of which the feed said so.
 pub(super) fn record_left(
     step: &Connection,
     feed: &FeedId,
     name: &RecordRef,
+    said: u64,
     policy: LeavePolicy,
     now: Timestamp,
 ) -> Result<()> {
     let Some(record) = rows::record_row(step, name)? else { return Ok(()) };
     step.prepare_cached(
-        "INSERT INTO left_record (record, feed, sequence) VALUES (?1, ?2, ?3)
-         ON CONFLICT (record, feed) DO UPDATE SET sequence = excluded.sequence",
+        "INSERT INTO left_record (record, feed, sequence, said) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (record, feed) DO UPDATE
+         SET sequence = excluded.sequence, said = max(said, excluded.said)",
     )?
-    .execute(params![record.key, feed.as_bytes(), record.sequence])?;
+    .execute(params![record.key, feed.as_bytes(), record.sequence, said])?;
+    if came_back(step, record.key)? {
+        return Ok(());
+    }
     settle(step, record.key, policy)?;
     if policy == LeavePolicy::Purge { purge_records(step, now) } else { Ok(()) }
+}
+
+/// Takes back that a record left a feed where the parent is known to have held this very state of
+/// it after that was said, and the feed holds one of its patients: an edit of ours has brought it
+/// back, or the word was parked while it came back. Gives whether there was any such word.
+pub(super) fn came_back(step: &Connection, record: i64) -> Result<bool> {
+    let gone = step
+        .prepare_cached(
+            "DELETE FROM left_record WHERE record = ?1 AND said > 0
+                AND EXISTS (SELECT 1 FROM record AS r WHERE r.key = ?1
+                    AND r.parent_digest = r.digest AND r.parent_sequence > left_record.said)
+                AND EXISTS (SELECT 1 FROM record_patient AS rp
+                    CROSS JOIN held_patient AS h ON h.patient = rp.patient
+                    WHERE rp.record = ?1 AND h.feed = left_record.feed)",
+        )?
+        .execute([record])?;
+    if gone > 0 {
+        step.prepare_cached("UPDATE record SET left_sequence = NULL WHERE key = ?1")?
+            .execute([record])?;
+    }
+    Ok(gone > 0)
 }
 
 /// The feed has the record: that it left counts no more.

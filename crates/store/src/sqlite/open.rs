@@ -43,6 +43,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0018_queue.sql")),
         M::up(include_str!("../../migrations/sqlite/0019_pause.sql")),
         M::up(include_str!("../../migrations/sqlite/0020_audit_copies.sql")),
+        M::up(include_str!("../../migrations/sqlite/0013_left_said.sql")),
     ]
 });
 
