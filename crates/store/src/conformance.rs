@@ -32,6 +32,7 @@ pub mod replaced;
 pub mod rights;
 pub mod threads;
 pub mod timelines;
+pub mod top;
 pub mod visitors;
 pub mod why;
 
@@ -211,6 +212,9 @@ macro_rules! for_each_rule {
                 a_record_that_comes_back_as_it_was_counts_again,
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
                 what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
+            top:
+                a_site_that_heard_otherwise_moves_nothing_back,
+                what_goes_back_after_an_edit_has_the_same_bytes_at_both_ends;
             leaving:
                 what_an_edit_brings_back_to_the_feed_is_not_let_go,
                 a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back;

@@ -35,6 +35,13 @@ pub fn an_encounter(id: &str, patient: &str) -> Resource {
     resource("Encounter", id).with("subject", &format!(r#"{{"reference":"Patient/{patient}"}}"#))
 }
 
+/// A group of patients.
+pub fn a_group(id: &str, members: &[&str]) -> Resource {
+    let member = |id| format!(r#"{{"entity":{{"reference":"Patient/{id}"}}}}"#);
+    let members = members.iter().map(member).collect::<Vec<_>>().join(",");
+    resource("Group", id).with("member", &format!("[{members}]"))
+}
+
 impl Resource {
     /// Adds an element (JSON), or changes it.
     #[must_use]

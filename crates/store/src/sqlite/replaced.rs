@@ -1,5 +1,8 @@
 //! Merged patients: where a Patient says that another one replaced it, what refers to it moves
-//! there, whatever way it comes; and goes back when the link is taken away.
+//! there, whatever way it comes; and goes back when the link is taken away. The site at the top
+//! does that, and the others hear of it as of any change: a record that two sites moved, each by
+//! what it had heard of links, would go to and fro. The others note the links, for who goes into
+//! which cohort, and for merges.
 //!
 //! `journal` calls [`follow`] with every change, in its transaction. What does not fit there goes
 //! on in [`patient_follow`], one portion a call; its place is in the tables.
@@ -33,9 +36,10 @@ const AUTHOR: &str = "tributary";
 /// Patients whose links one call reads, in a store that never read them.
 const READ_AT_ONCE: u32 = 500;
 
-/// What a change brings about for merged patients: links that are new or gone, records that came
-/// for a loser, and as many of the others as one change may have. A state that a later change of
-/// the same transaction has replaced counts for nothing. `way`: whose word the states are.
+/// What a change brings about for merged patients: links that are new or gone and, at the top,
+/// records that came for a loser, and as many of the others as one change may have. A state that a
+/// later change of the same transaction has replaced counts for nothing. `way`: whose word the
+/// states are.
 pub(super) fn follow(
     store: &SqliteStore,
     step: &Connection,
@@ -56,8 +60,10 @@ pub(super) fn follow(
     if !seeds.is_empty() {
         settle(store, step, &seeds, now)?;
     }
-    moving::note_followed(store, step, states)?;
-    moving::newcomers(store, step, states, now)?;
+    if !rows::has_parent(step)? {
+        moving::note_followed(store, step, states)?;
+        moving::newcomers(store, step, states, now)?;
+    }
     if seeds.is_empty() { Ok(()) } else { portions(store, step, now).map(drop) }
 }
 
@@ -118,6 +124,9 @@ fn settle(
 /// Moves, or moves back, about as many records as one change may have. Gives whether there was
 /// anything to do.
 fn portions(store: &SqliteStore, step: &Connection, now: Timestamp) -> Result<bool> {
+    if rows::has_parent(step)? {
+        return left_to_the_top(store, step, now);
+    }
     let mut room = store.options.limits.change_records;
     let mut any = false;
     while room > 0 {
@@ -128,6 +137,28 @@ fn portions(store: &SqliteStore, step: &Connection, now: Timestamp) -> Result<bo
             _ => moving::portion(store, step, (loser, winner), room, now)?,
         };
         room = room.saturating_sub(done.max(1));
+    }
+    Ok(any)
+}
+
+/// Below the top nothing moves, and nothing goes back: a link is followed at once, and forgotten
+/// once it does not stand. Gives whether there was anything to do.
+fn left_to_the_top(store: &SqliteStore, step: &Connection, now: Timestamp) -> Result<bool> {
+    let mut any = false;
+    while let Some((loser, winner, state)) = open(step)? {
+        any = true;
+        if state != LinkState::Undoing {
+            step.prepare_cached(
+                "UPDATE replaced SET state = 'moved' WHERE loser = ?1 AND winner = ?2",
+            )?
+            .execute([loser, winner])?;
+            continue;
+        }
+        step.prepare_cached("DELETE FROM moved_record WHERE loser = ?1 AND winner = ?2")?
+            .execute([loser, winner])?;
+        step.prepare_cached("DELETE FROM replaced WHERE loser = ?1 AND winner = ?2")?
+            .execute([loser, winner])?;
+        settle(store, step, &BTreeSet::from([loser, winner]), now)?;
     }
     Ok(any)
 }

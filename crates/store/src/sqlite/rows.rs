@@ -99,6 +99,12 @@ pub(super) fn own_site(connection: &Connection) -> Result<SiteId> {
     Ok(connection.prepare_cached("SELECT site FROM site")?.query_row([], |row| site_id(row, 0))?)
 }
 
+/// Whether this site has a parent.
+pub(super) fn has_parent(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT has_parent FROM site")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
 /// The id of this site's parent, as that said it last; `None` where it has not been heard of.
 pub(super) fn parent_site(connection: &Connection) -> Result<Option<SiteId>> {
     let peer: Option<String> = connection

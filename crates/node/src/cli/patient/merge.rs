@@ -69,6 +69,9 @@ pub(super) fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
     let link = links.iter().find(|link| link.loser == *loser && link.winner == *winner);
     match link.and_then(|link| link.reason.as_ref()) {
         Some(reason) => say!("{loser} is replaced by {winner}, and nothing follows: {reason}."),
+        None if site.store().site()?.has_parent => say!(
+            "{loser} is replaced by {winner}: records follow when the site at the top hears of it."
+        ),
         None => {
             let moved = link.map_or(0, |link| link.moved);
             say!("{loser} is replaced by {winner}: {moved} records have followed.");
@@ -83,7 +86,11 @@ pub(super) fn unmerge(args: &Unmerge) -> anyhow::Result<ExitCode> {
     let loser = &args.loser;
     replaced::unmerge(&site, loser, &author_of(args.author.as_deref()))?;
     follow(&site)?;
-    say!("{loser} is a patient of its own again; the audit says which records went back.");
+    let what = match site.store().site()?.has_parent {
+        true => "the site at the top brings back what followed when it hears of it",
+        false => "the audit says which records went back",
+    };
+    say!("{loser} is a patient of its own again; {what}.");
     Ok(ExitCode::SUCCESS)
 }
 

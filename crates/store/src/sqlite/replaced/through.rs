@@ -1,5 +1,5 @@
-//! Merges of a record whose patient was replaced: all three states are read as if they had moved,
-//! so that to have moved it is nobody's edit.
+//! Merges of a record whose patient was replaced: where it would be in conflict, all three states
+//! are read as if they had moved, so that to have moved it is nobody's edit.
 
 use protocol::reconcile::{self, Plan, Policies, Side};
 use protocol::resource::replaced::{Moves, moved};
@@ -28,7 +28,7 @@ pub(in crate::sqlite) struct Meeting<'a> {
     pub(in crate::sqlite) side: Side,
 }
 
-/// `reconcile`, which sees through merged patients.
+/// `reconcile`, which sees through merged patients where both sides contradict each other.
 pub(in crate::sqlite) fn reconcile_through(
     store: &SqliteStore,
     step: &Connection,
@@ -36,39 +36,57 @@ pub(in crate::sqlite) fn reconcile_through(
     policies: &Policies,
 ) -> Result<Through> {
     let Meeting { name, base, local, incoming, side } = meeting;
+    let plain = reconcile::reconcile(*base, Some(*local), *incoming, *side, policies)?;
+    // Most often the references are all that the parent's side changed, and a merge says so to
+    // whoever has not heard of the link as well.
+    if !matches!(plain, Plan::Conflict { .. }) {
+        return Ok(Through::Plan(plain));
+    }
     let moves = moves_of(store, step, meeting)?;
     if moves.is_empty() {
-        let plan = reconcile::reconcile(*base, Some(*local), *incoming, *side, policies)?;
-        return Ok(Through::Plan(plan));
+        return Ok(Through::Plan(plain));
     }
-    let base_moved = base.map(|base| Moved::of(name, &base, &moves)).transpose()?;
-    let local_moved = Moved::of(name, local, &moves)?;
-    let incoming_moved = Moved::of(name, incoming, &moves)?;
-    let base = base_moved.as_ref().map(Moved::state);
-    let (ours, theirs) = (local_moved.state(), incoming_moved.state());
-    let plan = reconcile::reconcile(base, Some(ours), theirs, *side, policies)?;
+    let base = base.map(|base| Moved::of(name, &base, &moves)).transpose()?;
+    let ours = Moved::of(name, local, &moves)?;
+    let theirs = Moved::of(name, incoming, &moves)?;
+    let base = base.as_ref().map(Moved::state);
+    let plan = reconcile::reconcile(base, Some(ours.state()), theirs.state(), *side, policies)?;
     Ok(match plan {
+        // The parent's word, of a record that nobody has changed otherwise.
+        Plan::AlreadyHave if *side == Side::Parent => Through::Plan(Plan::TakeIncoming),
         // What is to stay has to be said again: the other side holds what it sent.
-        Plan::AlreadyHave if ours.digest != local.digest => Through::Plan(Plan::TakeIncoming),
-        Plan::AlreadyHave | Plan::KeepLocal => match local_moved.body {
+        Plan::AlreadyHave | Plan::KeepLocal => match ours.body {
             Some(body) => Through::Plan(Plan::Merged { body }),
             None => Through::StaysDeleted,
         },
-        // What it has not moved itself follows after it.
+        Plan::TakeIncoming if theirs.digest != incoming.digest => match theirs.body {
+            Some(body) => Through::Plan(Plan::Merged { body }),
+            None => Through::Plan(Plan::TakeIncoming),
+        },
         other => Through::Plan(other),
     })
 }
 
+/// The moves that the parent's side has made, as far as this site knows of them: what that side
+/// still says of a loser is its word, whatever the links here say.
 fn moves_of(store: &SqliteStore, step: &Connection, meeting: &Meeting<'_>) -> Result<Moves> {
-    let mut moves = Moves::new();
+    let Meeting { name, base, local, incoming, side } = meeting;
+    let above = match side {
+        Side::Parent => incoming,
+        Side::Child => local,
+    };
+    let Some(above) = above.body else { return Ok(Moves::new()) };
     if !step.prepare_cached("SELECT 1 FROM replaced LIMIT 1")?.exists([])? {
-        return Ok(moves);
+        return Ok(Moves::new());
     }
+    let above = patients_of(name, above)?;
     let limit = store.options.limits.merged_patients;
-    let base = meeting.base.and_then(|base| base.body);
-    for text in [base, meeting.local.body, meeting.incoming.body].into_iter().flatten() {
-        moves.extend(moves_among(step, &patients_of(meeting.name, text)?, limit)?);
+    let mut moves = Moves::new();
+    let base = base.and_then(|base| base.body);
+    for text in [base, local.body, incoming.body].into_iter().flatten() {
+        moves.extend(moves_among(step, &patients_of(name, text)?, limit)?);
     }
+    moves.retain(|loser, winner| !above.contains(loser) && above.contains(winner));
     Ok(moves)
 }
 

@@ -15,6 +15,8 @@ use super::conflicts;
 
 /// Who makes what merges come to.
 const MERGE_AUTHOR: &str = "tributary";
+/// Versions of a Patient that are looked at for who replaced it.
+const VERSIONS: u32 = 16;
 
 /// A change, as far as it is about the patient and `sight` reaches; `None` where nothing is left
 /// of it. `room` is how many elements the page may still show.
@@ -28,6 +30,7 @@ pub(super) fn entry(
     let maker = match (change.author.as_str(), change.via) {
         (MERGE_AUTHOR, TimelineVia::Here) => Maker::Merge,
         (MERGE_AUTHOR, _) => Maker::MergeElsewhere,
+        (_, TimelineVia::Parent) => Maker::Above,
         _ => Maker::Anybody,
     };
     for version in versions(reading, sequence)? {
@@ -51,6 +54,9 @@ enum Maker {
     Merge,
     /// This program's at another site.
     MergeElsewhere,
+    /// Somebody's, from the parent, which told of it with the record's latest state: what this
+    /// program made of the record there may be in it.
+    Above,
     Anybody,
 }
 
@@ -175,7 +181,12 @@ impl Reading<'_> {
         };
         let is_merge = maker == Maker::Merge && is_first_after_incoming(self.conn, version)?;
         let follows = match &before {
-            Some(before) if maker != Maker::Anybody => self.followed(version, before, &after)?,
+            Some(before) if maker == Maker::Above && self.was_replaced(before, &after)? => {
+                self.followed(version, before, &after)?
+            }
+            Some(before) if matches!(maker, Maker::Merge | Maker::MergeElsewhere) => {
+                self.followed(version, before, &after)?
+            }
             _ => None,
         };
         let conflict = self.conflict(version, before.as_ref(), &after);
@@ -246,6 +257,25 @@ impl Reading<'_> {
         }
         let moved = replaced::moved(version.name.kind, from, &moves)?;
         Ok((moved.as_ref() == Some(to)).then_some(winner))
+    }
+
+    /// Whether one of those whose a record was or is, and not both times, ever said to be replaced.
+    fn was_replaced(&self, before: &Then, after: &Then) -> Result<bool> {
+        for patient in before.patients.symmetric_difference(&after.patients) {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT v.body FROM patient AS p
+                 CROSS JOIN record AS r ON r.type = 'Patient' AND r.id = p.id
+                 CROSS JOIN version AS v ON v.record = r.key
+                 WHERE p.key = ?1 ORDER BY v.sequence DESC LIMIT ?2",
+            )?;
+            let mut found = statement.query(params![patient, VERSIONS])?;
+            while let Some(row) = found.next()? {
+                if body_text(row, 0)?.is_some_and(|body| body.contains("replaced-by")) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// What a merge made of a version that came in: the version right after it, written by us.
