@@ -125,6 +125,7 @@ macro_rules! for_each_rule {
                 edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
                 to_come_back_to_an_earlier_state_is_an_edit_too,
                 a_merge_keeps_all_three_versions,
+                the_same_in_another_order_ends_with_the_parents_bytes,
                 an_edit_wins_over_a_deletion,
                 defect_18_a_wrong_clock_decides_nothing,
                 two_children_and_their_parent_come_to_the_same;

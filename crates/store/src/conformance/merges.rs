@@ -147,6 +147,23 @@ pub fn an_edit_wins_over_a_deletion(maker: &dyn Maker) {
     });
 }
 
+pub fn the_same_in_another_order_ends_with_the_parents_bytes(maker: &dyn Maker) {
+    for push_first in [true, false] {
+        let (pair, _) = agreed(maker);
+        let said = a_patient("amina").gender("female");
+        pair.at_parent(&put(&[said.clone().born("1981-02-02")]));
+        pair.at_child(&put(&[a_patient("amina").born("1981-02-02").gender("female")]));
+        if push_first {
+            pair.push();
+        }
+        pair.quiet();
+        pair.assert_in_step();
+        let (parent, child) = pair.bodies("Patient/amina");
+        assert_eq!(parent, Some(said.born("1981-02-02").text()));
+        assert_eq!(parent, child, "push first: {push_first}");
+    }
+}
+
 pub fn defect_18_a_wrong_clock_decides_nothing(maker: &dyn Maker) {
     for child_clock in [0, START.millis() * 2] {
         let (pair, amina) = agreed(maker);
