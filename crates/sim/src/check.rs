@@ -16,11 +16,12 @@ use protocol::{RecordRef, ResourceType};
 use store::{HistoryQuery, Scope, SearchQuery, Store};
 
 use crate::place::Up;
-use crate::records::tokens_in;
 use crate::world::{Shared, Violation};
 
 /// Records that are read at a time.
 const PAGE: u32 = 500;
+/// Links between patients of one site that are told.
+const LINKS: usize = 1_000;
 
 /// A world that has come to rest, as the checkers see it.
 pub(crate) struct Rest<'a> {
@@ -93,15 +94,28 @@ pub(crate) fn explain(shared: &Shared, record: &RecordRef) -> Vec<String> {
             HistoryQuery { record: Some(record.clone()), limit: PAGE, ..HistoryQuery::default() };
         let Ok(page) = up.site.store().record_history(&query, &Scope::Everything) else { continue };
         for version in page.versions.iter().rev() {
-            let tokens = version.body.as_deref().map(tokens_in);
             lines.push(format!(
-                "{} {} {} {} {:?}",
+                "{} {} {} {}: {}",
                 place.id,
                 version.sequence,
                 version.recorded,
                 version.digest.short(),
-                tokens
+                version.body.as_deref().unwrap_or("deleted")
             ));
+        }
+    }
+    lines
+}
+
+/// What each site knows of merged patients: likewise.
+pub(crate) fn explain_links(shared: &Shared) -> Vec<String> {
+    let mut lines = Vec::new();
+    for place in shared.places.iter() {
+        let Some(up) = place.up() else { continue };
+        for link in up.site.store().patient_replaced(LINKS).unwrap_or_default() {
+            let reason = link.reason.unwrap_or_default();
+            let (loser, winner, state) = (link.loser, link.winner, link.state);
+            lines.push(format!("{} {loser} -> {winner}: {state} {reason}", place.id));
         }
     }
     lines

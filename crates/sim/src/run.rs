@@ -64,6 +64,9 @@ fn run_world(plan: &Plan, trace: bool) -> anyhow::Result<Outcome> {
             lines.push(format!("{record}:"));
             lines.extend(check::explain(&shared, &record));
         }
+        if !violations.is_empty() {
+            lines.extend(check::explain_links(&shared));
+        }
     }
     let mut counts = shared.log.counts();
     let links = shared.net.counts();

@@ -104,8 +104,10 @@ impl Watch {
         Some(())
     }
 
-    /// A conflict is of the patients whose its record was when it was written, and says of no
-    /// others, whoever the record is of by now.
+    /// A conflict is of the patients whose its record was when it was written, and each state in
+    /// it was of all of them, whoever the record is of by now: whoever may see one of them may see
+    /// what was written of that one. (A Group that lost members says in its older state who they
+    /// were, as its history does.)
     fn look_at_conflicts(&self, asked: &Asked, path: &str, conflicts: &[Basic]) -> Option<()> {
         let (parent, child) = (self.places().get(asked.parent)?, self.places().get(asked.child)?);
         for (name, conflict) in conflicts {
@@ -119,7 +121,10 @@ impl Watch {
                 let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
                 let known = oracle.persons(&conflict.patients);
                 let mut states = parsed.filter_map(Result::ok);
-                states.any(|state| !oracle.persons(&state.patients).is_subset(&known))
+                states.any(|state| {
+                    let theirs = oracle.persons(&state.patients);
+                    !known.is_subset(&theirs) || known.is_empty() != theirs.is_empty()
+                })
             };
             if !of_them {
                 self.tell(child, &name.to_string(), parent, path);
