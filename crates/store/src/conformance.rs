@@ -218,7 +218,8 @@ macro_rules! for_each_rule {
                 what_goes_back_after_an_edit_has_the_same_bytes_at_both_ends;
             leaving:
                 what_an_edit_brings_back_to_the_feed_is_not_let_go,
-                a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back;
+                a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back,
+                what_is_sent_before_a_patients_return_is_heard_of_comes_back;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
                 a_search_shows_whom_it_fits_and_no_more,

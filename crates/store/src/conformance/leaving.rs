@@ -87,3 +87,20 @@ pub fn a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_
         assert_here(&pair);
     }
 }
+
+pub fn what_is_sent_before_a_patients_return_is_heard_of_comes_back(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    let amina = || Definition::Patients { patients: BTreeSet::from([named("Patient/amina")]) };
+    pair.cohort("all", amina());
+    pair.at_parent(&put(&[a_patient("amina")]));
+    pair.quiet();
+    // She leaves while something is unsent, and is back at the parent when that comes there.
+    pair.at_child(&put(&[an_observation("pulse", "amina")]));
+    pair.cohort("all", Definition::Patients { patients: BTreeSet::new() });
+    pair.pull();
+    pair.cohort("all", amina());
+    pair.push();
+    assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 1);
+    assert_here(&pair);
+}

@@ -102,14 +102,13 @@ impl<'a> LineMaker<'a> {
         }
         let Some((patient, name)) = &entry.patient else { return Ok(0) };
         // Told even where the reader holds all of it: it has to know that the patient is its own.
-        let left = self.left_at(*patient)?;
-        let since = left.map_or(0, |left| left.max(entry.sequence));
-        let first = left.is_none().then_some(entry.position);
-        let mut records = self.patient_records(*patient, since, first)?;
+        let left = self.has_left(*patient)?;
+        let first = (!left).then_some(entry.position);
+        let mut records = self.patient_records(*patient, left, first)?;
         if planted(Fault::JoinEmpty) {
             records.clear();
         }
-        if left.is_some() {
+        if left {
             records.extend(self.moved_away(*patient, name)?);
         }
         Ok(self.push(line_of(entry), records, lines))
@@ -119,8 +118,8 @@ impl<'a> LineMaker<'a> {
     /// about how many bytes that is.
     pub(super) fn whole(&self, join: EntryRow, lines: &mut Vec<OutLine>) -> Result<usize> {
         let Some((patient, name)) = &join.patient else { return Ok(0) };
-        let mut records = self.patient_records(*patient, u64::MAX, None)?;
-        if self.left_at(*patient)?.is_some() {
+        let mut records = self.patient_records(*patient, true, None)?;
+        if self.has_left(*patient)? {
             records.extend(self.moved_away(*patient, name)?);
         }
         Ok(self.push(line_of(join), records, lines))
@@ -311,15 +310,15 @@ impl<'a> LineMaker<'a> {
         Ok(found.map(|digest| digest.short().into()))
     }
 
-    /// The sequence at which a patient last left a cohort.
-    fn left_at(&self, patient: i64) -> Result<Option<u64>> {
+    /// Whether a patient ever left a cohort.
+    fn has_left(&self, patient: i64) -> Result<bool> {
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT max(sequence) FROM feed_entry INDEXED BY feed_entry_patient
+                "SELECT 1 FROM feed_entry INDEXED BY feed_entry_patient
                  WHERE patient = ?1 AND kind <> 0 AND kind = 2",
             )?
-            .query_row([patient], |row| row.get(0))?)
+            .exists([patient])?)
     }
 
     /// Whether a record was ever in one change with another patient than this one.
@@ -334,10 +333,10 @@ impl<'a> LineMaker<'a> {
             .exists(params![latest.key, patient])?)
     }
 
-    /// All records of a patient, patient and encounters first. Left out is what the reader
-    /// brought after sequence `since`: where the patient had left a cohort, it may have been rid
-    /// of what it brought before that, or before this join; and of what was another patient's once
-    /// it may have been rid when that one's cohort was left.
+    /// All records of a patient, patient and encounters first. Unless it is to be the `whole` of
+    /// them, what the reader brought is left out: where the patient had left a cohort, it may be
+    /// rid of that, also of what it brought after this join, which it had not heard of then; and of
+    /// what was another patient's once it may have been rid when that one's cohort was left.
     ///
     /// `first`: the position of the patient's only join. A record that is also that of a member
     /// who joined before it came with that join, or by the live lane since: a Group of thousands
@@ -345,7 +344,7 @@ impl<'a> LineMaker<'a> {
     fn patient_records(
         &self,
         patient: i64,
-        since: u64,
+        whole: bool,
         first: Option<u64>,
     ) -> Result<Vec<(OutRecord, usize)>> {
         let mut statement = self.conn.prepare_cached(&format!(
@@ -362,8 +361,7 @@ impl<'a> LineMaker<'a> {
         while let Some(row) = rows.next()? {
             let latest = Latest::read(row)?;
             let brought = latest.via.is_some() && latest.via == self.reader;
-            let is_held = brought && latest.sequence > since;
-            if !is_held || self.was_of_another(&latest, patient)? {
+            if whole || !brought || self.was_of_another(&latest, patient)? {
                 let order = order(&latest.reference);
                 records.push((order, self.state(latest, row)?));
             }
