@@ -20,6 +20,7 @@ pub(crate) mod patient;
 mod queue;
 mod restore;
 mod serve;
+mod source;
 pub(crate) mod status;
 mod sync;
 mod token;
@@ -78,6 +79,8 @@ enum Verb {
     Link(link::Args),
     /// Carry records and answers on a stick where there is no link
     Courier(courier::Args),
+    /// Show the sites below that this site reads itself, and read one now
+    Source(source::Args),
     /// Show what waits for the parent and what is stuck, and act on it
     Queue(queue::Args),
     /// Say where a record is on its way, or why it is not here
@@ -120,6 +123,7 @@ pub fn run() -> ExitCode {
         Verb::Sync(args) => sync::run(&args),
         Verb::Link(args) => link::run(&args),
         Verb::Courier(args) => courier::run(&args),
+        Verb::Source(args) => source::run(&args),
         Verb::Queue(args) => queue::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Patient(args) => patient::run(&args),

@@ -1,6 +1,9 @@
 //! One site's settings: `tributary.toml` in its folder. Unknown keys are refused, so that a
 //! misspelt one cannot be believed to work.
 
+pub mod schedule;
+pub mod source;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +14,8 @@ use protocol::visit::Rules;
 use protocol::{Limits, SiteId};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
+
+pub use self::source::{SourceConfig, SourceKind};
 
 /// The file's name in a site's folder.
 pub const FILE_NAME: &str = "tributary.toml";
@@ -45,13 +50,17 @@ pub struct Config {
     /// The bounds on everything.
     #[serde(default)]
     pub limits: Limits,
+    /// Sites below, and other publishers' feeds, that this site reads itself.
+    #[serde(rename = "source", default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceConfig>,
 }
 
 /// Where the parent is and how it is talked to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    /// Its base URL.
+    /// Its base URL; empty where it reads this site and cannot be reached from here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// Its site id.
     pub site: SiteId,
@@ -72,6 +81,8 @@ pub enum Up {
     Direct,
     /// It keeps them as messages for a third party to carry (`docs/third-parties.md`).
     Carried,
+    /// The parent reads them here.
+    Read,
 }
 
 impl Config {
@@ -105,6 +116,11 @@ impl Config {
         Policies::from_settings(&self.merge).unwrap_or_default()
     }
 
+    /// How what is written here goes up, where there is a parent.
+    pub fn up(&self) -> Option<Up> {
+        self.parent.as_ref().map(|parent| parent.up)
+    }
+
     /// What must hold between settings.
     pub fn check(&self) -> anyhow::Result<()> {
         if let Err(refusal) = Policies::from_settings(&self.merge) {
@@ -112,7 +128,12 @@ impl Config {
         }
         check_url("public_url", &self.public_url)?;
         if let Some(parent) = &self.parent {
-            check_url("parent.url", &parent.url)?;
+            if parent.url.is_empty() && parent.up != Up::Read {
+                bail!("parent.url is missing: only a site that is read (up = \"read\") needs none");
+            }
+            if !parent.url.is_empty() {
+                check_url("parent.url", &parent.url)?;
+            }
             if parent.site == self.site {
                 bail!("parent.site is this site itself");
             }
@@ -126,6 +147,7 @@ impl Config {
                  party carries a message in no time"
             );
         }
+        source::check_all(self)?;
         if self.visitors.days_max == 0 {
             bail!("visitors.days_max is 0: to let no child fetch patients, say fetch = false");
         }

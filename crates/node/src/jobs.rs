@@ -15,6 +15,7 @@ pub mod push;
 pub mod replaced;
 pub mod round;
 pub mod rounds;
+pub mod sources;
 pub mod verify;
 pub mod visitors;
 
@@ -39,6 +40,7 @@ pub async fn run(site: Site, stop: CancellationToken) {
             visitors::run(&site),
             replaced::run(&site),
             messages::run(&site),
+            sources::run(&site),
             outbox::run(&site)
         )
     };

@@ -9,6 +9,10 @@ use store::{
     QueueFilter, QueueId, QueueOrder, Scope, Store, StoreError,
 };
 
+/// Why nothing is set aside at a site that its parent reads.
+pub const NO_PARKING: &str = "the parent reads this site's changes in their order; what it cannot \
+                              take it parks itself";
+
 /// Lines from the parent that are looked at.
 const LINES: usize = 10_000;
 

@@ -1,5 +1,6 @@
 //! The composition root: one running site, made of its settings, its store and its ports.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -28,6 +29,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     credential: Option<String>,
     courier: Option<Key>,
+    secrets: BTreeMap<SiteId, String>,
     run_lock: Option<PathBuf>,
     inline: bool,
     wake: watch::Sender<u64>,
@@ -53,6 +55,8 @@ pub struct Parts {
     pub credential: Option<String>,
     /// The keys of what a courier brings to this site; `None` where none can come.
     pub courier: Option<Key>,
+    /// What the sources ask for: credentials and passwords, by the sources' names.
+    pub secrets: BTreeMap<SiteId, String>,
     /// A file that whoever runs a round with the parent holds locked, so that two never run at
     /// once; `None` where nobody else can.
     pub run_lock: Option<PathBuf>,
@@ -71,6 +75,7 @@ impl Site {
             transport,
             credential,
             courier,
+            secrets,
             run_lock,
             inline,
         } = parts;
@@ -83,6 +88,7 @@ impl Site {
             transport,
             credential,
             courier,
+            secrets,
             run_lock,
             inline,
             wake,
@@ -141,6 +147,10 @@ impl Site {
     /// The keys of what a courier brings.
     pub fn courier(&self) -> Option<&Key> {
         self.inner.courier.as_ref()
+    }
+    /// What a source asks for.
+    pub fn secret_of(&self, source: &SiteId) -> Option<&str> {
+        self.inner.secrets.get(source).map(String::as_str)
     }
     /// The file that a round with the parent locks.
     pub fn run_lock(&self) -> Option<&Path> {

@@ -8,18 +8,19 @@ use store::{
 };
 
 use crate::cli::status::{ago, ahead};
+use crate::config::Up;
 
 /// Children that are told of one by one; of more, those that lack the record.
 const CHILDREN: usize = 10;
 
-/// Says what the facts mean, at the time `now`; `carried`: third parties carry what goes up.
-pub(crate) fn sentences(facts: &Whereabouts, now: Timestamp, carried: bool) -> Vec<String> {
+/// Says what the facts mean, at the time `now`; `up`: how what is written here goes up.
+pub(crate) fn sentences(facts: &Whereabouts, now: Timestamp, up: Up) -> Vec<String> {
     let mut told = Vec::new();
     match &facts.here {
         Some(here) => {
             told.push(standing(facts, here, now));
             told.extend(facts.patients.iter().filter_map(|place| leaving(place, now)));
-            told.extend(going_up(facts, here, now, carried));
+            told.extend(going_up(facts, here, now, up));
         }
         None => told.extend(absent(facts, now)),
     }
@@ -77,14 +78,14 @@ fn leaving(place: &PatientPlace, now: Timestamp) -> Option<String> {
     }
 }
 
-fn going_up(facts: &Whereabouts, here: &Here, now: Timestamp, carried: bool) -> Vec<String> {
+fn going_up(facts: &Whereabouts, here: &Here, now: Timestamp, up: Up) -> Vec<String> {
     if !facts.has_parent {
         return Vec::new();
     }
     if facts.up.is_empty() {
         return vec![settled(here, now)];
     }
-    facts.up.iter().map(|going| on_its_way(going, now, carried)).collect()
+    facts.up.iter().map(|going| on_its_way(going, now, up)).collect()
 }
 
 /// Nothing of it is on its way up.
@@ -105,14 +106,19 @@ fn settled(here: &Here, now: Timestamp) -> String {
     }
 }
 
-fn on_its_way(going: &GoingUp, now: Timestamp, carried: bool) -> String {
+fn on_its_way(going: &GoingUp, now: Timestamp, up: Up) -> String {
     let delivery = &going.delivery;
     let since = ago(now, delivery.recorded);
     let how = match delivery.state {
+        DeliveryState::Ready if up == Up::Read => "waits for the parent to read it".to_owned(),
+        DeliveryState::Retry | DeliveryState::Parked if up == Up::Read => format!(
+            "was read and waits there ({}): `tributary queue` at the parent shows it",
+            delivery.reason.as_deref().unwrap_or("no reason was given")
+        ),
         DeliveryState::Ready | DeliveryState::Retry if going.behind.is_some() => {
             going.behind.as_ref().map_or(String::new(), |before| waits_behind(before, now))
         }
-        DeliveryState::Ready if carried => match &going.message {
+        DeliveryState::Ready if up == Up::Carried => match &going.message {
             Some(message) if message.missing > 0 => format!(
                 "waits to be fetched again: {} said that it was delivered, and the parent did not \
                  have it",

@@ -40,6 +40,12 @@ pub struct Limits {
     pub carrier_seconds: u64,
     /// For how long rows of the audit wait before they go up, unless there are many.
     pub audit_seconds: u64,
+    /// After how long without its reader the `status` of a site that is read says so.
+    pub reader_seconds: u64,
+    /// Sources that are read at the same time; of those that failed last, a quarter of that.
+    pub sources_at_once: usize,
+    /// Bytes of lines that one source may have applied before the next has its turn.
+    pub source_bytes: usize,
     /// For how many days a receipt is kept; that the changes were received is known for ever.
     pub receipt_days: u32,
     /// Entries in one page of a feed; fixed when the feed is created.
@@ -108,6 +114,9 @@ impl Default for Limits {
             receipt_seconds: 1_800,
             carrier_seconds: 3_600,
             audit_seconds: 600,
+            reader_seconds: 7_200,
+            sources_at_once: 32,
+            source_bytes: 1 << 20,
             receipt_days: 30,
             page_entries: 100,
             search_page: 50,

@@ -158,9 +158,9 @@ fn small(seed: u64, profile: &Profile) -> Plan {
     let (days, sites) = ((1, 2), (2, 4));
     let (restores, decisions, merges, visits, bulky) = (0, 0, 0, 0, 0);
     let profile = profile.clone();
-    let carriers = 0;
+    let (carriers, readers) = (0, 0);
     let profile = Profile { days, sites, restores, decisions, merges, visits, bulky, ..profile };
-    draw(seed, &Profile { carriers, ..profile })
+    draw(seed, &Profile { carriers, readers, ..profile })
 }
 
 fn first_checker(outcome: &Outcome) -> Option<&'static str> {

@@ -32,6 +32,8 @@ pub(crate) struct WorldNet {
 struct Inner {
     time: WorldTime,
     doors: Mutex<BTreeMap<String, Door>>,
+    /// The links that lead to sites from above.
+    links: Mutex<BTreeMap<String, Arc<LinkState>>>,
     watcher: Arc<dyn Watcher>,
     counts: Counts,
 }
@@ -75,7 +77,8 @@ pub(crate) struct Asked {
 impl WorldNet {
     /// Nobody can be reached yet.
     pub(crate) fn new(time: WorldTime, watcher: Arc<dyn Watcher>) -> WorldNet {
-        let inner = Inner { time, doors: Mutex::default(), watcher, counts: Counts::default() };
+        let (doors, links) = (Mutex::default(), Mutex::default());
+        let inner = Inner { time, doors, links, watcher, counts: Counts::default() };
         WorldNet { inner: Arc::new(inner) }
     }
 
@@ -87,6 +90,18 @@ impl WorldNet {
     /// The site at `url` cannot be reached any more.
     pub(crate) fn close(&self, url: &str) {
         self.doors().remove(url);
+    }
+
+    /// Who asks the site at `url` from above goes by its link.
+    pub(crate) fn lead(&self, url: &str, link: &Arc<LinkState>) {
+        let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.insert(url.to_owned(), Arc::clone(link));
+    }
+
+    fn link_to(&self, url: &str) -> Option<Arc<LinkState>> {
+        let links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = links.iter().find(|(base, _)| url.starts_with(&format!("{base}/")));
+        found.map(|(_, link)| Arc::clone(link))
     }
 
     /// What happened.
@@ -148,7 +163,8 @@ impl LinkState {
 impl Transport for SiteLink {
     /// Calls the routes of the other site; dropping the future or the body is a cut link.
     fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, LinkError>> {
-        let fate = self.link.fate();
+        let link = self.net.link_to(&request.url).unwrap_or_else(|| Arc::clone(&self.link));
+        let fate = link.fate();
         let net = self.net.clone();
         net.inner.counts.requests.fetch_add(1, Ordering::Relaxed);
         if fate.is_trouble() {

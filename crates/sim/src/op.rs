@@ -47,6 +47,9 @@ pub struct SiteHead {
     /// Third parties carry its changes to its parent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
+    /// Its parent reads its changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read: bool,
     /// Begins with the store that the first version wrote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use axum::Router;
 use futures::future::BoxFuture;
-use node::config::{Config, Parent};
+use node::config::{Config, Parent, SourceConfig};
 use node::http;
 use node::ports::{Clock, Entropy as _};
 use node::site::{Parts, Site};
@@ -21,7 +21,7 @@ use crate::chance::SeededEntropy;
 use crate::life::Life;
 use crate::net::{LinkNow, LinkState, SiteLink, WorldNet};
 use crate::op::SiteHead;
-use crate::template::{files, options};
+use crate::template::{READER, files, options};
 use crate::time::WorldTime;
 use crate::world::Message;
 
@@ -52,6 +52,8 @@ pub(crate) struct Place {
     /// Whether third parties carry its changes, and what these keep of what they were given.
     pub(crate) carried: bool,
     pub(crate) bag: Mutex<Vec<Message>>,
+    /// Whether its parent reads its changes.
+    pub(crate) read: bool,
     /// The bytes of `resource_bytes` until that is widened.
     narrow: Option<usize>,
     pub(crate) ahead: Arc<AtomicI64>,
@@ -74,6 +76,8 @@ struct State {
     starts: u64,
     credential: Option<String>,
     parent: Option<Parent>,
+    sources: Vec<SourceConfig>,
+    secrets: BTreeMap<SiteId, String>,
     backup: Option<(PathBuf, i64)>,
     rounds: bool,
     widened: bool,
@@ -107,20 +111,26 @@ impl Place {
             limits.line_bytes = bytes;
         }
         let now = LinkNow { weather: head.weather, ..LinkNow::default() };
+        let url = format!("http://{id}.example");
+        let link = Arc::new(LinkState {
+            chance: SeededEntropy::new(seed, &format!("link of {id}")),
+            now: Mutex::new(now),
+        });
+        if head.read {
+            net.lead(&url, &link);
+        }
         Ok(Place {
             index,
-            url: format!("http://{id}.example"),
+            url,
             parent: head.parent,
             leave,
             limits,
             carried: head.carried,
             bag: Mutex::default(),
+            read: head.read,
             narrow: head.resource_bytes,
             ahead: Arc::new(AtomicI64::new(head.clock)),
-            link: Arc::new(LinkState {
-                chance: SeededEntropy::new(seed, &format!("link of {id}")),
-                now: Mutex::new(now),
-            }),
+            link,
             time: time.clone(),
             net: net.clone(),
             folder: folder.to_owned(),
@@ -148,6 +158,18 @@ impl Place {
         state.credential = Some(credential);
     }
 
+    /// From its next start on the site reads this one below it.
+    pub(crate) fn reads(&self, child: &Place) {
+        let mut state = self.lock();
+        state.sources.push(child.source());
+        state.secrets.insert(child.id.clone(), READER.to_owned());
+    }
+
+    /// The site as its parent reads it.
+    pub(crate) fn source(&self) -> SourceConfig {
+        SourceConfig::of_child(self.id.clone(), self.url.clone())
+    }
+
     /// Starts the site on its store, as the program does.
     pub(crate) fn start(&self) -> anyhow::Result<()> {
         let path = self.store_file();
@@ -171,6 +193,7 @@ impl Place {
                 merge: BTreeMap::new(),
                 visitors: protocol::visit::Rules::default(),
                 limits,
+                sources: state.sources.clone(),
             },
             store: Arc::new(store),
             clock: Arc::new(WorldClock { time: self.time.clone(), ahead: self.ahead.clone() }),
@@ -178,6 +201,7 @@ impl Place {
             transport: Arc::new(SiteLink { net: self.net.clone(), link: self.link.clone() }),
             credential: state.credential.clone(),
             courier: None,
+            secrets: state.secrets.clone(),
             run_lock: None,
             inline: true,
         });

@@ -22,6 +22,11 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
     for site in &mut head.sites {
         site.carried = site.parent.is_some() && carriers.permille(profile.carriers);
     }
+    let readers = SeededEntropy::new(seed, &format!("{} readers", profile.name));
+    for site in &mut head.sites {
+        let is_read = site.parent.is_some() && readers.permille(profile.readers);
+        site.read = is_read && !site.carried;
+    }
     let mut steps = Vec::new();
     for site in 0..head.sites.len() {
         let children = (0..head.sites.len()).filter(|one| head.sites[*one].parent == Some(site));
@@ -87,6 +92,7 @@ fn site(profile: &Profile, chance: &SeededEntropy, parent: Option<usize>, old: b
         line_bytes,
         resource_bytes: None,
         carried: false,
+        read: false,
         old,
         weather: profile.weather,
     }

@@ -26,6 +26,8 @@ pub struct Profile {
     pub bulky: u64,
     /// Of a thousand sites, how many have third parties carry their changes.
     pub carriers: u32,
+    /// Of a thousand sites, how many are read by their parents instead of sending.
+    pub readers: u32,
     pub visits: u64,
     pub weather: Weather,
 }
@@ -47,6 +49,7 @@ const CALM: Profile = Profile {
     merges: 10,
     bulky: 5,
     carriers: 200,
+    readers: 250,
     visits: 20,
     weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
 };
@@ -68,6 +71,7 @@ const SLOW: Profile = Profile {
     merges: 15,
     bulky: 10,
     carriers: 200,
+    readers: 250,
     visits: 20,
     weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
 };
@@ -89,6 +93,7 @@ const POWER_CUTS: Profile = Profile {
     merges: 15,
     bulky: 10,
     carriers: 200,
+    readers: 250,
     visits: 20,
     weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
 };
@@ -110,6 +115,7 @@ const CHAOS: Profile = Profile {
     merges: 40,
     bulky: 20,
     carriers: 200,
+    readers: 250,
     visits: 50,
     weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
 };

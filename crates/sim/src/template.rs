@@ -21,6 +21,9 @@ pub(crate) const PROGRAM: &str = "program";
 /// The credential of the third party at each site that leases its messages.
 pub(crate) const CARRIER: &str = "carrier";
 
+/// The credential of the parent at each site that it reads.
+pub(crate) const READER: &str = "reader";
+
 /// Stores that version 0.1.0 wrote, of a centre and its clinic.
 const OLD: [(&str, &[u8]); 2] = [
     ("centre", include_bytes!("../../store/fixtures/schema-1-centre.db.zst")),
@@ -57,6 +60,7 @@ pub(crate) fn begin(path: &Path, id: &SiteId, old: bool, now: Timestamp) -> anyh
         let store = SqliteStore::open(path, options(&Limits::default()))?;
         store.token_add(&program(), now)?;
         store.token_add(&carrier(), now)?;
+        store.token_add(&reader(), now)?;
         return Ok(());
     }
     let bytes = {
@@ -85,6 +89,7 @@ fn make(id: &SiteId, now: Timestamp) -> anyhow::Result<Vec<u8>> {
     let store = SqliteStore::create(&path, &new, options(&Limits::default()), now)?;
     store.token_add(&program(), now)?;
     store.token_add(&carrier(), now)?;
+    store.token_add(&reader(), now)?;
     drop(store);
     std::fs::read(&path).context("failed to read a store to begin with")
 }
@@ -104,6 +109,15 @@ fn carrier() -> TokenDraft {
         name: "carrier".to_owned(),
         scope: TokenScope::Outbox,
         hash: credential_hash(CARRIER),
+        ..program()
+    }
+}
+
+fn reader() -> TokenDraft {
+    TokenDraft {
+        name: "reader".to_owned(),
+        scope: TokenScope::ReadOutgoing,
+        hash: credential_hash(READER),
         ..program()
     }
 }

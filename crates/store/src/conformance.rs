@@ -30,6 +30,7 @@ pub mod reading;
 pub mod recording;
 pub mod replaced;
 pub mod rights;
+pub mod sources;
 pub mod threads;
 pub mod timelines;
 pub mod top;
@@ -119,6 +120,15 @@ macro_rules! for_each_rule {
                 a_state_older_than_the_parents_word_is_dropped,
                 bytes_that_moved_are_counted_with_the_contact_and_without,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
+            sources:
+                what_is_read_is_merged_as_a_push_would_be,
+                an_answer_says_a_record_once_and_stays_within_its_bytes,
+                what_the_child_was_not_told_it_says_again_and_nothing_happens_twice,
+                a_marker_that_somebody_else_moved_is_noticed,
+                a_line_in_parts_is_done_with_its_last_part,
+                defect_16_what_is_of_no_patient_waits_by_its_records,
+                a_purge_waits_until_the_parent_has_read,
+                a_new_life_of_the_reader_begins_anew_and_takes_what_it_never_had;
             merges:
                 a_child_merges_by_what_its_parent_told_last,
                 edits_of_different_elements_are_merged_at_both_sides,

@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod dictionary;
 pub mod error;
 pub mod model;
+mod sources;
 pub mod sqlite;
 
 use std::path::Path;
@@ -19,13 +20,14 @@ use protocol::{Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, T
 
 pub use error::StoreError;
 pub use model::*;
+pub use sources::SourceStore;
 
 /// What every method gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The durable state of one site. Methods block; call them off the async threads. A method that
 /// writes returns after its transaction is durable.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: SourceStore + Send + Sync + 'static {
     // -- the site ---------------------------------------------------------------------------
 
     /// Which site this is, its epoch and its newest sequence. Cheap.

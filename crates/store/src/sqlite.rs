@@ -45,6 +45,7 @@ mod rows;
 mod scope;
 mod search;
 mod sites;
+mod sources;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -199,6 +199,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         merge: BTreeMap::new(),
         visitors: protocol::visit::Rules::default(),
         limits: Limits::default(),
+        sources: Vec::new(),
     };
     let new = NewSite {
         site,

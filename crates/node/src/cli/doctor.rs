@@ -7,7 +7,7 @@ use store::{SiteStatus, TokenScope};
 
 use crate::cli::open::{CREDENTIAL, Dir, block_on};
 use crate::cli::say;
-use crate::cli::status::silence;
+use crate::cli::status::{silence, unread};
 use crate::config::Up;
 use crate::jobs::link::Link;
 use crate::jobs::round::report;
@@ -41,6 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let status = site.store().site_status(site.now())?;
     findings.extend(queue_findings(&status));
     findings.extend(carrier_findings(&site, &status)?);
+    findings.extend(reading_findings(&site, &status));
     findings.extend(file_findings(&site)?);
     findings.extend(credential_findings(&args.dir));
     if !args.offline {
@@ -66,7 +67,7 @@ fn queue_findings(status: &SiteStatus) -> Vec<String> {
     }
     if status.parked_lines > 0 {
         findings.push(format!(
-            "{} lines from the parent are stuck here: `tributary queue` says why",
+            "{} lines from the parent or a source are stuck here: `tributary queue` says why",
             status.parked_lines
         ));
     }
@@ -91,6 +92,18 @@ fn carrier_findings(site: &Site, status: &SiteStatus) -> anyhow::Result<Vec<Stri
         findings.push(format!("this site's messages are to be carried, and {NOBODY}"));
     }
     Ok(findings)
+}
+
+/// Where this site is read, and where it reads others: whether that goes on.
+fn reading_findings(site: &Site, status: &SiteStatus) -> Vec<String> {
+    let (config, now) = (site.config(), site.now());
+    let unread = unread(status, &config.limits, now).filter(|_| config.up() == Some(Up::Read));
+    let failing = status.sources.iter().filter_map(|source| {
+        let error = source.last_error.as_ref()?;
+        config.sources.iter().find(|known| known.name == source.name)?;
+        Some(format!("the source {} cannot be read: {error}", source.name))
+    });
+    unread.into_iter().chain(failing).collect()
 }
 
 /// What is said where no third party has a credential.

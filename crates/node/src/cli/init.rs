@@ -53,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         merge: BTreeMap::new(),
         visitors: protocol::visit::Rules::default(),
         limits: Limits::default(),
+        sources: Vec::new(),
     };
     config.check()?;
     let folder = &args.dir.dir;

@@ -1,9 +1,11 @@
 //! Opening the site in a folder, for every verb.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use protocol::SiteId;
 use store::OpenOptions;
 use store::sqlite::SqliteStore;
 
@@ -55,6 +57,7 @@ impl Dir {
         Ok(Site::new(Parts {
             credential: read_credential(&self.dir)?,
             courier: Some(courier_key(&self.dir)?),
+            secrets: read_secrets(&self.dir, &config)?,
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -75,6 +78,33 @@ pub(crate) fn options(config: &Config) -> OpenOptions {
         readers: 4,
         wal_pages: OpenOptions::WAL_PAGES,
     }
+}
+
+/// What the sources ask for. Refuses a file that others than its owner can read.
+pub(crate) fn read_secrets(
+    dir: &Path,
+    config: &Config,
+) -> anyhow::Result<BTreeMap<SiteId, String>> {
+    let mut secrets = BTreeMap::new();
+    for source in &config.sources {
+        let Some(file) = &source.token_file else { continue };
+        let path = dir.join(file);
+        let failed = || format!("failed to read {} of the source {}", path.display(), source.name);
+        let text = std::fs::read_to_string(&path).with_context(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path).with_context(failed)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!("{}: others can read it; `chmod 600` shuts them out", failed());
+            }
+        }
+        if text.trim().is_empty() {
+            bail!("{}: it is empty", failed());
+        }
+        secrets.insert(source.name.clone(), text.trim().to_owned());
+    }
+    Ok(secrets)
 }
 
 fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {

@@ -15,6 +15,7 @@ use store::{
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::status::ago;
+use crate::config::Up;
 use crate::queue;
 use crate::site::Site;
 
@@ -186,6 +187,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Some(Action::Park { which, reason, dir }) => {
             let site = dir.open()?;
+            if site.config().up() == Some(Up::Read) {
+                bail!("failed to park: {}", queue::NO_PARKING);
+            }
             let reason = said(&site, reason)?;
             let done = act(&site, which, DeliveryAction::Park(reason))?;
             told(which, &done, "parked", "lines from the parent are set aside")

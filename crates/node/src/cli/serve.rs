@@ -6,6 +6,7 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use protocol::FeedId;
 use tokio_util::sync::CancellationToken;
 
 use self::control::Control;
@@ -43,6 +44,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             && !has_carrier(&site)?
         {
             say!("WARNING: third parties are to carry its messages (parent.up), and {NOBODY}");
+        }
+        if site.config().up() == Some(Up::Read) {
+            // What is written from now on is to be read, whoever wrote the settings.
+            let feed = FeedId::from_random(site.entropy().uuid_bytes());
+            site.store().parent_set(site.now(), &feed)?;
         }
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));

@@ -11,6 +11,7 @@ use store::{LinkName, Pause, SiteStatus};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
+use crate::cli::source::line as source_line;
 use crate::config::{Parent, Up};
 use crate::site::Site;
 
@@ -70,7 +71,10 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     say!("  conflicts  {} open", status.conflicts_open);
     say!("  disk       {}", bytes(status.disk_bytes));
     if let Some(parent) = &site.config().parent {
-        say!("  parent     {} at {}", parent.site, parent.url);
+        match parent.url.as_str() {
+            "" => say!("  parent     {}, which reads this site", parent.site),
+            url => say!("  parent     {} at {url}", parent.site),
+        }
         if let Some(pause) = pause_of(status, &LinkName::Parent) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
         }
@@ -88,6 +92,29 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
         }
     }
+    for source in &site.config().sources {
+        let state = status.sources.iter().find(|state| state.name == source.name);
+        say!("  source     {}", source_line(source, state, now));
+    }
+}
+
+/// What is wrong with who reads this site's changes.
+fn show_reader(status: &SiteStatus, limits: &Limits, now: Timestamp) {
+    let read = &status.read;
+    if let (Some(name), Some(at)) = (&read.reader, read.reader_at) {
+        say!("  reader     {name} was here {}, at position {}", ago(now, at), read.position);
+    }
+    if let Some(unread) = unread(status, limits, now) {
+        say!("  trouble    {unread}");
+    }
+}
+
+/// What is said where the parent, which is to read this site, has not come for `reader_seconds`.
+pub(crate) fn unread(status: &SiteStatus, limits: &Limits, now: Timestamp) -> Option<String> {
+    let since = status.read.reader_at.or(status.oldest_undelivered)?;
+    let millis = now.since(since);
+    let limit = i64::try_from(limits.reader_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    (millis >= limit).then(|| format!("nobody has read this site's changes for {}", span(millis)))
 }
 
 fn pause_of<'a>(status: &'a SiteStatus, link: &LinkName) -> Option<&'a Pause> {
@@ -124,6 +151,7 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
     let link = &status.link;
     match link.last_contact {
         Some(at) => say!("  contact    {}", ago(now, at)),
+        None if parent.url.is_empty() => {}
         None => say!("  contact    never yet"),
     }
     if let Some(error) = &link.last_error {
@@ -144,8 +172,10 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
     if leased + handed > 0 || parent.up == Up::Carried {
         say!("  carried    {leased} leased, {handed} handed over without a receipt yet");
     }
-    if parent.up == Up::Carried {
-        show_carriers(status, limits, now);
+    match parent.up {
+        Up::Direct => {}
+        Up::Carried => show_carriers(status, limits, now),
+        Up::Read => show_reader(status, limits, now),
     }
     if status.parked_lines > 0 {
         say!(

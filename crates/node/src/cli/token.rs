@@ -70,6 +70,8 @@ enum Scope {
     Carry,
     /// See how the site stands, act on its queue and links, read its audit; no records
     Administer,
+    /// At a child: for its parent, which reads what goes up
+    ReadOutgoing,
 }
 
 /// Runs the action.
@@ -116,6 +118,7 @@ fn add(
             Scope::Outbox => TokenScope::Outbox,
             Scope::Carry => TokenScope::Carry,
             Scope::Administer => TokenScope::Administer,
+            Scope::ReadOutgoing => TokenScope::ReadOutgoing,
         },
         children: children.to_vec(),
         hash: credential_hash(&secret),

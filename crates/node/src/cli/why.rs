@@ -6,7 +6,7 @@ use protocol::RecordRef;
 
 use crate::cli::open::Dir;
 use crate::cli::say;
-use crate::http::sync::why::{is_carried, read};
+use crate::http::sync::why::read;
 
 /// What `why` takes.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let operator = "operator".to_owned();
-    let why = read(site.store(), &args.record, is_carried(&site), operator, site.now())?;
+    let up = site.config().up().unwrap_or_default();
+    let why = read(site.store(), &args.record, up, operator, site.now())?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&why)?);
     } else {

@@ -12,6 +12,7 @@ use store::{Draft, Expect, LeavePolicy, NewSite, OpenOptions, Recorded, Scope, W
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::open::read_secrets;
 use crate::config::{Config, Parent, Up};
 use crate::demo::link::{Cuttable, Switch};
 use crate::jobs::enrol;
@@ -71,6 +72,7 @@ impl DemoSite {
             merge: BTreeMap::new(),
             visitors: protocol::visit::Rules::default(),
             limits: Limits::default(),
+            sources: Vec::new(),
         };
         change(&mut config);
         config.save(folder)?;
@@ -209,6 +211,7 @@ fn open(
         transport: Arc::new(Cuttable::new(inner, switch.clone())),
         credential,
         courier: None,
+        secrets: read_secrets(folder, &config)?,
         run_lock: Some(folder.join("sync.lock")),
         inline: false,
         config,

@@ -56,6 +56,9 @@ impl Caller {
             Caller::Program { scope: TokenScope::Administer, .. } => {
                 "this credential is for administering the site, and shows no records: see /admin"
             }
+            Caller::Program { scope: TokenScope::ReadOutgoing, .. } => {
+                "this credential is for reading what goes up, and for nothing else"
+            }
             Caller::Program { .. } | Caller::Child { .. } => return Ok(caller),
         };
         Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod conflicts;
 pub mod digests;
 pub mod join;
+pub mod outgoing;
 pub mod patients;
 pub mod push;
 pub mod receipts;
@@ -29,6 +30,10 @@ const SMALL_BODY: usize = 64 << 10;
 /// The routes below `/sync`.
 pub fn router() -> Router<Site> {
     Router::new()
+        .route("/feeds/outgoing/changes", get(outgoing::read))
+        .route("/feeds/outgoing/digests", get(outgoing::list))
+        .route("/feeds/outgoing/fetch", post(outgoing::fetch))
+        .route("/feeds/outgoing/receipts", post(outgoing::settle))
         .route("/feeds/{feed}/changes", get(changes::stream))
         .route("/feeds/{feed}/digests", get(digests::list))
         .route("/feeds/{feed}/fetch", post(digests::fetch))

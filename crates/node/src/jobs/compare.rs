@@ -121,7 +121,8 @@ pub async fn page(
     }
 }
 
-fn parse_page(text: &[u8]) -> Result<DigestPage, LinkError> {
+/// A page of digests.
+pub(super) fn parse_page(text: &[u8]) -> Result<DigestPage, LinkError> {
     let odd = || LinkError("the parent's list of digests cannot be read".to_owned());
     let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let head: DigestHeader =

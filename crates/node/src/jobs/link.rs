@@ -54,9 +54,9 @@ enum Accept {
 }
 
 impl Link {
-    /// The link of a site that has a parent and a credential.
+    /// The link of a site that has a parent that it can reach, and a credential.
     pub fn of(site: &Site) -> Option<Link> {
-        let parent = site.config().parent.clone()?;
+        let parent = site.config().parent.clone().filter(|parent| !parent.url.is_empty())?;
         let credential = site.credential()?.to_owned();
         let epoch = site.store().site().ok()?.epoch;
         Some(Link { parent, credential, epoch, traffic: Arc::default() })

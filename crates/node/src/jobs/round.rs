@@ -153,12 +153,17 @@ impl Side {
     }
 }
 
-/// Sends one batch, or asks about those that third parties carry; whether there was one.
+/// Sends one batch, or asks about those that third parties carry; whether there was one. What the
+/// parent reads is not sent.
 async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
-    if link.parent().up == Up::Carried {
-        let settled = outbox::ask(site, link).await?;
-        round.sent += settled.unwrap_or(0);
-        return Ok(settled.is_some());
+    match link.parent().up {
+        Up::Direct => {}
+        Up::Carried => {
+            let settled = outbox::ask(site, link).await?;
+            round.sent += settled.unwrap_or(0);
+            return Ok(settled.is_some());
+        }
+        Up::Read => return Ok(false),
     }
     let Some(pushed) = push::step(site, link, &round.view).await? else { return Ok(false) };
     round.sent += pushed.taken;
@@ -232,8 +237,11 @@ pub async fn has_due_deliveries(site: &Site) -> bool {
 /// Whether there is something to say to the parent now: something waits to be sent, or to be asked
 /// about where third parties carry it.
 pub async fn has_news_for_parent(site: &Site) -> bool {
-    let carried = site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried);
-    if carried { outbox::has_due(site).await } else { has_due_deliveries(site).await }
+    match site.config().up() {
+        Some(Up::Carried) => outbox::has_due(site).await,
+        Some(Up::Read) => false,
+        Some(Up::Direct) | None => has_due_deliveries(site).await,
+    }
 }
 
 fn paused(status: &store::SiteStatus) -> Option<PausedThere> {

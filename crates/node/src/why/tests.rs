@@ -122,7 +122,8 @@ fn with_here(facts: Whereabouts, change: impl FnOnce(&mut Here)) -> Whereabouts 
 /// All that is said contains each of these.
 #[track_caller]
 fn says(facts: &Whereabouts, carried: bool, expected: &[&str]) {
-    let told = sentences(facts, NOW, carried).join("\n");
+    let up = if carried { Up::Carried } else { Up::Direct };
+    let told = sentences(facts, NOW, up).join("\n");
     for words in expected {
         assert!(told.contains(words), "{words:?} is not in\n{told}");
     }
@@ -193,7 +194,7 @@ fn what_is_not_on_its_way_is_said_to_be_where_it_is() {
     says(&taken(ParentHolds::This), false, &[this]);
     says(&taken(ParentHolds::Other), false, &["(merged 10 min ago), and held another state"]);
     says(&at_clinic(), false, &["Nothing of it waits to be sent", "`tributary verify` asks"]);
-    let root = sentences(&at_centre(Vec::new()), NOW, false);
+    let root = sentences(&at_centre(Vec::new()), NOW, Up::Direct);
     assert_eq!(root.len(), 1, "who has no parent waits for none: {root:?}");
 }
 
@@ -209,7 +210,7 @@ fn a_link_that_is_down_is_said_to_be() {
     says(&down, false, &["The link to the parent is down: it ", expected]);
     let never = changed(at_clinic(), |facts| facts.link.last_contact = None);
     says(&never, false, &["The parent has never been heard."]);
-    let told = sentences(&at_clinic(), NOW, false).join("\n");
+    let told = sentences(&at_clinic(), NOW, Up::Direct).join("\n");
     assert!(!told.contains("link"), "a link that works is not spoken of: {told}");
 }
 
@@ -263,7 +264,7 @@ fn each_child_has_the_record_or_not_by_what_it_said_itself() {
     }
     let many = (0..40)
         .map(|n| child(&format!("clinic-{n}"), Some(if n < 15 { 19 } else { 20 }), Some(10)));
-    let told = sentences(&at_centre(many.collect()), NOW, false);
+    let told = sentences(&at_centre(many.collect()), NOW, Up::Direct);
     assert_eq!(told[1], "25 of 40 children have it.");
     assert_eq!((told.len(), told[12].as_str()), (13, "5 more lack it or have not said."));
 }
@@ -294,7 +295,7 @@ fn of_a_record_that_is_not_here_it_is_said_why_and_where_to_ask() {
     let facts = Whereabouts { here: None, inbox: 2, ..at_centre(children) };
     let expected = ["east had 3 changes to send", "2 messages that third", "south was here"];
     says(&facts, false, &expected);
-    let told = sentences(&facts, NOW, false).join("\n");
+    let told = sentences(&facts, NOW, Up::Direct).join("\n");
     assert!(!told.contains("north"), "who has nothing to send need not be asked: {told}");
     let alone = Whereabouts { here: None, ..at_centre(Vec::new()) };
     says(&alone, false, &["look at the name again"]);

@@ -128,6 +128,7 @@ impl TestSite {
             merge: BTreeMap::new(),
             visitors: protocol::visit::Rules::default(),
             limits: Limits::default(),
+            sources: Vec::new(),
         };
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -143,6 +144,7 @@ impl TestSite {
             transport,
             credential: None,
             courier: None,
+            secrets: BTreeMap::new(),
             run_lock: None,
             inline: false,
         });
@@ -159,6 +161,7 @@ impl TestSite {
             transport: Arc::new(NoLink),
             credential: None,
             courier: None,
+            secrets: BTreeMap::new(),
             run_lock: None,
             inline: false,
         })

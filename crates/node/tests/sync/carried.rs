@@ -35,7 +35,12 @@ async fn world_with(limits: Limits) -> World {
     world
 }
 
-fn add_token(site: &DemoSite, name: &str, scope: TokenScope, children: &[&str]) -> String {
+pub(crate) fn add_token(
+    site: &DemoSite,
+    name: &str,
+    scope: TokenScope,
+    children: &[&str],
+) -> String {
     let secret = format!("{name}-at-{}", site.id());
     let token = TokenDraft {
         name: name.to_owned(),
@@ -81,7 +86,7 @@ async fn say(world: &World, message: &Value, word: &str, mut said: Value) -> (u1
 }
 
 /// Carries until there is nothing left; gives how many messages that were.
-async fn carry(world: &World) -> usize {
+pub(crate) async fn carry(world: &World) -> usize {
     let mut count = 0;
     loop {
         let messages = lease(world).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so what it expects")]
 
 mod apart;
+mod atomfeed;
 mod audit;
 mod carried;
 mod conflicts;
@@ -15,10 +16,12 @@ mod examples;
 mod hostile;
 mod pauses;
 mod policies;
+mod reading;
 mod replaced;
 mod streams;
 mod timeline;
 mod transfer;
 mod visitors;
+mod ways;
 mod why;
 mod world;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use node::jobs::link::Link;
-use node::jobs::{self, round};
+use node::jobs::{self, round, sources};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ use super::Shared;
 use super::fhir::Program;
 use crate::chance::SeededEntropy;
 use crate::op::{Op, Step};
-use crate::place::Up;
+use crate::place::{Place, Up};
 
 const MINUTE: u64 = 60_000;
 /// Milliseconds after which a crash comes even if the site has not done enough for it.
@@ -111,12 +111,39 @@ impl Shared {
                 None => "has no parent".to_owned(),
             };
             shared.note(&format!("{} {said}", place.id));
+            if place.read {
+                shared.read(place).await;
+            }
             if place.carried {
                 let chance = SeededEntropy::new(step_seed, "carrier");
                 shared.carry(place, &up, &chance).await;
             }
             place.ends_round();
         })))
+    }
+
+    /// The parent of a site reads it, unless it is down or goes down.
+    pub(super) async fn read(&self, place: &Place) -> u64 {
+        let above = place.parent.and_then(|parent| self.places[parent].up());
+        let Some(above) = above else { return 0 };
+        let source = place.source();
+        let life = Arc::clone(&above.life);
+        let done = life.mortal(async move { sources::read_now(&above.site, &source).await }).await;
+        self.log.count("readings", 1);
+        match done {
+            Some(Ok(turn)) => {
+                self.note(&format!(
+                    "{} is read: {} went in, {} parked, {} told",
+                    place.id, turn.applied, turn.parked, turn.told
+                ));
+                turn.applied + turn.parked + turn.told
+            }
+            Some(Err(error)) => {
+                self.note(&format!("{} is not read: {error}", place.id));
+                1
+            }
+            None => 1,
+        }
     }
 
     async fn one_round(&self, up: &Up, link: &Link) -> String {

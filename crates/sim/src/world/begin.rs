@@ -87,6 +87,14 @@ impl Shared {
                 place.start()?;
             }
         }
+        for place in self.places.iter() {
+            let below = self.children(place.index).filter(|child| child.read);
+            let below = below.map(|child| place.reads(child)).count();
+            if below > 0 {
+                place.crash()?;
+                place.start()?;
+            }
+        }
         Ok(())
     }
 
@@ -114,7 +122,11 @@ impl Shared {
             url: above.url.clone(),
             site: answer.site,
             leave: place.leave,
-            up: if place.carried { Up::Carried } else { Up::Direct },
+            up: match (place.carried, place.read) {
+                (true, _) => Up::Carried,
+                (false, true) => Up::Read,
+                (false, false) => Up::Direct,
+            },
         };
         place.joined(parent, answer.credential);
         Ok(())

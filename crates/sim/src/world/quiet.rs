@@ -76,8 +76,10 @@ impl Shared {
         let ended = self.finish_jobs(&up).await;
         let Some(link) = Link::of(&up.site) else { return ended };
         let carried = if place.carried { self.carry_all(place, &up).await } else { 0 };
-        let ended = ended + carried;
         let result = round::run(&up.site, &link).await;
+        // Both ways at once: what came down may have to go up again.
+        let read = if place.read { self.read(place).await } else { 0 };
+        let ended = ended + carried + read;
         match result {
             Ok(round) => {
                 self.note(&format!(

@@ -291,6 +291,10 @@ impl Watcher for Watch {
         let parent = self.places().iter().find(|place| place.url == url)?;
         let named = headers.get(SITE_HEADER)?.to_str().ok()?;
         let child = self.places().iter().find(|place| place.id.as_str() == named)?;
+        if child.parent != Some(parent.index) {
+            // A parent reads what is below it.
+            return None;
+        }
         let (patients, sequence) = self.patients(parent, child)?;
         Some(Asked { parent: parent.index, child: child.index, patients, sequence })
     }

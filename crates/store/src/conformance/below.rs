@@ -61,7 +61,7 @@ impl Below {
                 base,
             }],
         };
-        let source = Source::Child { site: self.site.clone(), epoch: self.epoch };
+        let source = Source::Child { site: self.site.clone(), epoch: self.epoch, reading: None };
         let lines = [read_back(&line, &pair.limits)];
         pair.child.change_apply(&source, &lines, pair.now()).unwrap().remove(0).outcome
     }

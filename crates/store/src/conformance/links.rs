@@ -218,7 +218,7 @@ pub fn a_long_line_goes_up_in_parts(maker: &dyn Maker) {
     assert!(lines[0].lines.len() > 3, "{} parts", lines[0].lines.len());
     // Cut after the second part: all of it is sent again.
     let info = pair.child.site().unwrap();
-    let source = Source::Child { site: info.site, epoch: info.epoch };
+    let source = Source::Child { site: info.site, epoch: info.epoch, reading: None };
     let parts = lines[0].lines.iter().take(2).map(|part| read_back(part, &pair.limits));
     let parts = parts.collect::<Vec<_>>();
     pair.parent.change_apply(&source, &parts, pair.now()).unwrap();

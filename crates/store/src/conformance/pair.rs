@@ -194,7 +194,7 @@ impl Pair {
     /// Brings one line to the parent; gives its word, which the child has not heard yet.
     pub fn send(&self, line: &PushLine) -> Settled {
         let info = self.child.site().unwrap();
-        let source = Source::Child { site: info.site, epoch: info.epoch };
+        let source = Source::Child { site: info.site, epoch: info.epoch, reading: None };
         let lines = line.lines.iter().map(|part| read_back(part, &self.limits));
         let lines = lines.collect::<Vec<_>>();
         let applied = self.parent.change_apply(&source, &lines, self.now()).unwrap();

@@ -59,7 +59,7 @@ fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
         reason: None,
         records: vec![record],
     };
-    let source = Source::Child { site: info.site, epoch: info.epoch };
+    let source = Source::Child { site: info.site, epoch: info.epoch, reading: None };
     let lines = [read_back(&line, &pair.limits)];
     pair.parent.change_apply(&source, &lines, pair.now()).unwrap().remove(0)
 }

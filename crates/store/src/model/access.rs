@@ -73,6 +73,8 @@ pub enum TokenScope {
     Carry,
     /// See how the site stands, act on its queue and its links, read its audit; no records.
     Administer,
+    /// Read what goes up from this site, and say what became of it; nothing else.
+    ReadOutgoing,
 }
 
 /// A credential for a program.

@@ -7,7 +7,7 @@ use protocol::stream::{InLine, Lane, RefusedLine};
 use protocol::{Author, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::SearchQuery;
+use super::{SearchQuery, SourcePlace};
 
 /// One change that is to be recorded here.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +91,19 @@ pub enum Source {
         site: SiteId,
         /// The epoch it said it is in.
         epoch: Epoch,
+        /// Where it is read and does not push: the place in its feed.
+        reading: Option<Reading>,
     },
+}
+
+/// A source's own marker moves with the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The feed that is read.
+    pub feed: FeedId,
+    /// Where the marker is, as far as who reads knows. Where it is somewhere else, somebody else
+    /// reads the same source, and nothing is applied.
+    pub after: u64,
 }
 
 /// What a child does with a patient who left all of its cohorts.
@@ -117,7 +129,7 @@ pub enum Incoming {
         /// Its text, to be kept where it has to be parked.
         raw: Vec<u8>,
     },
-    /// It cannot: it is parked (from a parent) or answered as refused (from a child).
+    /// It cannot: it is parked (of a feed that is read) or answered as refused (from a child).
     Refused {
         /// What could be read of it.
         line: Box<RefusedLine>,
@@ -126,6 +138,9 @@ pub enum Incoming {
     },
     /// The end line of a pull: the marker moves there.
     End(u64),
+    /// Where the reader of a source without positions is, and what it has seen there: kept with the
+    /// lines before it.
+    Place(Box<SourcePlace>),
     /// A join whose patient's record was asked for by name. Its position says since when the
     /// patient is in the feed; no marker has passed it and none moves by it.
     Ahead(Box<Incoming>),
@@ -140,7 +155,7 @@ pub struct Applied {
     pub sequence: u64,
     /// Why it was refused or parked; which elements are in conflict.
     pub reason: Option<String>,
-    /// Whether the line was parked here (from a parent).
+    /// Whether the line was parked here (of a feed that is read).
     pub parked: bool,
     /// Records that were written.
     pub written: u32,

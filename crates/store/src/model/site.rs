@@ -6,7 +6,7 @@ use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{ChildInfo, Marker, OutboxStatus, Pause};
+use super::{ChildInfo, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
 
 /// Which site a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct SiteStatus {
     pub deliveries: BTreeMap<String, u64>,
     /// When the oldest change that the parent does not hold yet was recorded.
     pub oldest_undelivered: Option<Timestamp>,
-    /// Lines from the parent that could not be applied, and those that wait behind them.
+    /// Lines from the parent, or read from below, that could not be applied, and those that wait behind them.
     pub parked_lines: u64,
     /// Patients who left and are frozen, or wait to be purged.
     pub patients_left: u64,
@@ -50,6 +50,10 @@ pub struct SiteStatus {
     pub paused: Vec<Pause>,
     /// Those who carry this site's messages, where third parties do.
     pub outbox: OutboxStatus,
+    /// Who reads this site's changes, where its parent does.
+    pub read: ReaderStatus,
+    /// Those that this site reads itself.
+    pub sources: Vec<SourceInfo>,
     /// Messages that third parties brought and that wait to be worked off.
     pub inbox: u64,
     /// Rows of the audit.

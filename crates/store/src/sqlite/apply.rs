@@ -13,7 +13,7 @@ use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
 use protocol::resource::Record;
 use protocol::stream::{Base, InLine, InRecord, RefusedLine};
-use protocol::{Digest, RecordRef, Refusal, Timestamp};
+use protocol::{Digest, RecordRef, Refusal, SiteId, Timestamp};
 use rusqlite::Connection;
 
 pub(super) use self::bases::with_short;
@@ -22,8 +22,8 @@ use super::journal::Way;
 use super::prepared::Prepared;
 use super::rows::RecordRow;
 use super::writer::in_savepoint;
-use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites};
-use crate::{Applied, Incoming, Result, Source, StoreError};
+use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites, sources};
+use crate::{Applied, Incoming, Reading, Result, Source, StoreError};
 
 pub(super) fn change_apply(
     store: &SqliteStore,
@@ -39,7 +39,7 @@ pub(super) fn change_apply(
             .zip(&prepared)
             .map(|(line, states)| run.incoming(line, states))
             .collect::<Result<Vec<_>>>()?;
-        run.finish()?;
+        run.finish(lines.len())?;
         Ok(results)
     })
 }
@@ -49,7 +49,7 @@ pub(super) fn prepare(line: &Incoming) -> Result<Vec<Prepared<'_>>> {
     let line = match line {
         Incoming::Line { line, .. } => line,
         Incoming::Ahead(line) => return prepare(line),
-        Incoming::End(_) | Incoming::Refused { .. } => return Ok(Vec::new()),
+        Incoming::End(_) | Incoming::Place(_) | Incoming::Refused { .. } => return Ok(Vec::new()),
     };
     let states = line.records.iter().filter_map(|record| match record {
         InRecord::State { record, .. } => Some(Prepared::of(record)),
@@ -68,7 +68,7 @@ pub(super) struct Run<'a> {
     actor: String,
     /// This site's sequence after the line before.
     sequence: u64,
-    /// Parent: up to where the lane has been applied before this call, and now.
+    /// What is read: up to where that has been applied before this call, and now.
     marker: u64,
     moved_to: u64,
     /// Whether the line at hand was asked for by name: markers have no say in it.
@@ -87,8 +87,12 @@ impl<'a> Run<'a> {
                 let marker = markers::position(step, feed, epoch, *lane)?.unwrap_or(0);
                 (Way::Parent, format!("parent:{site}"), marker)
             }
-            Source::Child { site, epoch } => {
-                (Way::Child(rows::origin_key(step, site, epoch)?), format!("child:{site}"), 0)
+            Source::Child { site, epoch, reading } => {
+                let marker = match reading {
+                    Some(reading) => sources::position(step, (site, epoch), reading)?,
+                    None => 0,
+                };
+                (Way::Child(rows::origin_key(step, site, epoch)?), format!("child:{site}"), marker)
             }
         };
         let sequence = rows::site_sequence(step)?;
@@ -107,16 +111,33 @@ impl<'a> Run<'a> {
     }
 
     /// Moves the marker to where the lines of this call have come.
-    fn finish(&self) -> Result<()> {
-        let Source::Parent { feed, name, epoch, lane, .. } = self.source else { return Ok(()) };
+    fn finish(&self, lines: usize) -> Result<()> {
         if self.moved_to == self.marker {
             return Ok(());
         }
-        markers::advance(self.step, (feed, epoch, *lane), name, self.moved_to, self.now)
+        match self.source {
+            Source::Parent { feed, name, epoch, lane, .. } => {
+                markers::advance(self.step, (feed, epoch, *lane), name, self.moved_to, self.now)
+            }
+            Source::Child { site, .. } => sources::advance(self.step, site, self.moved_to, lines),
+        }
     }
 
     fn is_parent(&self) -> bool {
         self.way == Way::Parent
+    }
+
+    /// The child whose changes are read, where they are.
+    fn reading(&self) -> Option<(&'a SiteId, &'a Reading)> {
+        match self.source {
+            Source::Child { site, reading: Some(reading), .. } => Some((site, reading)),
+            Source::Child { .. } | Source::Parent { .. } => None,
+        }
+    }
+
+    /// Whether what cannot be applied is kept here: nobody would send it again.
+    fn parks(&self) -> bool {
+        self.is_parent() || self.reading().is_some()
     }
 
     pub(super) fn incoming(
@@ -131,50 +152,73 @@ impl<'a> Run<'a> {
                 }
                 Ok(self.applied(Outcome::Already))
             }
+            Incoming::Place(place) => {
+                if let Some((source, _)) = self.reading() {
+                    sources::images::keep(self.step, source, place)?;
+                }
+                Ok(self.applied(Outcome::Already))
+            }
             Incoming::Ahead(line) => {
                 self.is_ahead = true;
                 let applied = self.incoming(line, states);
                 self.is_ahead = false;
                 applied
             }
-            Incoming::Refused { line, raw } => self.refused(line, raw),
-            Incoming::Line { line, raw } => self.line(line, raw, states),
+            Incoming::Refused { line, raw } => {
+                let behind = self.is_behind(line.position);
+                let applied = self.refused(line, raw)?;
+                if let (Some((source, _)), Some(id), false) = (self.reading(), &line.id, behind) {
+                    let named = (id, line.part);
+                    sources::words::keep(self.step, source, named, &applied, Vec::new())?;
+                }
+                Ok(applied)
+            }
+            Incoming::Line { line, raw } => {
+                let behind = self.is_behind(line.position);
+                let applied = self.line(line, raw, states)?;
+                if let (Some((source, _)), Some(id), false) = (self.reading(), &line.id, behind) {
+                    let digests = sources::words::digests_of(line, &applied, false);
+                    let named = (id, line.part);
+                    sources::words::keep(self.step, source, named, &applied, digests)?;
+                }
+                Ok(applied)
+            }
         }
     }
 
     /// A line of which only the envelope could be read.
     fn refused(&mut self, line: &RefusedLine, raw: &[u8]) -> Result<Applied> {
         let reason = line.refusal.reason.clone();
-        if !self.is_parent() {
+        if !self.parks() {
             return Ok(Applied { reason: Some(reason), ..self.applied(Outcome::Refused) });
         }
         let position = line.position.unwrap_or(0);
         if self.is_behind(line.position) {
             return Ok(self.applied(Outcome::Already));
         }
-        let patients = line.patients.iter().collect::<BTreeSet<_>>();
-        let reason = match parked::blocking(self.step, &patients)? {
+        let subjects = Subjects::of_envelope(&line.patients);
+        let reason = match parked::blocking(self.step, self.source, &subjects)? {
             Some(before) => waits(before),
             None => reason,
         };
-        self.park(position, &patients, raw, &reason)?;
+        self.park(position, &subjects, raw, &reason)?;
         self.advance(line.position, line.part);
         Ok(Applied { reason: Some(reason), parked: true, ..self.applied(Outcome::Refused) })
     }
 
     fn line(&mut self, line: &InLine, raw: &[u8], states: &[Prepared<'_>]) -> Result<Applied> {
-        if self.is_parent() {
+        if self.parks() {
             if self.is_behind(line.position) {
                 return Ok(self.applied(Outcome::Already));
             }
-            let patients = patients_of(line);
+            let subjects = Subjects::of(line);
             let position = line.position.unwrap_or(0);
             if let (EntryKind::Leave, Source::Parent { feed, epoch, .. }) = (line.kind, self.source)
             {
-                parked::forget(self.step, (feed, epoch), position, &patients)?;
-            } else if let Some(before) = parked::blocking(self.step, &patients)? {
+                parked::forget(self.step, (feed, epoch), position, &subjects.patients)?;
+            } else if let Some(before) = parked::blocking(self.step, self.source, &subjects)? {
                 let reason = waits(before);
-                self.park(position, &patients, raw, &reason)?;
+                self.park(position, &subjects, raw, &reason)?;
                 self.advance(line.position, line.part);
                 let waiting = self.applied(Outcome::Later);
                 return Ok(Applied { reason: Some(reason), parked: true, ..waiting });
@@ -203,9 +247,9 @@ impl<'a> Run<'a> {
     }
 
     fn not_applied(&mut self, line: &InLine, raw: &[u8], reason: &str) -> Result<Applied> {
-        let parked = self.is_parent();
+        let parked = self.parks();
         if parked {
-            self.park(line.position.unwrap_or(0), &patients_of(line), raw, reason)?;
+            self.park(line.position.unwrap_or(0), &Subjects::of(line), raw, reason)?;
             self.advance(line.position, line.part);
         }
         let reason = Some(reason.to_owned());
@@ -221,17 +265,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn park(
-        &self,
-        position: u64,
-        patients: &BTreeSet<&RecordRef>,
-        raw: &[u8],
-        reason: &str,
-    ) -> Result<()> {
+    fn park(&self, position: u64, subjects: &Subjects<'_>, raw: &[u8], reason: &str) -> Result<()> {
         if planted(Fault::FailedLineSkipped) {
             return Ok(());
         }
-        parked::park(self.store, self.step, self.source, position, patients, raw, reason, self.now)
+        parked::park(self.store, self.step, self.source, position, subjects, raw, reason, self.now)
     }
 
     fn applied(&self, outcome: Outcome) -> Applied {
@@ -252,12 +290,17 @@ impl<'a> Run<'a> {
                 return Ok(self.applied(Outcome::Already));
             }
             Source::Parent { .. } => None,
+            // A record that was asked for by name is part of no change.
+            Source::Child { .. } if line.id.is_none() && line.position.is_some() => None,
             Source::Child { site, .. } => {
                 let (origin, numbers) = covered(self.step, line)?;
                 Some(((site, origin), numbers))
             }
         };
+        // What is read carries the latest bodies, and nothing else brings them: it is looked at
+        // whatever numbers are held.
         if let Some((from, numbers)) = &numbers
+            && self.reading().is_none()
             && received::holds_all(self.step, *from, numbers)?
             && !planted(Fault::TakenTwice)
         {
@@ -390,13 +433,28 @@ fn covered(step: &Connection, line: &InLine) -> Result<(i64, Vec<u64>)> {
     Ok((origin, numbers))
 }
 
-/// All patients that the line concerns.
-pub(super) fn patients_of(line: &InLine) -> BTreeSet<&RecordRef> {
-    let records = line.records.iter().filter_map(|record| match record {
-        InRecord::State { record, .. } => Some(&record.patients),
-        InRecord::Held(_) | InRecord::Left(_) => None,
-    });
-    records.flatten().chain(&line.patients).collect()
+/// What a line has to keep its order for: its patients; where it is of none, its records.
+#[derive(Default)]
+pub(super) struct Subjects<'a> {
+    pub(super) patients: BTreeSet<&'a RecordRef>,
+    pub(super) records: BTreeSet<&'a RecordRef>,
+}
+
+impl<'a> Subjects<'a> {
+    fn of(line: &'a InLine) -> Subjects<'a> {
+        let states = line.records.iter().filter_map(|record| match record {
+            InRecord::State { record, .. } => Some(record),
+            InRecord::Held(_) | InRecord::Left(_) => None,
+        });
+        let of_records = states.clone().flat_map(|record| &record.patients);
+        let patients = of_records.chain(&line.patients).collect();
+        Subjects { patients, records: states.map(|record| &record.reference).collect() }
+    }
+
+    /// Of a line of which only the envelope could be read.
+    fn of_envelope(patients: &'a [RecordRef]) -> Subjects<'a> {
+        Subjects { patients: patients.iter().collect(), ..Subjects::default() }
+    }
 }
 
 fn waits(position: u64) -> String {

@@ -3,6 +3,7 @@
 
 mod entries;
 mod lines;
+mod outgoing;
 mod page;
 mod patients;
 mod stream;
@@ -16,6 +17,7 @@ use super::records::{STORED, stored};
 use super::*;
 use super::{rows, scope};
 
+pub(super) use outgoing::outgoing_changes;
 pub(super) use page::feed_page;
 pub(super) use patients::feed_patients;
 pub(super) use stream::feed_changes;

@@ -162,7 +162,8 @@ pub(super) fn inbox_apply(
     store.write("work off a message", |step| {
         let Some(waiting) = waiting(step, key)? else { return Ok(None) };
         let receipt = if is_joined(step, &waiting.child)? {
-            let source = Source::Child { site: waiting.child.clone(), epoch: waiting.epoch };
+            let source =
+                Source::Child { site: waiting.child.clone(), epoch: waiting.epoch, reading: None };
             let mut run = Run::begin(store, step, &source, now)?;
             let applied = run.incoming(incoming, &states)?;
             receipt(&waiting, incoming, applied)

@@ -44,6 +44,8 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0019_pause.sql")),
         M::up(include_str!("../../migrations/sqlite/0020_audit_copies.sql")),
         M::up(include_str!("../../migrations/sqlite/0013_left_said.sql")),
+        M::up(include_str!("../../migrations/sqlite/0016_sources.sql")),
+        M::up(include_str!("../../migrations/sqlite/0017_source_images.sql")),
     ]
 });
 

@@ -1,41 +1,83 @@
-//! Lines from the parent that could not be applied, and those that wait behind them: kept as they
+//! Lines that were read and could not be applied, from the parent or a source, and those that wait behind them: kept as they
 //! came, tried again in order by patient. Only the patients concerned are held back.
 
 use std::collections::BTreeSet;
 
 use protocol::delivery::{backoff_longest, backoff_millis, is_due};
-use protocol::stream::{self, Lane, StreamLine};
+use protocol::stream::{self, InLine, Lane, RefusedLine, StreamLine};
 use protocol::{Epoch, FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{self, Run};
+use super::apply::{self, Run, Subjects};
 use super::writer::in_savepoint;
-use super::{SqliteStore, body, rows};
-use crate::{Incoming, LeavePolicy, Result, Source, StoreError};
+use super::{SqliteStore, body, received, rows, sources};
+use crate::{Applied, Incoming, LeavePolicy, Result, Source, StoreError};
 
 /// Most lines that one call looks at.
 const LINES_AT_ONCE: u32 = 1_000;
 
-/// The position of the newest parked line of any of these patients.
-pub(super) fn blocking(step: &Connection, patients: &BTreeSet<&RecordRef>) -> Result<Option<u64>> {
+/// What stands for the records of a line that could not be read so far.
+const UNREAD: &str = "*";
+
+/// The name of a source that is read; `None` for the parent.
+fn source_name(source: &Source) -> Option<&str> {
+    match source {
+        Source::Child { site, .. } => Some(site.as_str()),
+        Source::Parent { .. } => None,
+    }
+}
+
+/// The position of the newest parked line from the same side that this one has to wait behind.
+pub(super) fn blocking(
+    step: &Connection,
+    source: &Source,
+    subjects: &Subjects<'_>,
+) -> Result<Option<u64>> {
     if !step.prepare_cached("SELECT 1 FROM parked_line")?.exists([])? {
         return Ok(None);
     }
-    for patient in patients {
+    let source = source_name(source);
+    for patient in &subjects.patients {
         let position = step
             .prepare_cached(
                 "SELECT l.position FROM patient AS p
                  JOIN parked_line_patient AS lp ON lp.patient = p.key
                  JOIN parked_line AS l ON l.key = lp.line
-                 WHERE p.id = ?1 ORDER BY l.key DESC LIMIT 1",
+                 WHERE p.id = ?1 AND l.source IS ?2 ORDER BY l.key DESC LIMIT 1",
             )?
-            .query_row([patient.id()], |row| row.get(0))
+            .query_row(params![patient.id(), source], |row| row.get(0))
+            .optional()?;
+        if position.is_some() {
+            return Ok(position);
+        }
+    }
+    if source.is_none() || !subjects.patients.is_empty() {
+        // Of what the parent says of reference records, the newest stands by its sequence.
+        return Ok(None);
+    }
+    for record in names(subjects) {
+        let position = step
+            .prepare_cached(
+                "SELECT l.position FROM parked_line_record AS lr
+                 JOIN parked_line AS l ON l.key = lr.line
+                 WHERE l.source IS ?2 AND (lr.record IN (?1, '*') OR ?1 = '*')
+                 ORDER BY l.key DESC LIMIT 1",
+            )?
+            .query_row(params![record, source], |row| row.get(0))
             .optional()?;
         if position.is_some() {
             return Ok(position);
         }
     }
     Ok(None)
+}
+
+/// The records of a line, as far as they are known; those of a line of no patient have to be.
+fn names(subjects: &Subjects<'_>) -> Vec<String> {
+    if subjects.records.is_empty() && subjects.patients.is_empty() {
+        return vec![UNREAD.to_owned()];
+    }
+    subjects.records.iter().map(ToString::to_string).collect()
 }
 
 /// Lets go of what waits for patients who leave a feed at `position`: what the feed told of them
@@ -74,19 +116,27 @@ pub(super) fn forget(
     Ok(())
 }
 
-/// Parks a line of the parent's.
+/// Parks a line that was read.
 #[expect(clippy::too_many_arguments, reason = "each is a column of the row that is written")]
 pub(super) fn park(
     store: &SqliteStore,
     step: &Connection,
     source: &Source,
     position: u64,
-    patients: &BTreeSet<&RecordRef>,
+    subjects: &Subjects<'_>,
     raw: &[u8],
     reason: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let Source::Parent { feed, epoch, lane, sequence, leave, .. } = source else { return Ok(()) };
+    let (feed, epoch, lane, sequence, leave) = match source {
+        Source::Parent { feed, epoch, lane, sequence, leave, .. } => {
+            (feed, epoch, *lane, *sequence, *leave)
+        }
+        Source::Child { epoch, reading: Some(reading), .. } => {
+            (&reading.feed, epoch, Lane::Live, 0, LeavePolicy::Keep)
+        }
+        Source::Child { reading: None, .. } => return Ok(()),
+    };
     let pause = backoff_millis(1, &store.options.limits, 0);
     let next = now.plus_millis(i64::try_from(pause).unwrap_or(i64::MAX));
     // No key is given twice: people act on a line by it.
@@ -95,8 +145,8 @@ pub(super) fn park(
         .query_row([], |row| row.get(0))?;
     step.prepare_cached(
         "INSERT INTO parked_line (key, feed, epoch, lane, position, sequence, line, leave, reason,
-            attempts, next_at, parked)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11)",
+            attempts, next_at, parked, source)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12)",
     )?
     .execute(params![
         line,
@@ -106,12 +156,18 @@ pub(super) fn park(
         position,
         sequence,
         body::encode_bytes(raw)?,
-        policy_name(*leave),
+        policy_name(leave),
         reason,
         next.millis(),
-        now.millis()
+        now.millis(),
+        source_name(source)
     ])?;
-    for patient in patients {
+    let is_of_source = source_name(source).is_some();
+    for record in names(subjects).into_iter().filter(|_| is_of_source) {
+        step.prepare_cached("INSERT INTO parked_line_record (line, record) VALUES (?1, ?2)")?
+            .execute(params![line, record])?;
+    }
+    for patient in &subjects.patients {
         let patient = rows::patient_key(step, patient)?;
         step.prepare_cached("INSERT INTO parked_line_patient (line, patient) VALUES (?1, ?2)")?
             .execute(params![line, patient])?;
@@ -152,13 +208,13 @@ pub(super) fn parked_retry(
         let mut blocked = BTreeSet::new();
         let mut done = 0;
         for key in keys(step)? {
-            let patients = patients(step, key)?;
+            let subjects = subjects(step, key)?;
             let line = load(step, key, (now, backoff_longest(&store.options.limits)))?;
-            let free = blocked.is_disjoint(&patients) && (all || line.due);
+            let free = blocked.is_disjoint(&subjects) && (all || line.due);
             if free && retry(store, step, &line, now, jitter)? {
                 done += 1;
             } else {
-                blocked.extend(patients);
+                blocked.extend(subjects);
             }
         }
         Ok(done)
@@ -179,8 +235,19 @@ pub(super) fn retry_these(
         let waits = step
             .prepare_cached(
                 "SELECT 1 FROM parked_line_patient AS mine
+                 CROSS JOIN parked_line AS l ON l.key = mine.line
                  CROSS JOIN parked_line_patient AS other ON other.patient = mine.patient
-                 WHERE mine.line = ?1 AND other.line < ?1",
+                 CROSS JOIN parked_line AS o ON o.key = other.line AND o.source IS l.source
+                 WHERE mine.line = ?1 AND other.line < ?1
+                 UNION ALL
+                 SELECT 1 FROM parked_line_record AS mine
+                 CROSS JOIN parked_line AS l ON l.key = mine.line
+                 CROSS JOIN parked_line AS o ON o.source = l.source AND o.key < l.key
+                 CROSS JOIN parked_line_record AS other ON other.line = o.key
+                 WHERE mine.line = ?1 AND (other.record IN (mine.record, '*')
+                        OR mine.record = '*' AND NOT EXISTS
+                            (SELECT 1 FROM parked_line_patient AS p WHERE p.line = o.key))
+                    AND NOT EXISTS (SELECT 1 FROM parked_line_patient AS p WHERE p.line = l.key)",
             )?
             .exists([key])?;
         step.prepare_cached("UPDATE parked_line SET held = 0 WHERE key = ?1")?.execute([key])?;
@@ -199,10 +266,21 @@ fn keys(step: &Connection) -> Result<Vec<i64>> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn patients(step: &Connection, line: i64) -> Result<BTreeSet<i64>> {
-    let mut statement =
-        step.prepare_cached("SELECT patient FROM parked_line_patient WHERE line = ?1")?;
-    let found = statement.query_map([line], |row| row.get(0))?;
+/// Whom a line waits for, of which source: a patient's key, or a record's name. (A line of a source
+/// that is of no patient and could not be read waits for all like it.)
+fn subjects(step: &Connection, line: i64) -> Result<BTreeSet<(Option<String>, i64, String)>> {
+    let mut statement = step.prepare_cached(
+        "SELECT l.source, lp.patient, '' FROM parked_line AS l
+         JOIN parked_line_patient AS lp ON lp.line = l.key WHERE l.key = ?1
+         UNION ALL
+         SELECT l.source, 0, CASE WHEN EXISTS (SELECT 1 FROM parked_line AS o
+                JOIN parked_line_record AS u ON u.line = o.key AND u.record = '*'
+                WHERE o.source = l.source) THEN '*' ELSE lr.record END
+         FROM parked_line AS l JOIN parked_line_record AS lr ON lr.line = l.key
+         WHERE l.key = ?1 AND l.source IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM parked_line_patient AS p WHERE p.line = l.key)",
+    )?;
+    let found = statement.query_map([line], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -214,7 +292,7 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
     let (source, line, attempts, due) = step
         .prepare_cached(
             "SELECT feed, epoch, lane, sequence, leave, line, attempts,
-                next_at, reason LIKE 'waits behind %', held
+                next_at, reason LIKE 'waits behind %', held, source
              FROM parked_line WHERE key = ?1",
         )?
         .query_row([key], |row| {
@@ -224,14 +302,19 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
                 "purge" => LeavePolicy::Purge,
                 _ => LeavePolicy::Keep,
             };
-            let source = Source::Parent {
-                site: site.clone(),
-                feed: rows::feed_id(row, 0)?,
-                name: String::new(),
-                epoch: rows::epoch(row, 1)?,
-                lane: lane.ok_or_else(|| rows::odd(2, "not a lane"))?,
-                sequence: row.get(3)?,
-                leave,
+            let epoch = rows::epoch(row, 1)?;
+            let source = match row.get::<_, Option<String>>(10)? {
+                // No marker moves by it any more, and what came another way meanwhile stands.
+                Some(_) => Source::Child { site: rows::site_id(row, 10)?, epoch, reading: None },
+                None => Source::Parent {
+                    site: site.clone(),
+                    feed: rows::feed_id(row, 0)?,
+                    name: String::new(),
+                    epoch,
+                    lane: lane.ok_or_else(|| rows::odd(2, "not a lane"))?,
+                    sequence: row.get(3)?,
+                    leave,
+                },
             };
             let due = row.get(8)? || is_due(rows::time(row, 7)?, now, longest);
             // Set aside by a person.
@@ -254,15 +337,26 @@ fn retry(
             let incoming = Incoming::Line { line: read, raw: Vec::new() };
             in_savepoint(step, |step| apply_again(store, step, &line.source, &incoming, now))
         }
-        Ok(StreamLine::Refused(refused)) => Err(refused.refusal.into()),
+        Ok(StreamLine::Refused(refused)) => {
+            // What another way has brought meanwhile is of no use here any more.
+            if is_held(step, &line.source, &refused)? {
+                Ok(())
+            } else {
+                Err(refused.refusal.into())
+            }
+        }
         Ok(StreamLine::Header(_) | StreamLine::End { .. }) => Ok(()),
         Err(refusal) => Err(refusal.into()),
     };
     match outcome {
         Ok(()) => {
-            step.prepare_cached("DELETE FROM parked_line_patient WHERE line = ?1")?
-                .execute([line.key])?;
-            step.prepare_cached("DELETE FROM parked_line WHERE key = ?1")?.execute([line.key])?;
+            for sql in [
+                "DELETE FROM parked_line_patient WHERE line = ?1",
+                "DELETE FROM parked_line_record WHERE line = ?1",
+                "DELETE FROM parked_line WHERE key = ?1",
+            ] {
+                step.prepare_cached(sql)?.execute([line.key])?;
+            }
             Ok(true)
         }
         Err(error) if apply::is_about_the_line(&error) => {
@@ -271,6 +365,14 @@ fn retry(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the changes of a source's line came another way.
+fn is_held(step: &Connection, source: &Source, line: &RefusedLine) -> Result<bool> {
+    let (Source::Child { site, .. }, Some(id)) = (source, &line.id) else { return Ok(false) };
+    let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
+    let numbers = if line.covers.is_empty() { &[id.number][..] } else { &line.covers };
+    received::holds_all(step, (site, origin), numbers)
 }
 
 fn apply_again(
@@ -282,7 +384,15 @@ fn apply_again(
 ) -> Result<()> {
     let states = apply::prepare(incoming)?;
     let Incoming::Line { line, .. } = incoming else { return Ok(()) };
-    Run::begin(store, step, source, now)?.apply(line, &states).map(drop)
+    let applied = Run::begin(store, step, source, now)?.apply(line, &states)?;
+    tell(step, source, line, &applied)
+}
+
+/// A source that is read hears what became of its change after all.
+fn tell(step: &Connection, source: &Source, line: &InLine, applied: &Applied) -> Result<()> {
+    let (Source::Child { site, .. }, Some(id)) = (source, &line.id) else { return Ok(()) };
+    let digests = sources::words::digests_of(line, applied, true);
+    sources::words::keep(step, site, (id, line.part), applied, digests)
 }
 
 fn failed_again(

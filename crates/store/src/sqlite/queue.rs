@@ -8,7 +8,7 @@ use protocol::delivery::DeliveryState;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::{SqliteStore, audit, outbox, rows, status};
+use super::{SqliteStore, audit, outbox, rows, sources, status};
 use crate::{
     AuditRow, DeliveryAction, QueueChoice, QueueDone, QueueFilter, QueueId, QueueOrder, Result,
 };
@@ -158,6 +158,7 @@ fn act(step: &Connection, sequence: u64, order: &QueueOrder, now: Timestamp) -> 
             if order.action == DeliveryAction::Retry {
                 outbox::offer_again(step, sequence)?;
             }
+            sources::outgoing::again(step, sequence, now)?;
             step.prepare_cached(
                 "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, changed = ?2,
                     outcome = NULL

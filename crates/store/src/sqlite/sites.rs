@@ -252,6 +252,7 @@ fn scope_name(scope: TokenScope) -> &'static str {
         TokenScope::Outbox => "outbox",
         TokenScope::Carry => "carry",
         TokenScope::Administer => "administer",
+        TokenScope::ReadOutgoing => "read-outgoing",
     }
 }
 
@@ -262,6 +263,7 @@ fn read_scope(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenScope> {
         "outbox" => Ok(TokenScope::Outbox),
         "carry" => Ok(TokenScope::Carry),
         "administer" => Ok(TokenScope::Administer),
+        "read-outgoing" => Ok(TokenScope::ReadOutgoing),
         _ => Err(rows::odd(column, "not a scope")),
     }
 }

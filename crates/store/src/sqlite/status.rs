@@ -13,7 +13,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::*;
-use super::{lag, link, outbox, pause, rows, sites};
+use super::{lag, link, outbox, pause, rows, sites, sources};
 use crate::StoreError;
 
 pub(super) use deliveries::{
@@ -72,6 +72,8 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             link: link_info(conn)?,
             paused: pause::all(conn, now)?,
             outbox: outbox::status(conn, now)?,
+            read: sources::reader(conn)?,
+            sources: sources::list(conn)?,
             inbox: count("SELECT count(*) FROM inbox")?,
             audit_rows: count("SELECT coalesce(max(key), 0) FROM audit")?,
             disk_bytes: disk_bytes(&store.path),
@@ -202,7 +204,8 @@ pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<Parke
 pub(super) fn parked_line(conn: &Connection, key: i64) -> Result<ParkedLine> {
     let mut statement = conn.prepare_cached(
         "SELECT l.key, l.feed, l.position, l.reason, l.attempts, l.next_at, l.parked,
-            (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1), l.held
+            coalesce(l.source || '/outgoing',
+                (SELECT m.name FROM marker AS m WHERE m.feed = l.feed LIMIT 1)), l.held
          FROM parked_line AS l WHERE l.key = ?1",
     )?;
     let line = statement.query_row([key], |row| {

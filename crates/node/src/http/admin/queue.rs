@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
 use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use store::{DeliveryAction, QueueChoice, QueueDone, QueueFilter, QueueId, QueueOrder};
 
 use super::{administrator, read};
+use crate::config::Up;
 use crate::http::error::{self, Failure, Problem};
 use crate::queue::{self, Listing};
 use crate::site::Site;
@@ -113,6 +115,9 @@ pub async fn unpark(state: State<Site>, request: Request) -> Result<Json<QueueDo
 
 /// `POST /admin/queue/park`
 pub async fn park(state: State<Site>, request: Request) -> Result<Json<QueueDone>, Problem> {
+    if state.config().up() == Some(Up::Read) {
+        return Err(Failure::new(StatusCode::CONFLICT, "conflict", queue::NO_PARKING).into());
+    }
     act(state, request, |reason| reason.map(DeliveryAction::Park)).await
 }
 

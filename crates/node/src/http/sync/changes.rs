@@ -68,7 +68,9 @@ pub async fn stream(
     let left = query.limit.unwrap_or(limits.stream_bytes).min(limits.stream_bytes);
     let wait = query.wait.unwrap_or(0).min(limits.poll_seconds);
     let first = match first_slice(&site, &wanted, &parts, wait).await? {
-        Err(StoreError::Gone { epoch, head }) => return Ok(gone(&wanted, &epoch, head)),
+        Err(StoreError::Gone { epoch, head }) => {
+            return Ok(gone(wanted.epoch, wanted.marker, &epoch, head));
+        }
         other => other?,
     };
     let Some(first) = first else {
@@ -131,7 +133,13 @@ async fn first_slice(
     }
 }
 
-fn gone(query: &FeedQuery, epoch: &protocol::Epoch, head: u64) -> Response {
+/// A marker does not fit.
+pub(super) fn gone(
+    asked: Option<protocol::Epoch>,
+    marker: u64,
+    epoch: &protocol::Epoch,
+    head: u64,
+) -> Response {
     let body = json!({
         "type": "about:blank",
         "title": "Conflict",
@@ -139,7 +147,7 @@ fn gone(query: &FeedQuery, epoch: &protocol::Epoch, head: u64) -> Response {
         "code": "conflict",
         "detail": "the marker is not one of this feed's present epoch: compare digests, fetch \
                    what differs, then set the marker to the head",
-        "asked": {"epoch": query.epoch.map(|epoch| epoch.to_string()), "after": query.marker},
+        "asked": {"epoch": asked.map(|epoch| epoch.to_string()), "after": marker},
         "epoch": epoch.to_string(),
         "head": head,
     });

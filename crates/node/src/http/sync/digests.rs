@@ -4,6 +4,7 @@
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::RecordRef;
@@ -66,8 +67,19 @@ pub async fn list(
     let (parts, _) = request.into_parts();
     let (_, scope) = child_of(&parts, &site).await?;
     let query = error::query(asked)?;
-    let (info, sequence) = feed_info(&site, &feed, &scope).await?;
-    let asked = DigestScope::Published { feed, scope };
+    page_of(&site, &parts, &feed, &scope, query).await
+}
+
+/// A page of digests of a feed.
+pub(super) async fn page_of(
+    site: &Site,
+    parts: &Parts,
+    feed: &str,
+    scope: &Scope,
+    query: DigestQuery,
+) -> Result<Response, Problem> {
+    let (info, sequence) = feed_info(site, feed, scope).await?;
+    let asked = DigestScope::Published { feed: feed.to_owned(), scope: scope.clone() };
     let digests =
         site.read(move |store| store.record_digests(&asked, query.after.as_ref(), PAGE)).await?;
     let head =
@@ -111,14 +123,26 @@ pub async fn fetch(
 ) -> Result<Response, Problem> {
     let (parts, payload) = request.into_parts();
     let (_, scope) = child_of(&parts, &site).await?;
-    let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
+    records_of(&site, &parts, payload, &feed, scope).await
+}
+
+/// The records of a feed that the body names.
+pub(super) async fn records_of(
+    site: &Site,
+    parts: &Parts,
+    payload: Body,
+    feed: &str,
+    scope: Scope,
+) -> Result<Response, Problem> {
+    let bytes = body::read(site, &parts.headers, payload, SMALL_BODY).await?;
     let asked: FetchBody = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))?;
     if asked.records.len() > FETCH {
         return Err(Failure::bad_request(format!("at most {FETCH} records at a time")).into());
     }
-    let (info, sequence) = feed_info(&site, &feed, &scope).await?;
-    let found = site.read(move |store| store.feed_fetch(&feed, &asked.records, &scope)).await?;
+    let (info, sequence) = feed_info(site, feed, &scope).await?;
+    let name = feed.to_owned();
+    let found = site.read(move |store| store.feed_fetch(&name, &asked.records, &scope)).await?;
     let head = Header {
         feed: info.id,
         epoch: info.epoch,

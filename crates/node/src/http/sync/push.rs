@@ -38,7 +38,7 @@ pub async fn receive(State(site): State<Site>, request: Request) -> Result<Respo
         })?;
     let decoder = Decoder::new(coding, limits.body_bytes as u64, "body_bytes")?;
     let lines = Lines::new(limits.line_bytes + stream::ENVELOPE_BYTES);
-    let source = Source::Child { site: child, epoch };
+    let source = Source::Child { site: child, epoch, reading: None };
     let mut receiving = Receiving {
         site,
         source,

@@ -54,21 +54,16 @@ pub async fn why(
     }
     let record = error::query(asked)?.record;
     let (actor, now) = (caller.author().as_str().to_owned(), site.now());
-    let carried = is_carried(&site);
-    let why = site.read(move |store| read(store, &record, carried, actor, now)).await?;
+    let up = site.config().up().unwrap_or_default();
+    let why = site.read(move |store| read(store, &record, up, actor, now)).await?;
     Ok(Json(why))
-}
-
-/// Whether third parties carry what goes up.
-pub(crate) fn is_carried(site: &Site) -> bool {
-    site.config().parent.as_ref().is_some_and(|parent| parent.up == Up::Carried)
 }
 
 /// Reads the facts and notes in the audit who asked.
 pub(crate) fn read(
     store: &dyn store::Store,
     record: &RecordRef,
-    carried: bool,
+    up: Up,
     actor: String,
     now: Timestamp,
 ) -> Result<Why, StoreError> {
@@ -78,5 +73,5 @@ pub(crate) fn read(
         &AuditRow { actor, action: "why", subject: record.to_string(), detail },
         now,
     )?;
-    Ok(Why { sentences: sentences(&facts, now, carried), facts })
+    Ok(Why { sentences: sentences(&facts, now, up), facts })
 }

@@ -24,6 +24,16 @@ pub(in crate::sqlite) fn build(
     turn: &Turn,
     limits: &Limits,
 ) -> Result<(PushLine, usize)> {
+    build_after(conn, turn, limits, &mut BTreeSet::new())
+}
+
+/// As above, without the records (keys) that were said before, which it adds to.
+pub(in crate::sqlite) fn build_after(
+    conn: &Connection,
+    turn: &Turn,
+    limits: &Limits,
+    said: &mut BTreeSet<i64>,
+) -> Result<(PushLine, usize)> {
     let last = turn.changes.last().map_or(0, |(sequence, _)| *sequence);
     let (author, at) = author_of(conn, last)?;
     let numbers = turn.changes.iter().map(|(_, number)| *number).collect::<Vec<_>>();
@@ -32,7 +42,7 @@ pub(in crate::sqlite) fn build(
         .query_row([turn.origin], |row| Ok((rows::site_id(row, 0)?, rows::epoch(row, 1)?)))?;
     let number = numbers.last().copied().unwrap_or(0);
     let patients = patients_of(conn, last)?;
-    let (records, sent) = records_of(conn, turn)?;
+    let (records, sent) = records_of(conn, turn, said)?;
     let envelope = LINE_EXTRA + LISTED_EXTRA * (numbers.len() + patients.len());
     let line = OutLine {
         position: None,
@@ -74,8 +84,11 @@ type Sent = (RecordRef, Digest);
 
 /// The records of the turn's changes in the order in which they first came, with their latest
 /// state, and which states these are.
-fn records_of(conn: &Connection, turn: &Turn) -> Result<(Vec<OutRecord>, Vec<Sent>)> {
-    let mut seen = BTreeSet::new();
+fn records_of(
+    conn: &Connection,
+    turn: &Turn,
+    seen: &mut BTreeSet<i64>,
+) -> Result<(Vec<OutRecord>, Vec<Sent>)> {
     let (mut records, mut sent) = (Vec::new(), Vec::new());
     for (sequence, _) in &turn.changes {
         let mut statement = conn.prepare_cached(

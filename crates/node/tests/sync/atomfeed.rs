@@ -1,0 +1,349 @@
+//! A centre follows the Atom feed of a record system that was not written here: a stand-in with the
+//! habits of OpenMRS's atomfeed module (five entries a page, links to a retired path) and of servers
+//! that mean no good.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use node::config::{SourceConfig, SourceKind};
+use node::jobs::sources::{self, Turn, unread};
+use node::ports::LinkError;
+use protocol::Limits;
+use protocol::cohort::Definition;
+use serde_json::json;
+use store::SourceInfo;
+
+use crate::reading::source;
+use crate::world::*;
+
+/// What the stand-in has.
+#[derive(Default)]
+struct Emr {
+    url: String,
+    /// (id, content) of each entry, oldest first, by category.
+    entries: BTreeMap<String, Vec<(String, String)>>,
+    /// Status, media type and body, by path; before all else.
+    answers: BTreeMap<String, (u16, &'static str, String)>,
+    /// Requests, by path.
+    asked: Vec<String>,
+    /// Where the pages of the feed are said to be; as `url` where that is empty.
+    elsewhere: String,
+}
+
+type Shared = Arc<Mutex<Emr>>;
+
+const ATOM: &str = "application/atom+xml";
+const FHIR: &str = "application/fhir+json";
+/// Entries a page, as the module has them.
+const PAGE: usize = 5;
+
+impl Emr {
+    fn say(&mut self, record: &str, body: &str) {
+        self.answers.insert(format!("/ws/fhir2/R4/{record}"), (200, FHIR, body.to_owned()));
+    }
+
+    /// Something about a record happened.
+    fn tell(&mut self, category: &str, record: &str) {
+        let entries = self.entries.entry(category.to_owned()).or_default();
+        let id = format!("tag:{category}:{}", entries.len() + 1);
+        // The form of the module: the FHIR link names a module that is no longer there.
+        let content =
+            json!({"rest": "/ws/rest/v1/x/y?v=full", "fhir": format!("/ws/fhir/{record}")});
+        entries.push((id, content.to_string()));
+    }
+
+    fn page(&self, category: &str, number: Option<usize>) -> Option<String> {
+        let entries = self.entries.get(category)?;
+        let last = entries.len().div_ceil(PAGE).max(1);
+        let number = number.unwrap_or(last);
+        if number == 0 || number > last {
+            return None;
+        }
+        let at = if self.elsewhere.is_empty() { &self.url } else { &self.elsewhere };
+        let link = |rel: &str, number: usize| {
+            format!(
+                r#"<link rel="{rel}" type="{ATOM}" href="{at}/ws/atomfeed/{category}/{number}"/>"#
+            )
+        };
+        let mut text = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?><feed xmlns="http://www.w3.org/2005/Atom"><title>f</title>{}"#,
+            link("via", number)
+        );
+        if number > 1 {
+            text += &link("prev-archive", number - 1);
+        }
+        if number < last {
+            text += &link("next-archive", number + 1);
+        }
+        for (id, content) in entries.iter().skip((number - 1) * PAGE).take(PAGE) {
+            text += &format!(
+                r#"<entry><title>t</title><id>{id}</id><content type="application/vnd.atomfeed+xml"><![CDATA[{content}]]></content></entry>"#
+            );
+        }
+        Some(text + "</feed>")
+    }
+}
+
+async fn answer(State(emr): State<Shared>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut emr = emr.lock().unwrap();
+    emr.asked.push(path.clone());
+    let allowed = request.headers().get("authorization").is_some_and(|value| {
+        // admin and the secret of the tests.
+        value.to_str().is_ok_and(|text| text.starts_with("Basic YWRtaW46"))
+    });
+    if !allowed {
+        return (StatusCode::UNAUTHORIZED, "<html>login</html>").into_response();
+    }
+    if let Some((status, kind, body)) = emr.answers.get(&path) {
+        let status = StatusCode::from_u16(*status).unwrap();
+        return (status, [("content-type", *kind)], body.clone()).into_response();
+    }
+    let parts = path.trim_start_matches('/').split('/').collect::<Vec<_>>();
+    let page = match parts[..] {
+        ["ws", "atomfeed", category, "recent"] => emr.page(category, None),
+        ["ws", "atomfeed", category, number] => {
+            number.parse().ok().and_then(|number| emr.page(category, Some(number)))
+        }
+        _ => None,
+    };
+    match page {
+        Some(page) => ([("content-type", ATOM)], page).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn world() -> (World, Shared) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let emr: Shared = Arc::new(Mutex::new(Emr { url: url.clone(), ..Emr::default() }));
+    let router = axum::Router::new().fallback(answer).with_state(emr.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(node::server::run(listener, router, stop));
+    let mut world = World::centre_with(Limits::default()).await;
+    world.set_cohort("everybody", Definition::All {});
+    let mut config = world.centre.site().config().clone();
+    let id = "emr".parse().unwrap();
+    let feeds = ["patient", "encounter", "observation"].map(str::to_owned).into();
+    config.sources.push(SourceConfig {
+        kind: SourceKind::Atomfeed,
+        user: Some("admin".to_owned()),
+        feeds,
+        ..source(world.centre.folder(), &id, &url)
+    });
+    world.centre.restart(config, None).await.unwrap();
+    (world, emr)
+}
+
+async fn read(world: &World) -> Result<Turn, LinkError> {
+    let site = world.centre.site();
+    sources::read_now(site, &site.config().sources[0]).await
+}
+
+fn info(world: &World) -> SourceInfo {
+    world.centre.site().store().source_list().unwrap().remove(0)
+}
+
+fn troubles(world: &World) -> Vec<(String, String)> {
+    unread(info(world).place.as_deref().unwrap_or(""))
+}
+
+fn encounter(id: &str, patient: &str) -> String {
+    json!({"resourceType": "Encounter", "id": id, "status": "finished",
+        "class": {"code": "AMB"}, "subject": {"reference": format!("Patient/{patient}")}})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_of_another_system_is_followed_page_by_page_and_each_record_fetched_once() {
+    let (world, emr) = world().await;
+    {
+        let mut emr = emr.lock().unwrap();
+        for number in 0..12 {
+            let id = format!("p{number}");
+            emr.say(&format!("Patient/{id}"), &patient(&id, "Auma"));
+            emr.tell("patient", &format!("Patient/{id}"));
+        }
+        // Told three times, read once.
+        for _ in 0..3 {
+            emr.tell("encounter", "Encounter/e");
+        }
+        emr.say("Encounter/e", &encounter("e", "p1"));
+        emr.say("Observation/o", &observation("o", "p1", "36.50"));
+        emr.tell("observation", "Observation/o");
+    }
+    let turn = read(&world).await.unwrap();
+    assert_eq!((turn.applied, turn.parked), (12, 0), "a line a patient");
+    for number in 0..12 {
+        let record = format!("Patient/p{number}");
+        assert!(text(&world.centre, &record).is_some(), "{record}");
+    }
+    assert_eq!(text(&world.centre, "Observation/o"), Some(observation("o", "p1", "36.50")));
+    assert!(text(&world.centre, "Encounter/e").is_some());
+    let fetched = |emr: &Shared, path: &str| {
+        emr.lock().unwrap().asked.iter().filter(|asked| *asked == path).count()
+    };
+    assert_eq!(fetched(&emr, "/ws/fhir2/R4/Encounter/e"), 1);
+    assert_eq!(fetched(&emr, "/ws/atomfeed/patient/2"), 1, "the way is not walked back");
+    // Nothing new: three pages are looked at, and no record.
+    emr.lock().unwrap().asked.clear();
+    let before = sequence(&world.centre);
+    assert_eq!(read(&world).await.unwrap().applied, 0);
+    let asked = emr.lock().unwrap().asked.clone();
+    let pages = ["patient/3", "encounter/1", "observation/1"];
+    assert_eq!(asked, pages.map(|page| format!("/ws/atomfeed/{page}")));
+    // Told again and unchanged, or changed in what servers write anew: nothing happens.
+    {
+        let mut emr = emr.lock().unwrap();
+        emr.tell("patient", "Patient/p1");
+        let mut again: serde_json::Value = serde_json::from_str(&patient("p3", "Auma")).unwrap();
+        again["meta"] = json!({"versionId": "9", "lastUpdated": "2026-01-01T00:00:00Z"});
+        emr.say("Patient/p3", &again.to_string());
+        emr.tell("patient", "Patient/p3");
+    }
+    read(&world).await.unwrap();
+    assert_eq!(sequence(&world.centre), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_19_an_edit_here_is_merged_with_what_the_other_system_changed_since() {
+    let (world, emr) = world().await;
+    emr.lock().unwrap().say("Patient/a", &patient("a", "Auma"));
+    emr.lock().unwrap().tell("patient", "Patient/a");
+    read(&world).await.unwrap();
+    let here = patient("a", "Auma").replace("female", "other");
+    world.centre.record("registrar", std::slice::from_ref(&here)).await.unwrap();
+    // The system tells of it again, and shows what it had: our edit stays.
+    emr.lock().unwrap().tell("patient", "Patient/a");
+    read(&world).await.unwrap();
+    assert_eq!(text(&world.centre, "Patient/a"), Some(here));
+    // And then it changes something else.
+    let there = patient("a", "Auma").replace("1984-02", "1984-02-03");
+    emr.lock().unwrap().say("Patient/a", &there);
+    emr.lock().unwrap().tell("patient", "Patient/a");
+    read(&world).await.unwrap();
+    let both = text(&world.centre, "Patient/a").unwrap();
+    assert!(both.contains("other") && both.contains("1984-02-03"), "{both}");
+    assert!(conflicts(&world.centre).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_up() {
+    let (world, emr) = world().await;
+    let records = ["gone", "absent", "broken", "other", "html"];
+    {
+        let mut emr = emr.lock().unwrap();
+        for id in records.iter().chain(&["well"]) {
+            emr.say(&format!("Patient/{id}"), &patient(id, "Auma"));
+            emr.tell("patient", &format!("Patient/{id}"));
+        }
+        emr.tell("patient", "Patient/never");
+    }
+    read(&world).await.unwrap();
+    assert_eq!(troubles(&world), [], "a person who is no patient is none of ours");
+    {
+        let mut emr = emr.lock().unwrap();
+        let path = |id: &str| format!("/ws/fhir2/R4/Patient/{id}");
+        emr.answers.insert(path("gone"), (410, FHIR, String::new()));
+        emr.answers.remove(&path("absent"));
+        emr.answers.insert(path("broken"), (500, FHIR, "{}".to_owned()));
+        emr.say("Patient/other", &patient("somebody-else", "Auma"));
+        emr.say("Patient/html", "<html>");
+        emr.say("Patient/well", &patient("well", "Akinyi"));
+        for id in records.iter().chain(&["well"]) {
+            emr.tell("patient", &format!("Patient/{id}"));
+        }
+    }
+    read(&world).await.unwrap();
+    assert!(text(&world.centre, "Patient/well").unwrap().contains("Akinyi"));
+    assert_eq!(text(&world.centre, "Patient/gone"), None, "410 says that it was deleted");
+    for id in ["absent", "broken", "other", "html"] {
+        let held = text(&world.centre, &format!("Patient/{id}"));
+        assert_eq!(held, Some(patient(id, "Auma")), "nothing is lost by it");
+    }
+    assert_eq!(text(&world.centre, "Patient/somebody-else"), None);
+    let why = troubles(&world);
+    let why = why.iter().map(|(record, why)| format!("{record}: {why}")).collect::<Vec<_>>();
+    for (line, words) in why.iter().zip([
+        "Patient/absent: it is not there any more (404)",
+        "Patient/broken: it answered 500",
+        "Patient/html: ",
+        "Patient/other: Patient/somebody-else came where it was asked for",
+    ]) {
+        assert!(line.starts_with(words), "{line}");
+    }
+    assert_eq!(why.len(), 4);
+    // When it can be read it is, without another word of the feed.
+    for id in ["absent", "broken", "other", "html"] {
+        emr.lock().unwrap().say(&format!("Patient/{id}"), &patient(id, "Wanjiku"));
+    }
+    read(&world).await.unwrap();
+    assert_eq!(troubles(&world), []);
+    assert!(text(&world.centre, "Patient/broken").unwrap().contains("Wanjiku"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_means_no_good_is_a_state_of_its_source_and_nothing_is_taken() {
+    let (world, emr) = world().await;
+    let head = r#"<feed xmlns="http://www.w3.org/2005/Atom"><title>f</title>"#;
+    let url = emr.lock().unwrap().url.clone();
+    let recent = "/ws/atomfeed/patient/recent";
+    let looped = format!(
+        r#"{head}<link rel="via" href="{url}/ws/atomfeed/patient/x"/><link rel="prev-archive" href="{url}{recent}"/></feed>"#
+    );
+    let foreign = format!(r#"{head}<link rel="via" href="http://elsewhere.example/1"/></feed>"#);
+    let named = format!(
+        r#"{head}<entry><id>1</id><content>http://elsewhere.example/ws/fhir/Patient/a</content></entry></feed>"#
+    );
+    for (status, kind, body, words) in [
+        (200, ATOM, "this is no feed".to_owned(), "cannot be read"),
+        (200, ATOM, r#"<rss version="2.0"></rss>"#.to_owned(), "not an Atom feed"),
+        (200, "text/html", "<html>login</html>".to_owned(), "a page for people"),
+        (200, ATOM, looped, "its pages loop"),
+        (200, ATOM, foreign, "it names URLs of another host (elsewhere.example)"),
+        (200, ATOM, named, "it names URLs of another host (elsewhere.example)"),
+        (500, ATOM, String::new(), "it answered 500"),
+        (302, ATOM, String::new(), "it sends us somewhere else"),
+        (401, "text/html", "<html>".to_owned(), "it does not let us in (401"),
+    ] {
+        emr.lock().unwrap().answers.insert(recent.to_owned(), (status, kind, body));
+        let error = read(&world).await.unwrap_err().0;
+        assert!(error.contains(words), "{words}: {error}");
+        assert_eq!(info(&world).last_error, Some(error));
+    }
+    assert_eq!(sequence(&world.centre), 0);
+    assert!(emr.lock().unwrap().asked.iter().all(|path| !path.contains("fhir2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_09_a_page_that_changed_is_noticed_and_the_feed_can_be_read_again() {
+    let (world, emr) = world().await;
+    {
+        let mut emr = emr.lock().unwrap();
+        for id in ["a", "b", "c"] {
+            emr.say(&format!("Patient/{id}"), &patient(id, "Auma"));
+            emr.tell("patient", &format!("Patient/{id}"));
+        }
+    }
+    read(&world).await.unwrap();
+    {
+        let mut emr = emr.lock().unwrap();
+        emr.entries.get_mut("patient").unwrap().clear();
+        emr.say("Patient/d", &patient("d", "Auma"));
+        for id in ["a", "d"] {
+            emr.tell("patient", &format!("Patient/{id}"));
+        }
+    }
+    let error = read(&world).await.unwrap_err().0;
+    assert!(error.contains("has not the entry any more that was read last"), "{error}");
+    assert_eq!(text(&world.centre, "Patient/d"), None);
+    let (site, name) = (world.centre.site(), "emr".parse().unwrap());
+    let before = sequence(&world.centre);
+    site.store().source_note(&name, &store::SourceEvent::Again, site.now()).unwrap();
+    read(&world).await.unwrap();
+    assert!(text(&world.centre, "Patient/d").is_some());
+    assert_eq!(sequence(&world.centre), before + 1, "what was known is nothing");
+}
