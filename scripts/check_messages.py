@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the messages that a site gives to third parties, and the parent's answers to them, against
-the FHIR R4 models of fhir.resources."""
+"""Holds the messages that a site gives to third parties, the parent's answers to them, and the rows of
+its audit as AuditEvents against the FHIR R4 models of fhir.resources."""
 
 import collections
 import json
@@ -17,7 +17,7 @@ COHORT = "kisumu-east"
 
 def main():
     with folder() as path:
-        texts = carried(path)
+        texts, events = carried(path)
     texts += [(FIXTURES / name).read_text() for name in ("message.json", "message-answer.json")]
     counts = collections.Counter()
     faults = []
@@ -26,6 +26,9 @@ def main():
         faults += filter(None, [fault_of(bundle), *map(fault_of_entry, bundle["entry"])])
         faults += rules(bundle)
         counts.update(entry["resource"]["resourceType"] for entry in bundle["entry"])
+    faults += filter(None, map(fault_of, events))
+    print(len(events), "AuditEvents")
+    assert len(events) > 50, "hardly any row of the audit came as an AuditEvent"
     for fault in faults[:20]:
         print(fault)
     print(len(texts), "messages and answers:", dict(counts))
@@ -35,7 +38,7 @@ def main():
 
 
 def carried(path):
-    """Messages of generated records, and the answers to them."""
+    """Messages of generated records and the answers to them, and the parent's AuditEvents."""
     records = generated(f"{path}/demo")
     parent, child = Site(path, "centre"), Site(path, COHORT)
     try:
@@ -56,7 +59,9 @@ def carried(path):
         gone = next(record for record in records if record["resourceType"] == "Observation")
         answer = child.request("DELETE", f"/fhir/Observation/{gone['id']}")
         assert answer.status in (200, 204), answer
-        return all_messages(child, outbox, carry)
+        texts = all_messages(child, outbox, carry)
+        desk = secret_in(parent.verb("token", "add", "desk", "--scope", "administer").stdout)
+        return texts, audit_events(f"{parent.url}/fhir/AuditEvent?_count=200", desk)
     finally:
         child.stop()
         parent.stop()
@@ -75,6 +80,22 @@ def all_messages(child, outbox, carry):
             said = json.dumps({"lease": message["lease"], "evidence": json.loads(answer)})
             post(f"{child.url}/outbox/{message['id']}/delivered", outbox, said)
             texts += [text, answer]
+
+
+def audit_events(url, token):
+    """The newest rows of the audit as resources, some pages of them."""
+    events = []
+    for _ in range(5):
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            bundle = json.load(answer)
+        assert fault_of(bundle) is None, fault_of(bundle)
+        events += [entry["resource"] for entry in bundle.get("entry", [])]
+        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        if "next" not in links:
+            break
+        url = links["next"]
+    return events
 
 
 def post(url, token, text, kind="application/json"):

@@ -308,6 +308,8 @@ pub trait Store: SourceStore + Send + Sync + 'static {
     /// Rows of the audit, oldest first unless the filter says otherwise. Of a record that was
     /// purged or let go, its changes are found by its patient only.
     fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>>;
+    /// Rows of our audit and of those of the sites below, the newest first.
+    fn audit_events(&self, filter: &EventFilter) -> Result<Vec<AuditEvent>>;
     /// Reads the whole audit: whether each row follows from the one before.
     fn audit_verify(&self) -> Result<AuditProof>;
     /// Adds a row to the audit.

@@ -392,6 +392,9 @@ impl Store for SqliteStore {
     fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
         audit::audit_list(self, filter)
     }
+    fn audit_events(&self, filter: &EventFilter) -> Result<Vec<AuditEvent>> {
+        audit::audit_events(self, filter)
+    }
     fn audit_verify(&self) -> Result<AuditProof> {
         audit::audit_verify(self)
     }

@@ -48,8 +48,12 @@ impl Caller {
     /// Finds out who asks; 401 where that cannot be told. Who carries messages or administers the
     /// site has no business with records: 403.
     pub async fn of(parts: &Parts, site: &Site) -> Result<Caller, Failure> {
-        let caller = Caller::any(parts, site).await?;
-        let detail = match &caller {
+        Caller::any(parts, site).await?.with_records()
+    }
+
+    /// The caller, if records are its business.
+    pub fn with_records(self) -> Result<Caller, Failure> {
+        let detail = match &self {
             Caller::Program { scope: TokenScope::Outbox | TokenScope::Carry, .. } => {
                 "this credential is for carrying messages, and for nothing else"
             }
@@ -59,7 +63,7 @@ impl Caller {
             Caller::Program { scope: TokenScope::ReadOutgoing, .. } => {
                 "this credential is for reading what goes up, and for nothing else"
             }
-            Caller::Program { .. } | Caller::Child { .. } => return Ok(caller),
+            Caller::Program { .. } | Caller::Child { .. } => return Ok(self),
         };
         Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
     }

@@ -4,6 +4,7 @@
 //! Nothing here decides what a caller may see: each read of the store takes the caller's scope.
 
 mod answer;
+mod audit_event;
 mod bundle;
 mod conditions;
 mod everything;
@@ -27,7 +28,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use store::{AuditRow, Scope};
+use store::{AuditRow, Scope, TokenScope};
 
 use self::answer::Answer;
 use self::conditions::{Conditions, Prefer, check_content_type};
@@ -105,21 +106,37 @@ async fn answer(site: &Site, parts: Parts, body: Body) -> Result<Answer, Failure
     if asked.interaction == Interaction::ProcessMessage {
         return message::process(site, &parts, body).await;
     }
-    let caller = Caller::of(&parts, site).await?;
+    let caller = Caller::any(&parts, site).await?;
+    if matches!(&caller, Caller::Program { scope: TokenScope::Administer, .. }) {
+        let resource = sent(site, &parts, body, asked.interaction, &mut query).await?;
+        let call = call(site, &caller, &parts, query, resource)?;
+        return audit_event::answer(&call, &asked).await;
+    }
+    let caller = caller.with_records()?;
     check_writer(site, &caller, &parts.method, &asked).await?;
     let resource = sent(site, &parts, body, asked.interaction, &mut query).await?;
-    let call = Call {
-        site,
-        caller: &caller,
-        conditions: Conditions::of(&parts.headers)?,
-        prefer: Prefer::of(&parts.headers),
-        query,
-        resource,
-    };
+    let call = call(site, &caller, &parts, query, resource)?;
     match asked.interaction {
         Interaction::Bundle => bundle::process(&call).await,
         _ => perform(&call, &asked).await,
     }
+}
+
+fn call<'a>(
+    site: &'a Site,
+    caller: &'a Caller,
+    parts: &Parts,
+    query: Vec<(String, String)>,
+    resource: Bytes,
+) -> Result<Call<'a>, Failure> {
+    Ok(Call {
+        site,
+        caller,
+        conditions: Conditions::of(&parts.headers)?,
+        prefer: Prefer::of(&parts.headers),
+        query,
+        resource,
+    })
 }
 
 /// Does one interaction; a Bundle's entries come here as well.

@@ -179,3 +179,80 @@ fn what_the_command_line_shows_programs_get_with_the_same_fields() {
     assert_eq!(told["here"], got["here"]);
     assert_eq!(centre.ask("GET /admin/audit?who=me", Some(&desk), "").0, 400);
 }
+
+#[test]
+fn who_has_seen_a_patient_is_told_and_found_as_audit_events() {
+    let (centre, clinic, _centre_runs) = joined();
+    let desk = administrator(&centre);
+    let file = clinic.write("amina.json", crate::folder::patient("amina", "Otieno"));
+    clinic.run(&["import", &file]).ok();
+    clinic.run(&["sync"]).ok();
+    centre.put_patient("baraka", "Mwangi");
+    for id in ["amina", "baraka"] {
+        assert_eq!(centre.ask(&format!("GET /fhir/Patient/{id}"), None, "").0, 200);
+    }
+    let told = centre.run(&["audit", "who", "amina"]).ok();
+    for words in
+        ["program:local", "read", "clinic           all that it had", "this site: all up to now"]
+    {
+        assert!(told.contains(words), "{words:?} is not in\n{told}");
+    }
+    let who = centre.json(&["audit", "who", "Patient/amina", "--json"]);
+    let got = get(&centre, "/admin/audit/who?record=Patient/amina", &desk);
+    assert_eq!((&who["seen"], &who["names"]), (&got["seen"], &got["names"]));
+    assert!(centre.run(&["audit", "verify", "--site", "clinic"]).ok().contains("rows of clinic"));
+    centre.run(&["audit", "verify", "--site", "nobody"]).refused(&["no row of it"]);
+    // The same rows as FHIR resources, page by page.
+    let events = |query: &str| {
+        let bundle = get(&centre, &format!("/fhir/AuditEvent?{query}"), &desk);
+        assert_eq!(bundle["type"], "searchset");
+        bundle
+    };
+    let read = events("patient=amina&action=read");
+    let resource = &read["entry"][0]["resource"];
+    assert_eq!(
+        (&resource["resourceType"], &resource["action"]),
+        (&json!("AuditEvent"), &json!("R"))
+    );
+    assert_eq!(resource["agent"][0]["altId"], "program:local");
+    assert_eq!(resource["entity"][0]["what"]["reference"], "Patient/amina");
+    assert_eq!(read["entry"][1], Value::Null, "{read}");
+    let id = resource["id"].as_str().unwrap();
+    assert_eq!(&get(&centre, &format!("/fhir/AuditEvent/{id}"), &desk), resource);
+    let sites = |query: &str| {
+        let bundle = events(query);
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        let site = |entry: &Value| entry["resource"]["source"]["site"].as_str().unwrap().to_owned();
+        entries.iter().map(site).collect::<Vec<_>>()
+    };
+    assert!(sites("_count=100").contains(&"clinic".to_owned()), "rows of sites below, too");
+    assert!(sites("action=U&entity=Patient/amina").contains(&"centre".to_owned()));
+    assert_eq!(sites("date=lt2020-01-01"), [] as [&str; 0]);
+    assert!(!sites("date=ge2020-01-01&agent=program:local").is_empty());
+    let (mut seen, mut page) = (Vec::new(), events("_count=2"));
+    loop {
+        let entries = page["entry"].as_array().cloned().unwrap_or_default();
+        seen.extend(entries.iter().map(|entry| entry["fullUrl"].as_str().unwrap().to_owned()));
+        let links = page["link"].as_array().unwrap();
+        let Some(next) = links.iter().find(|link| link["relation"] == "next") else { break };
+        page = events(next["url"].as_str().unwrap().split_once('?').unwrap().1);
+    }
+    let all = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!((seen.len(), all), (all, sites("_count=500").len()), "each row once");
+    for (head, bearer, status) in [
+        ("GET /fhir/AuditEvent?date=yesterday", Some(&*desk), 400),
+        ("GET /fhir/AuditEvent?color=red", Some(&*desk), 400),
+        ("GET /fhir/AuditEvent/1.0.nowhere", Some(&*desk), 404),
+        ("GET /fhir/AuditEvent?_page=x", Some(&*desk), 400),
+        ("DELETE /fhir/AuditEvent/1.0.centre", Some(&*desk), 403),
+        ("GET /fhir/Patient", Some(&*desk), 403),
+    ] {
+        assert_eq!(centre.ask(head, bearer, "").0, status, "{head}");
+    }
+    let (_, others) = centre.ask("GET /fhir/AuditEvent", None, "");
+    assert!(!others.contains("\"entry\""), "no audit for other programs: {others}");
+    let (_, metadata) = centre.ask("GET /fhir/metadata", None, "");
+    assert!(metadata.contains("With a credential of the scope administer"));
+}

@@ -2,6 +2,7 @@
 
 mod copies;
 mod disclose;
+mod events;
 mod list;
 mod who;
 
@@ -17,6 +18,7 @@ pub(super) use copies::{
     audit_verify_copy, walk_copies,
 };
 pub(super) use disclose::disclosed;
+pub(super) use events::audit_events;
 pub(super) use list::{audit_list, audit_verify};
 pub(super) use who::audit_who;
 

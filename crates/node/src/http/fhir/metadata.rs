@@ -4,6 +4,7 @@
 use protocol::ResourceType;
 use serde_json::{Map, Value, json};
 
+use super::audit_event;
 use super::params::SEARCH_PARAMS;
 use super::route::{Claim, ROUTES};
 use crate::site::Site;
@@ -31,7 +32,8 @@ pub(super) fn statement(site: &Site) -> String {
             "security": {
                 "description": "Bearer credentials: fhir-read reads, fhir-write also writes; the \
                                 credential of a child site reads its cohorts and reference \
-                                records; one of the scope carry posts messages",
+                                records; one of the scope carry posts messages; one of \
+                                the scope administer reads AuditEvent, and no records",
             },
             "resource": resources,
             "interaction": claims(|claim| match claim {
@@ -77,6 +79,9 @@ fn resource(kind: ResourceType) -> Value {
             json!({"name": param.name, "type": param.kind, "documentation": documentation})
         })
         .collect();
+    if kind.name() == "AuditEvent" {
+        resource.insert("documentation".to_owned(), audit_event::DOCUMENTATION.into());
+    }
     resource.insert("searchParam".to_owned(), params.into());
     let operations = claims(|claim| match claim {
         Claim::Operation(of, name, definition) if *of == kind => {
