@@ -1,5 +1,6 @@
 //! The command line: one verb, one file.
 
+mod alerts;
 mod audit;
 mod backup;
 mod bench;
@@ -59,6 +60,8 @@ enum Verb {
     Serve(serve::Args),
     /// Show what this site holds and how it stands with its parent and its children
     Status(status::Args),
+    /// List what the running site found wrong and told of
+    Alerts(alerts::Args),
     /// Look for what is wrong with this site and say what to do about it
     Doctor(doctor::Args),
     /// At the parent: let children in, list them, shut one out
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Status(args) => status::run(&args),
+        Verb::Alerts(args) => alerts::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Child(args) => child::run(&args),
         Verb::Join(args) => join::run(&args),

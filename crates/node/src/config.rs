@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
 pub use self::source::{SourceConfig, SourceKind};
+use crate::alerts;
 
 /// The file's name in a site's folder.
 pub const FILE_NAME: &str = "tributary.toml";
@@ -47,12 +48,19 @@ pub struct Config {
     /// What children may do about patients who are not their own.
     #[serde(default)]
     pub visitors: Rules,
+    /// What is to be told of by itself when it is wrong, and where.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub alerts: alerts::Rules,
     /// The bounds on everything.
     #[serde(default)]
     pub limits: Limits,
     /// Sites below, and other publishers' feeds, that this site reads itself.
     #[serde(rename = "source", default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceConfig>,
+}
+
+fn is_default(rules: &alerts::Rules) -> bool {
+    *rules == alerts::Rules::default()
 }
 
 /// Where the parent is and how it is talked to.
@@ -126,6 +134,7 @@ impl Config {
         if let Err(refusal) = Policies::from_settings(&self.merge) {
             bail!("[merge] {refusal}");
         }
+        alerts::check(&self.alerts, &self.limits)?;
         check_url("public_url", &self.public_url)?;
         if let Some(parent) = &self.parent {
             if parent.url.is_empty() && parent.up != Up::Read {

@@ -3,6 +3,7 @@
 //! A job exposes one step. The driver loops: a round with the parent, then waiting for news from
 //! either side in one small request. Signals wake; polling guarantees.
 
+pub mod alerts;
 pub mod audit;
 pub mod compare;
 pub mod enrol;

@@ -1,6 +1,7 @@
 //! The program `tributary`: runs beside a record system and keeps its patients in step with the
 //! other sites'.
 
+pub mod alerts;
 pub mod bench;
 pub mod cli;
 pub mod config;

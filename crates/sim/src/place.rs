@@ -192,6 +192,7 @@ impl Place {
                 parent: state.parent.clone(),
                 merge: BTreeMap::new(),
                 visitors: protocol::visit::Rules::default(),
+                alerts: node::alerts::Rules::default(),
                 limits,
                 sources: state.sources.clone(),
             },

@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "the names of the rules are sentences")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+pub mod alerts;
 pub mod audit;
 pub mod below;
 pub mod builders;
@@ -169,6 +170,8 @@ macro_rules! for_each_rule {
                 a_clock_that_is_put_back_keeps_nothing_waiting,
                 to_be_asked_to_come_later_never_parks,
                 defect_30_reasons_name_ids_only;
+            alerts:
+                an_alert_is_raised_once_and_cleared_once_and_told_of_once;
             copies:
                 who_was_shown_what_is_noted_with_the_patients_it_was_of,
                 rows_of_a_child_come_up_and_are_proved_at_the_parent,

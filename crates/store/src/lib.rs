@@ -371,6 +371,19 @@ pub trait Store: SourceStore + Send + Sync + 'static {
     /// Whose credential this is; `None` where it is unknown, expired or revoked.
     fn credential_holder(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Holder>>;
 
+    // -- alerts -----------------------------------------------------------------------------
+
+    /// Alerts that are raised, the newest first; `all`: those that were cleared as well.
+    fn alert_list(&self, all: bool, limit: usize) -> Result<Vec<Alert>>;
+    /// Raises alerts, but for those that are raised already, and clears others.
+    fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()>;
+    /// Alerts that were raised or cleared and that nobody was told of, oldest first.
+    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>>;
+    /// Somebody was told of these, as they stand here.
+    fn alert_told(&self, told: &[Alert]) -> Result<()>;
+    /// What rules look at beside the status.
+    fn alert_facts(&self) -> Result<AlertFacts>;
+
     // -- the link to the parent -------------------------------------------------------------
 
     /// Makes this site a child: everything here that did not come from a parent is queued for

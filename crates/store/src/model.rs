@@ -1,6 +1,7 @@
 //! What goes into a [`crate::Store`] and comes out of it.
 
 mod access;
+mod alert;
 mod audit;
 mod change;
 mod conflict;
@@ -17,6 +18,7 @@ mod visitor;
 mod why;
 
 pub use access::*;
+pub use alert::*;
 pub use audit::*;
 pub use change::*;
 pub use conflict::*;

@@ -198,6 +198,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         parent: None,
         merge: BTreeMap::new(),
         visitors: protocol::visit::Rules::default(),
+        alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),
         sources: Vec::new(),
     };

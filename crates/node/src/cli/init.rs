@@ -52,6 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         parent: None,
         merge: BTreeMap::new(),
         visitors: protocol::visit::Rules::default(),
+        alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),
         sources: Vec::new(),
     };

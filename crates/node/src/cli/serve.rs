@@ -52,6 +52,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));
+        let (watched, stopped) = (site.clone(), stop.clone());
+        let alerts = tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = jobs::alerts::run(&watched) => {}
+            }
+        });
         let router = http::router(site.clone());
         let serving = tokio::spawn(server::run(listener, router, stop.clone()));
         stop_signal().await?;
@@ -60,6 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         stop.cancel();
         serving.await.context("failed to stop answering")?;
         jobs.await.context("failed to stop the jobs")?;
+        alerts.await.context("failed to stop looking for what is wrong")?;
         Control::remove(&args.dir.dir);
         Ok(ExitCode::SUCCESS)
     })?

@@ -70,6 +70,9 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     );
     say!("  conflicts  {} open", status.conflicts_open);
     say!("  disk       {}", bytes(status.disk_bytes));
+    if status.alerts > 0 {
+        say!("  ALERTS     {} raised: `tributary alerts` lists them", status.alerts);
+    }
     if let Some(parent) = &site.config().parent {
         match parent.url.as_str() {
             "" => say!("  parent     {}, which reads this site", parent.site),

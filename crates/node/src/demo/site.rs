@@ -71,6 +71,7 @@ impl DemoSite {
             parent: None,
             merge: BTreeMap::new(),
             visitors: protocol::visit::Rules::default(),
+            alerts: crate::alerts::Rules::default(),
             limits: Limits::default(),
             sources: Vec::new(),
         };

@@ -26,6 +26,7 @@ const BODY_BYTES: usize = 1 << 20;
 pub fn router() -> Router<Site> {
     Router::new()
         .route("/status", get(status::status))
+        .route("/alerts", get(status::alerts))
         .route("/conflicts", get(status::conflicts))
         .route("/audit", get(audit::search))
         .route("/audit/who", get(audit::who))

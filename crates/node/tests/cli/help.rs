@@ -6,7 +6,7 @@ use crate::folder::tributary;
 
 const VERBS: &str = "init, serve, status, doctor, child, child add, child list, child revoke, \
     join, cohort set, cohort list, cohort show, token add, token list, token revoke, import, \
-    export, sync, link pause, link resume, link list, queue, queue show, queue retry, queue park, \
+    alerts, export, sync, link pause, link resume, link list, queue, queue show, queue retry, queue park, \
     queue unpark, queue drop, conflict list, conflict show, \
     conflict resolve, conflict confirm, conflict reopen, patient timeline, verify, backup, \
     restore, demo, bench, completion";

@@ -127,6 +127,7 @@ impl TestSite {
             parent: None,
             merge: BTreeMap::new(),
             visitors: protocol::visit::Rules::default(),
+            alerts: node::alerts::Rules::default(),
             limits: Limits::default(),
             sources: Vec::new(),
         };

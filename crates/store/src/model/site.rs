@@ -56,6 +56,8 @@ pub struct SiteStatus {
     pub sources: Vec<SourceInfo>,
     /// Messages that third parties brought and that wait to be worked off.
     pub inbox: u64,
+    /// Alerts that are raised.
+    pub alerts: u64,
     /// Rows of the audit.
     pub audit_rows: u64,
     /// Bytes of the database file and its log.

@@ -46,6 +46,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0013_left_said.sql")),
         M::up(include_str!("../../migrations/sqlite/0016_sources.sql")),
         M::up(include_str!("../../migrations/sqlite/0017_source_images.sql")),
+        M::up(include_str!("../../migrations/sqlite/0021_alerts.sql")),
     ]
 });
 

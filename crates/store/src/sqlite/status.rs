@@ -75,6 +75,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             read: sources::reader(conn)?,
             sources: sources::list(conn)?,
             inbox: count("SELECT count(*) FROM inbox")?,
+            alerts: count("SELECT count(*) FROM alert WHERE cleared IS NULL")?,
             audit_rows: count("SELECT coalesce(max(key), 0) FROM audit")?,
             disk_bytes: disk_bytes(&store.path),
             merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,

@@ -6,11 +6,14 @@ use axum::extract::{Query, Request, State};
 use protocol::RecordRef;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{ConflictFilter, Scope, SiteStatus};
+use store::{Alert, ConflictFilter, Scope, SiteStatus};
 
 use super::administrator;
 use crate::http::error::{self, Problem};
 use crate::site::Site;
+
+/// Alerts of an answer at the most.
+const ALERTS: usize = 1_000;
 
 /// `GET /admin/status`
 pub async fn status(
@@ -59,4 +62,24 @@ pub async fn conflicts(
         told["next"] = next.into();
     }
     Ok(Json(told))
+}
+
+/// The query of `/admin/alerts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    #[serde(default)]
+    all: bool,
+}
+
+/// `GET /admin/alerts`: those that are raised, the newest first.
+pub async fn alerts(
+    State(site): State<Site>,
+    asked: Result<Query<Which>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Vec<Alert>>, Problem> {
+    let (parts, _) = request.into_parts();
+    administrator(&parts, &site).await?;
+    let all = error::query(asked)?.all;
+    Ok(Json(site.read(move |store| store.alert_list(all, ALERTS)).await?))
 }

@@ -1,0 +1,143 @@
+//! Looking for what is wrong, and telling people: in the log at once, and by a webhook in a job of
+//! its own, so that one that hangs delays nobody.
+
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use protocol::Timestamp;
+use protocol::delivery::backoff_millis;
+use serde_json::json;
+use store::{Alert, StoreError};
+
+use crate::alerts::{self, Known, Well};
+use crate::ports::{LinkError, Request};
+use crate::site::Site;
+
+/// Milliseconds between two looks.
+const LOOK_EVERY: u64 = 60_000;
+/// Milliseconds between two looks at the whole audit.
+const AUDIT_EVERY: i64 = 24 * 3_600_000;
+/// Alerts that are looked at, and that one message tells of, at the most.
+const ALERTS: usize = 10_000;
+const AT_ONCE: usize = 50;
+/// Seconds without a byte after which a webhook is given up, until the next try.
+const IDLE_SECONDS: u64 = 20;
+
+/// Looks and tells, for ever.
+pub async fn run(site: &Site) {
+    tokio::join!(look(site), tell(site));
+}
+
+async fn look(site: &Site) {
+    let mut well = Well::new();
+    let mut audit = Audit::default();
+    loop {
+        if let Err(error) = step(site, &mut well, &mut audit).await {
+            tracing::warn!(%error, "failed to look for what is wrong");
+        }
+        site.clock().sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The last look at the whole audit.
+#[derive(Debug, Default)]
+pub struct Audit {
+    at: Option<Timestamp>,
+    broken: Option<String>,
+}
+
+/// One look: raises, clears, and says so in the log.
+pub async fn step(site: &Site, well: &mut Well, audit: &mut Audit) -> Result<(), StoreError> {
+    let now = site.now();
+    if site.config().alerts.audit && audit.at.is_none_or(|at| now.since(at) >= AUDIT_EVERY) {
+        audit.broken = site.read(|store| store.audit_verify()).await?.broken;
+        audit.at = Some(now);
+    }
+    let (status, facts, tokens, open) = site
+        .read(move |store| {
+            let open = store.alert_list(false, ALERTS)?;
+            Ok((store.site_status(now)?, store.alert_facts()?, store.token_list()?, open))
+        })
+        .await?;
+    let known = Known {
+        config: site.config(),
+        status: &status,
+        facts,
+        tokens: &tokens,
+        disk_free: site.run_lock().and_then(|path| free(path.parent()?)),
+        audit_broken: audit.broken.as_deref(),
+        now,
+    };
+    let (raise, clear) = alerts::due(&open, &alerts::found(&known), well, now);
+    for one in &raise {
+        tracing::warn!(rule = one.rule, subject = one.subject, "alert: {}", one.text);
+    }
+    for one in open.iter().filter(|alert| clear.contains(&alert.key)) {
+        tracing::info!(rule = one.rule, subject = one.subject, "alert is over: {}", one.text);
+    }
+    site.read(move |store| store.alert_update(&raise, &clear, now)).await
+}
+
+/// Hundredths of a folder's disk that are free for us.
+#[cfg(unix)]
+fn free(folder: &std::path::Path) -> Option<u8> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let hundredths = disk.f_bavail.saturating_mul(100) / disk.f_blocks.max(1);
+    u8::try_from(hundredths).ok()
+}
+
+#[cfg(not(unix))]
+fn free(_: &std::path::Path) -> Option<u8> {
+    None
+}
+
+/// Tells the webhook of what it was not told of; again and again, ever more seldom, until it takes it.
+async fn tell(site: &Site) {
+    let Some(url) = site.config().alerts.webhook.clone() else { return };
+    let mut failures = 0u32;
+    loop {
+        let pause = match tell_once(site, &url).await {
+            Ok(()) => {
+                failures = 0;
+                LOOK_EVERY
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!(failures, %error, "the webhook for alerts does not take them");
+                backoff_millis(failures, &site.config().limits, site.entropy().number())
+            }
+        };
+        site.clock().sleep(pause).await;
+    }
+}
+
+/// One message with all that is new, at most `AT_ONCE`.
+pub async fn tell_once(site: &Site, url: &str) -> Result<(), LinkError> {
+    let ours = |error: StoreError| LinkError(format!("this site's own store failed: {error}"));
+    let untold = site.read(|store| store.alert_untold(AT_ONCE)).await.map_err(ours)?;
+    if untold.is_empty() {
+        return Ok(());
+    }
+    let of = |cleared: bool| {
+        untold.iter().filter(|alert| alert.cleared.is_some() == cleared).collect::<Vec<&Alert>>()
+    };
+    let body = json!({
+        "site": site.id(), "at": site.now(), "raised": of(false), "cleared": of(true),
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let request = Request {
+        method: Method::POST,
+        url: url.to_owned(),
+        headers,
+        body: Bytes::from(body.to_string()),
+        idle_seconds: IDLE_SECONDS,
+    };
+    let mut response = site.transport().send(request).await?;
+    // Nothing of what it says matters, and it may say it for ever.
+    let _ = response.body.next().await;
+    if !response.status.is_success() {
+        return Err(LinkError(format!("it answered {}", response.status)));
+    }
+    site.read(move |store| store.alert_told(&untold)).await.map_err(ours)
+}

@@ -1,0 +1,34 @@
+//! What is wrong and people are told of.
+
+use protocol::Timestamp;
+use serde::Serialize;
+
+/// Something that a rule finds wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct AlertFound {
+    pub rule: String,
+    /// A child or a credential; empty: the site itself.
+    pub subject: String,
+    /// For people, ids only.
+    pub text: String,
+}
+
+/// An alert: raised once, cleared once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Alert {
+    pub key: u64,
+    pub rule: String,
+    pub subject: String,
+    pub text: String,
+    pub raised: Timestamp,
+    pub cleared: Option<Timestamp>,
+}
+
+/// Facts that rules look at and that no other method gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AlertFacts {
+    /// Since when the oldest conflict that is open has stood here.
+    pub oldest_conflict: Option<Timestamp>,
+}
