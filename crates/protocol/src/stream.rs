@@ -68,20 +68,23 @@ pub struct Header {
     pub oldest: Option<Timestamp>,
 }
 
-/// The version that a state was made from, as its sender names it.
+/// What a state was made from, as its sender says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Base {
-    /// Its digest.
-    pub digest: ShortDigest,
-    /// The sender holds nothing of the record but this state, and passes on the word of a site
-    /// below it: what else it brought of the record before has no part in the state.
+    /// The version that both ends hold.
+    pub digest: Option<ShortDigest>,
+    /// The version is the word of a site below the sender, which had nothing of the record when
+    /// the state came.
     pub relayed: bool,
+    /// Push: the sender's sequence since which it holds the record without a break. What it
+    /// brought of the record before that, it let go of: it has no part in the state.
+    pub since: Option<u64>,
 }
 
 impl From<ShortDigest> for Base {
     /// A version that the sender itself agreed on.
     fn from(digest: ShortDigest) -> Base {
-        Base { digest, relayed: false }
+        Base { digest: Some(digest), relayed: false, since: None }
     }
 }
 
@@ -94,7 +97,7 @@ pub enum OutRecord {
         body: String,
         /// Counts in the line's sum; not sent.
         digest: Digest,
-        /// The last version that both ends hold, where the receiver could not know it better.
+        /// What it was made from, where the receiver could not know it better.
         base: Option<Base>,
     },
     /// It is deleted.
@@ -142,7 +145,7 @@ pub enum InRecord {
     State {
         /// Parsed and checked.
         record: Record,
-        /// The version it was made from, as far as the sender knows of ours.
+        /// What it was made from, as far as the sender says.
         base: Option<Base>,
     },
     /// We gave them this version ourselves.

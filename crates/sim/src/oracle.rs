@@ -37,6 +37,8 @@ pub(crate) struct Oracle {
     conflicts: BTreeMap<RecordRef, BTreeSet<String>>,
     /// Patients whose files ever were one, each with the one that stands for them all.
     persons: BTreeMap<RecordRef, RecordRef>,
+    /// Sites that were put back, and when.
+    restores: Vec<(usize, i64)>,
 }
 
 impl Oracle {
@@ -87,12 +89,19 @@ impl Oracle {
         patients.iter().map(|patient| self.person(patient).clone()).collect()
     }
 
-    /// A site was put back to how it was at `since`: what was written there after is excused.
-    pub(crate) fn put_back(&mut self, site: usize, since: i64) {
+    /// A site was put back, `now`, to how it was at `since`: what was written there after is
+    /// excused.
+    pub(crate) fn put_back(&mut self, site: usize, since: i64, now: i64) {
+        self.restores.push((site, now));
         let gone = self.writes.iter_mut().filter(|write| write.site == site && write.at >= since);
         for write in gone {
             write.excused = Some(format!("site {site} was restored to before it"));
         }
+    }
+
+    /// Whether a site was put back at `at` or later.
+    pub(crate) fn was_put_back(&self, site: usize, at: i64) -> bool {
+        self.restores.iter().any(|(restored, when)| *restored == site && *when >= at)
     }
 
     /// Which record a token was written to.

@@ -30,6 +30,7 @@ pub mod random;
 pub mod reading;
 pub mod recording;
 pub mod replaced;
+pub mod restores;
 pub mod rights;
 pub mod sources;
 pub mod threads;
@@ -216,6 +217,11 @@ macro_rules! for_each_rule {
                 defect_28_a_child_reads_only_its_cohorts_and_the_reference_records,
                 defect_28_a_child_reads_no_version_from_before_a_record_was_its_patients,
                 defect_29_a_childs_credential_opens_its_cohorts_until_it_is_revoked;
+            restores:
+                what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again,
+                what_a_restored_parent_does_not_list_is_sent_and_then_let_go,
+                an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept,
+                what_a_restored_parent_went_on_from_is_no_edit_of_the_childs;
             rights:
                 defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
@@ -225,6 +231,8 @@ macro_rules! for_each_rule {
                 a_record_that_left_two_cohorts_is_gone_though_both_patients_stay,
                 a_record_that_comes_back_as_it_was_counts_again,
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
+                what_is_passed_on_again_is_merged_from_what_was_passed_on_before,
+                what_is_made_anew_where_it_was_purged_takes_nothing_away,
                 what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
             top:
                 a_site_that_heard_otherwise_moves_nothing_back,

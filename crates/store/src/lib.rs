@@ -151,6 +151,34 @@ pub trait Store: SourceStore + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<RecordRef>>;
 
+    /// Changes that the parent took, by their sequences, from after one of them: after it was
+    /// restored it is asked which of them it holds still.
+    fn delivery_done(&self, after: u64, limit: usize) -> Result<Vec<(u64, ChangeId)>>;
+    /// Queues changes again that a restored parent has lost, under their own numbers; gives how
+    /// many. Their records are no longer taken for held by the parent.
+    fn delivery_reopen(&self, sequences: &[u64], now: Timestamp) -> Result<u64>;
+    /// A feed that we had is not in the parent's new life: offers what we hold of it, and forgets
+    /// its markers. Its records wait for `unlisted_settle`.
+    fn feed_lost(
+        &self,
+        feed: &protocol::FeedId,
+        name: &str,
+        policy: LeavePolicy,
+        now: Timestamp,
+    ) -> Result<()>;
+    /// Records that we hold of a feed, that the parent did not list when it was compared, and of
+    /// which nothing is undelivered: it is to be asked once more. At most `limit`.
+    fn unlisted_list(&self, limit: usize) -> Result<Vec<(protocol::FeedId, RecordRef)>>;
+    /// The parent was asked: those that it has not sent meanwhile left the feed, and their patients
+    /// of whom nothing else is in it. Gives how many records left.
+    fn unlisted_settle(
+        &self,
+        feed: &protocol::FeedId,
+        records: &[RecordRef],
+        policy: LeavePolicy,
+        now: Timestamp,
+    ) -> Result<u64>;
+
     /// Patients of whose join in a parent's feed the live lane has told since this was last asked
     /// about, and whose records are more than `ahead_entries` away on the bulk lane.
     fn joins_ahead(&self, feed: &protocol::FeedId, epoch: &Epoch) -> Result<JoinsAhead>;

@@ -51,6 +51,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod unlisted;
 mod visitors;
 mod why;
 mod writer;
@@ -78,27 +79,6 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Makes a new store at `path`, which must not exist; readable by its owner only.
-    pub fn create(
-        path: &Path,
-        site: &NewSite,
-        options: OpenOptions,
-        now: Timestamp,
-    ) -> Result<SqliteStore> {
-        open::create(path, site, options, now)
-    }
-
-    /// Opens the store at `path`: refuses a file that is no store, of a newer program, or damaged.
-    pub fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
-        open::open(path, options)
-    }
-
-    /// Begins a new life of the store at `path`, which was put there from a backup: a new epoch,
-    /// in which own changes count from 1 again.
-    pub fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
-        open::restore_as(path, epoch, now)
-    }
-
     /// Runs `step` in the writer's transaction, in a savepoint of its own; returns when what it
     /// wrote is durable. Steps of several threads share one commit.
     fn write<T>(
@@ -235,6 +215,33 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<RecordRef>> {
         markers::marker_compare(self, feed, page, range, sequence, now)
+    }
+    fn delivery_done(&self, after: u64, limit: usize) -> Result<Vec<(u64, ChangeId)>> {
+        unlisted::delivery_done(self, after, limit)
+    }
+    fn delivery_reopen(&self, sequences: &[u64], now: Timestamp) -> Result<u64> {
+        unlisted::delivery_reopen(self, sequences, now)
+    }
+    fn feed_lost(
+        &self,
+        feed: &FeedId,
+        name: &str,
+        policy: LeavePolicy,
+        now: Timestamp,
+    ) -> Result<()> {
+        unlisted::feed_lost(self, feed, name, policy, now)
+    }
+    fn unlisted_list(&self, limit: usize) -> Result<Vec<(FeedId, RecordRef)>> {
+        unlisted::unlisted_list(self, limit)
+    }
+    fn unlisted_settle(
+        &self,
+        feed: &FeedId,
+        records: &[RecordRef],
+        policy: LeavePolicy,
+        now: Timestamp,
+    ) -> Result<u64> {
+        unlisted::unlisted_settle(self, feed, records, policy, now)
     }
     fn joins_ahead(&self, feed: &FeedId, epoch: &Epoch) -> Result<JoinsAhead> {
         ahead::joins_ahead(self, feed, epoch)

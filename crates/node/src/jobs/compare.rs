@@ -12,12 +12,34 @@ use crate::http::sync::digests::{DigestEnd, DigestHeader, FETCH, FetchBody};
 use crate::http::sync::status::{FeedHead, ParentView};
 use crate::jobs::link::{Link, ours, refused};
 use crate::jobs::pull::{self, Target};
+use crate::jobs::unlisted;
 use crate::ports::LinkError;
 use crate::site::Site;
 use crate::wire::Coding;
 
+/// Makes sure that there are markers for all feeds in the parent's epoch. After the parent was
+/// restored, what it has lost of what we sent is queued again before anything is compared, and
+/// what we hold of feeds that it has lost is offered.
+pub async fn meet_all(site: &Site, link: &Link, view: &ParentView) -> Result<(), LinkError> {
+    let markers = site.read(|store| store.marker_list()).await.map_err(|error| ours(&error))?;
+    let old = markers.into_iter().filter(|marker| marker.epoch != view.epoch).collect::<Vec<_>>();
+    if !old.is_empty() {
+        unlisted::send_again(site, link).await?;
+    }
+    for marker in &old {
+        if marker.lane == Lane::Live && !view.feeds.iter().any(|feed| feed.id == marker.feed) {
+            tracing::warn!(feed = marker.name, "the parent has lost a feed");
+            unlisted::feed_lost(site, link, marker).await?;
+        }
+    }
+    for feed in &view.feeds {
+        meet(site, link, view, feed).await?;
+    }
+    Ok(())
+}
+
 /// Makes sure that there are markers for `feed` in the parent's epoch.
-pub async fn meet(
+async fn meet(
     site: &Site,
     link: &Link,
     view: &ParentView,
@@ -146,13 +168,14 @@ pub(super) fn parse_page(text: &[u8]) -> Result<DigestPage, LinkError> {
     Err(LinkError("the parent's list of digests was cut short".to_owned()))
 }
 
-async fn fetch(
+/// Fetches records by name and applies them; gives how many lines were parked.
+pub async fn fetch(
     site: &Site,
     link: &Link,
     view: &ParentView,
     feed: &FeedHead,
     records: &[RecordRef],
-) -> Result<(), LinkError> {
+) -> Result<u64, LinkError> {
     let body = serde_json::to_vec(&FetchBody { records: records.to_vec() })
         .map_err(|error| LinkError(error.to_string()))?;
     let path = format!("/sync/feeds/{}/fetch", feed.name);
@@ -164,5 +187,5 @@ async fn fetch(
     }
     let target =
         Target { feed: feed.clone(), epoch: view.epoch, lane: Lane::Live, is_ahead: false };
-    pull::apply(site, link, target, response).await.map(|_| ())
+    pull::apply(site, link, target, response).await.map(|read| read.parked)
 }

@@ -67,7 +67,8 @@ pub async fn step(
 /// A line that is done before the parent said a word.
 fn done(line: &PushLine) -> Settled {
     let (deliveries, sent) = (line.deliveries.clone(), line.sent.clone());
-    Settled { deliveries, sent, outcome: Outcome::Applied, reason: None, sequence: 0 }
+    let (outcome, differs) = (Outcome::Applied, Vec::new());
+    Settled { deliveries, sent, differs, outcome, reason: None, sequence: 0 }
 }
 
 /// Takes the outcomes as they come; what has none at the end stays as it was.
@@ -189,6 +190,7 @@ impl Waiting {
         Some(Settled {
             deliveries: line.deliveries,
             sent: line.sent,
+            differs: outcome.differs.into_iter().map(|(record, _)| record).collect(),
             outcome: outcome.outcome,
             reason: outcome.reason.or_else(|| default_reason(outcome.outcome)),
             sequence: outcome.sequence,

@@ -10,7 +10,7 @@ use crate::config::Up;
 use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
-use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced};
+use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced, unlisted};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -60,9 +60,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     check_parent(link, &view)?;
     let mut round =
         Round { view, markers: Positions::new(), sent: 0, not_taken: 0, received: 0, parked: 0 };
-    for feed in round.view.feeds.clone() {
-        compare::meet(site, link, &round.view, &feed).await?;
-    }
+    compare::meet_all(site, link, &round.view).await?;
     let mut pushing = Side::default();
     let mut pulling = Side::default();
     while !(pushing.over && pulling.over) {
@@ -74,14 +72,14 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         }
         site.rounds().progress(&round);
     }
-    retry_parked(site).await;
-    match pushing.error.or(pulling.error) {
+    let ended = match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
-        None => {
-            audit::step(site, link).await?;
-            Ok(round)
-        }
-    }
+        None => unlisted::settle(site, link, &round.view).await,
+    };
+    retry_parked(site).await;
+    round.received += ended?;
+    audit::step(site, link).await?;
+    Ok(round)
 }
 
 /// Whether who answers is our parent.
@@ -193,9 +191,7 @@ async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
     if lane == Lane::Bulk {
         // A first load may take hours: today's changes go before its next portion.
         round.view = hear(site, link).await?;
-        for feed in round.view.feeds.clone() {
-            compare::meet(site, link, &round.view, &feed).await?;
-        }
+        compare::meet_all(site, link, &round.view).await?;
     }
     Ok(true)
 }

@@ -174,7 +174,11 @@ fn record(
         said == Some(true)
     };
     let relayed = says("relayed");
-    let base = part(named, "base", "valueString")?.map(|digest| Base { digest, relayed });
+    let digest = part(named, "base", "valueString")?;
+    let since = extension(named, "since").and_then(|it| it.str_at("valueString"));
+    let unreadable = |_| Refusal::malformed("since is not a whole number in range");
+    let since = since.map(|text| text.parse::<u64>().map_err(unreadable)).transpose()?;
+    let base = (digest.is_some() || since.is_some()).then_some(Base { digest, relayed, since });
     if says("deleted") {
         return Ok(InRecord::State { record: Record::deleted(name), base });
     }

@@ -96,15 +96,18 @@ fn a_message_of_version_1_can_be_read_for_ever_and_brings_the_line() {
 }
 
 #[test]
-fn a_base_that_is_passed_on_is_so_in_the_message() {
-    let passed_on = Base { digest: ShortDigest([4; 8]), relayed: true };
-    let body = r#"{"resourceType":"Patient","id":"amina"}"#;
-    let line = OutLine { records: vec![resource(body, Some(passed_on))], ..line() };
-    let text = write(&line, &envelope(), urls()).unwrap();
-    let read = read(text.as_bytes(), &Limits::default()).unwrap().line.unwrap();
-    assert!(
-        matches!(read.records[..], [InRecord::State { base: Some(base), .. }] if base == passed_on)
-    );
+fn what_a_state_was_made_from_is_so_in_the_message() {
+    let passed_on = Base { relayed: true, ..ShortDigest([4; 8]).into() };
+    let anew = Base { digest: None, relayed: false, since: Some(40_711) };
+    for said in [passed_on, anew, Base { since: anew.since, ..passed_on }] {
+        let body = r#"{"resourceType":"Patient","id":"amina"}"#;
+        let line = OutLine { records: vec![resource(body, Some(said))], ..line() };
+        let text = write(&line, &envelope(), urls()).unwrap();
+        let read = read(text.as_bytes(), &Limits::default()).unwrap().line.unwrap();
+        assert!(
+            matches!(read.records[..], [InRecord::State { base: Some(base), .. }] if base == said)
+        );
+    }
 }
 
 #[test]

@@ -145,9 +145,14 @@ fn said(line: &OutLine, id: &ChangeId, envelope: &Envelope, named: &[Named]) -> 
             json!({"url": "digest", "valueString": named.digest.short().to_string()}),
         ];
         if let Some(base) = named.base {
-            parts.push(json!({"url": "base", "valueString": base.digest.to_string()}));
+            if let Some(digest) = base.digest {
+                parts.push(json!({"url": "base", "valueString": digest.to_string()}));
+            }
             if base.relayed {
                 parts.push(json!({"url": "relayed", "valueBoolean": true}));
+            }
+            if let Some(since) = base.since {
+                parts.push(json!({"url": "since", "valueString": since.to_string()}));
             }
         }
         if named.deleted {

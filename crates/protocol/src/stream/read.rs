@@ -198,7 +198,9 @@ fn record(json: &Json<'_>, limits: &Limits) -> Result<InRecord, Refusal> {
         return Err(Refusal::unknown("it is of a form that this program does not know"));
     };
     let relayed = json.get("relayed").and_then(Json::as_bool) == Some(true);
-    let base = optional(json, "base", parsed)?.map(|digest| Base { digest, relayed });
+    let digest = optional(json, "base", parsed)?;
+    let since = optional(json, "since", number)?;
+    let base = (digest.is_some() || since.is_some()).then_some(Base { digest, relayed, since });
     let reference = || parsed::<RecordRef>(value).map_err(|refusal| within(form, refusal));
     Ok(match form {
         "resource" => InRecord::State { record: Record::from_json(value, limits)?, base },

@@ -10,6 +10,7 @@ const LIVE: &str = include_str!("../../fixtures/v1/stream-live.ndjson");
 const BULK: &str = include_str!("../../fixtures/v1/stream-bulk.ndjson");
 const PUSH: &str = include_str!("../../fixtures/v1/push.ndjson");
 const RELAYED: &str = include_str!("../../fixtures/v1/push-relayed.ndjson");
+const SINCE: &str = include_str!("../../fixtures/v1/push-since.ndjson");
 const OUTCOMES: &str = include_str!("../../fixtures/v1/push-outcomes.ndjson");
 
 const AMINA: &str = r#"{"resourceType":"Patient","id":"amina","active":true}"#;
@@ -123,11 +124,31 @@ fn push() -> String {
 
 fn relayed() -> String {
     let mut out = String::new();
-    let base = Base { digest: ShortDigest([4; 8]), relayed: true };
+    let base = Base { relayed: true, ..ShortDigest([4; 8]).into() };
     let records = vec![resource(AMINA, Some(base))];
     let line =
         OutLine { position: None, id: Some(id(18_236)), records, ..line(0, EntryKind::Change) };
     write_line(&mut out, &line);
+    out
+}
+
+/// Made anew at the sender, passed on by it, and held by it since it last agreed on a version.
+fn bases_since() -> [Base; 3] {
+    let anew = Base { digest: None, relayed: false, since: Some(40_711) };
+    let agreed = Base { digest: Some(ShortDigest([4; 8])), ..anew };
+    [anew, Base { relayed: true, ..agreed }, agreed]
+}
+
+fn since() -> String {
+    let mut out = String::new();
+    for (number, base) in (18_237..).zip(bases_since()) {
+        let records = vec![resource(AMINA, Some(base))];
+        let id = Some(id(number));
+        write_line(
+            &mut out,
+            &OutLine { position: None, id, records, ..line(0, EntryKind::Change) },
+        );
+    }
     out
 }
 
@@ -208,6 +229,7 @@ fn lines_are_written_as_the_protocol_shows() {
     assert_eq!(bulk(), BULK);
     assert_eq!(push(), PUSH);
     assert_eq!(relayed(), RELAYED);
+    assert_eq!(since(), SINCE);
     assert_eq!(outcomes(), OUTCOMES);
 }
 
@@ -251,9 +273,13 @@ fn a_bulk_stream_a_push_and_its_outcomes_of_version_1_can_be_read_for_ever() {
     let base = Some(ShortDigest([2; 8]).into());
     assert_eq!(lines[0].records, [InRecord::State { record: record(AMINA), base }]);
     assert_eq!(lines[1].id, Some(id(18_235)));
-    let base = Some(Base { digest: ShortDigest([4; 8]), relayed: true });
+    let base = Some(Base { relayed: true, ..ShortDigest([4; 8]).into() });
     let relayed = whole(read(RELAYED.trim_end()).unwrap());
     assert_eq!(relayed.records, [InRecord::State { record: record(AMINA), base }]);
+    for (line, base) in SINCE.lines().zip(bases_since()) {
+        let expected = [InRecord::State { record: record(AMINA), base: Some(base) }];
+        assert_eq!(whole(read(line).unwrap()).records, expected);
+    }
     let read: Vec<_> =
         OUTCOMES.lines().map(|line| read_outcome(line.as_bytes()).unwrap()).collect();
     assert_eq!(read, outcome_lines());
@@ -390,9 +416,11 @@ fn any_reference() -> impl Strategy<Value = RecordRef> {
 }
 
 fn any_out_record() -> impl Strategy<Value = OutRecord> {
-    let base = (any::<[u8; 8]>(), any::<bool>())
-        .prop_map(|(digest, relayed)| Base { digest: ShortDigest(digest), relayed });
-    let base = proptest::option::of(base);
+    let digest = proptest::option::of(any::<[u8; 8]>().prop_map(ShortDigest));
+    let base = (digest, any::<bool>(), proptest::option::of(any::<u64>()))
+        .prop_map(|(digest, relayed, since)| Base { digest, relayed, since });
+    let base = base
+        .prop_map(|base| Some(base).filter(|base| base.digest.is_some() || base.since.is_some()));
     (0..4, any_reference(), base, ".*").prop_map(|(form, reference, base, text)| match form {
         0 => {
             let text = serde_json::to_string(&text.replace('\0', "")).unwrap();

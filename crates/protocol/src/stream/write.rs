@@ -172,10 +172,14 @@ impl<'a> Members<'a> {
     }
     fn base(&mut self, base: Option<Base>) {
         let Some(base) = base else { return };
-        self.name("base", base.digest);
+        if let Some(digest) = base.digest {
+            self.name("base", digest);
+        }
         if base.relayed {
-            self.key("relayed");
-            self.out.push_str("true");
+            self.number("relayed", true);
+        }
+        if let Some(since) = base.since {
+            self.number("since", since);
         }
     }
     fn list<T>(&mut self, key: &str, items: &[T], mut write: impl FnMut(&mut String, &T)) {

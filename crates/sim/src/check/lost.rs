@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use store::LeavePolicy;
+
 use super::Rest;
-use crate::records::tokens_in;
+use super::order::histories;
+use crate::oracle::{Oracle, Written};
+use crate::records::{Token, tokens_in};
 use crate::world::Violation;
 
 pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
@@ -12,6 +16,7 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
     let removed = oracle.removed();
     let top = &rest.records[0];
     let mut found = Vec::new();
+    let mut anywhere = None;
     for write in oracle.writes().iter().filter(|write| write.acknowledged) {
         if write.excused.is_some() {
             continue;
@@ -22,6 +27,14 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
             let explained = held.contains(token)
                 || removed.contains(token)
                 || oracle.in_conflict(&write.record, element);
+            if !explained && gone_with_a_restore(rest, &oracle, write) {
+                if anywhere.is_none() {
+                    anywhere = Some(tokens_anywhere(rest)?);
+                }
+                if anywhere.as_ref().is_some_and(|tokens| !tokens.contains(token)) {
+                    continue;
+                }
+            }
             if !explained {
                 let site = &rest.shared.places[write.site].id;
                 found.push(Violation {
@@ -37,4 +50,25 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(found)
+}
+
+/// Whether a write may be nowhere any more: its site purges who leaves once a site above has taken
+/// what there was to send, and one of those was put back to before it had. No site can bring that
+/// back. (What any site still has in any version is lost all the same, if it is not at the top.)
+fn gone_with_a_restore(rest: &Rest<'_>, oracle: &Oracle, write: &Written) -> bool {
+    let places = &rest.shared.places;
+    let above = std::iter::successors(places[write.site].parent, |site| places[*site].parent);
+    places[write.site].leave == LeavePolicy::Purge
+        && above.into_iter().any(|site| oracle.was_put_back(site, write.at))
+}
+
+/// What any version at any site says.
+fn tokens_anywhere(rest: &Rest<'_>) -> anyhow::Result<BTreeSet<Token>> {
+    let mut tokens = BTreeSet::new();
+    for up in &rest.sites {
+        for version in histories(up.site.store())?.into_values().flatten() {
+            tokens.extend(version.body.as_deref().map(tokens_in).unwrap_or_default());
+        }
+    }
+    Ok(tokens)
 }

@@ -55,7 +55,9 @@ pub(super) fn check(rest: &Rest<'_>) -> anyhow::Result<Vec<Violation>> {
 }
 
 /// The versions of each record of a site, oldest first.
-fn histories(store: &dyn Store) -> anyhow::Result<BTreeMap<RecordRef, Vec<StoredVersion>>> {
+pub(super) fn histories(
+    store: &dyn Store,
+) -> anyhow::Result<BTreeMap<RecordRef, Vec<StoredVersion>>> {
     let mut query = HistoryQuery { limit: PAGE, ..HistoryQuery::default() };
     let mut histories: BTreeMap<RecordRef, Vec<StoredVersion>> = BTreeMap::new();
     loop {

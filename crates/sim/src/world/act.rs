@@ -241,7 +241,8 @@ impl Shared {
             let put_back = |shared: &Shared| {
                 let chance = SeededEntropy::new(step.seed, "restore");
                 if let Some(since) = shared.places[site].restore(&chance)? {
-                    shared.oracle().put_back(site, since);
+                    let now = shared.time.now().millis();
+                    shared.oracle().put_back(site, since, now);
                     shared.log.count("restores", 1);
                 }
                 Ok(())

@@ -1,12 +1,14 @@
 //! After all that happened: links and disks are whole again, every site is up, operators send
 //! again what was parked, and rounds go on until nothing moves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use node::jobs::link::Link;
-use node::jobs::{messages, outbox, replaced, round, visitors};
+use node::jobs::{messages, outbox, patients, replaced, round, visitors};
 use protocol::delivery::DeliveryState;
-use store::{DeliveryAction, DeliveryChoice};
+use protocol::visit::FetchQuestion;
+use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo};
 
 use super::Shared;
 use crate::place::{Place, Up};
@@ -18,6 +20,9 @@ const PASSES: u32 = 40;
 const STILL: u32 = 3;
 /// Milliseconds between two passes: longer than any backoff.
 const PAUSE: u64 = 20 * 60_000;
+
+/// Refused deliveries that an operator looks at in one pass.
+const REFUSED: usize = 100;
 
 impl Shared {
     /// Brings the world to rest; `false` where it does not come there.
@@ -71,6 +76,9 @@ impl Shared {
     /// One site's part of a pass: how much moved.
     async fn settle(&self, place: &Place) -> u64 {
         let Some(up) = place.up() else { return 1 };
+        if let Some(link) = Link::of(&up.site) {
+            self.fetch_refused(&up, &link).await;
+        }
         self.retry_all(&up).await;
         self.harvest(&up);
         let ended = self.finish_jobs(&up).await;
@@ -112,6 +120,27 @@ impl Shared {
             }
         }
         ended
+    }
+
+    /// What the parent refuses because it is of nobody of the site's there: the operator does what
+    /// the reason says, and fetches the patients.
+    async fn fetch_refused(&self, up: &Up, link: &Link) {
+        let filter = DeliveryFilter { limit: REFUSED, ..DeliveryFilter::default() };
+        let Ok(waiting) = up.site.store().delivery_list(&filter) else { return };
+        let refused = |one: &DeliveryInfo| {
+            one.reason.as_ref().is_some_and(|reason| reason.contains("patient fetch"))
+        };
+        let patients = waiting.into_iter().filter(refused).flat_map(|one| one.patients);
+        for patient in patients.collect::<BTreeSet<_>>() {
+            let question = FetchQuestion {
+                patient: patient.to_string(),
+                reason: "what was written here is refused".to_owned(),
+                days: Some(1),
+                author: Some("somebody".to_owned()),
+            };
+            let said = patients::fetch(&up.site, link, &question).await;
+            self.note(&format!("{} fetches {patient} as it was told: {said:?}", up.site.id()));
+        }
     }
 
     async fn retry_all(&self, up: &Up) {

@@ -122,6 +122,44 @@ pub fn what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base(
     assert!(text.contains("at rest") && text.contains(":61"), "{text}");
 }
 
+pub fn what_is_passed_on_again_is_merged_from_what_was_passed_on_before(maker: &dyn Maker) {
+    let (pair, below) = purged(maker);
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    assert_eq!(below.bring(&pair, 1, &noted, Some(pulse().record().digest)), Outcome::Applied);
+    lose_the_answer(&pair);
+    assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("at rest"));
+    assert_eq!(below.bring(&pair, 2, &pulse(), Some(noted.record().digest)), Outcome::Applied);
+    assert_eq!(pair.push(), [Outcome::Merged]);
+    let text = body(&*pair.parent, "Observation/pulse").unwrap();
+    assert!(text.contains(":61") && !text.contains("at rest"), "{text}");
+}
+
+/// Brings what is due to the parent; the clinic does not hear what became of it.
+fn lose_the_answer(pair: &Pair) {
+    let lines = pair.child.delivery_next(pair.now(), 100_000).unwrap();
+    assert!(!lines.is_empty());
+    for line in &lines {
+        assert!(pair.send(line).outcome.is_held());
+    }
+}
+
+pub fn what_is_made_anew_where_it_was_purged_takes_nothing_away(maker: &dyn Maker) {
+    let (pair, _) = purged(maker);
+    let anew = |note: &str| {
+        an_observation("pulse", "amina").with("note", &format!(r#"[{{"text":"{note}"}}]"#))
+    };
+    pair.at_child(&put(&[anew("at rest")]));
+    lose_the_answer(&pair);
+    let text = body(&*pair.parent, "Observation/pulse").unwrap();
+    assert!(text.contains("at rest") && text.contains(":61"), "{text}");
+    // What it brings now it made from what it brought since then.
+    pair.at_child(&put(&[anew("sitting")]));
+    pair.push();
+    let text = body(&*pair.parent, "Observation/pulse").unwrap();
+    let is_edited = text.contains("sitting") && !text.contains("at rest");
+    assert!(is_edited && text.contains(":61"), "{text}");
+}
+
 pub fn what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again(maker: &dyn Maker) {
     let (pair, below) = purged(maker);
     let new = an_observation("weight", "amina");

@@ -11,7 +11,7 @@ use protocol::{CohortName, Digest, Limits, RecordRef, Timestamp};
 use super::{Maker, START, feed_id, site};
 use crate::{
     Applied, ChildDraft, CohortChange, CohortDraft, DigestScope, Draft, FeedQuery, FeedSlice,
-    Incoming, LeavePolicy, Marker, PushLine, Recorded, Scope, Settled, Source, Store,
+    Incoming, LeavePolicy, Marker, PushLine, ReceiptWord, Recorded, Scope, Settled, Source, Store,
 };
 
 /// Bytes of bodies in one answer: small, so that slices are cut often.
@@ -208,6 +208,7 @@ impl Pair {
         Settled {
             deliveries: line.deliveries.clone(),
             sent,
+            differs: word.differs.iter().map(|(name, _)| name.clone()).collect(),
             outcome: word.outcome,
             reason: word.reason.clone(),
             sequence: word.sequence,
@@ -256,10 +257,48 @@ impl Pair {
 
     /// After the parent was restored: what a child does about it.
     pub fn reconcile(&self) {
+        self.send_again();
         let scope = Pair::scope(&*self.child, &["all"]);
         for feed in self.parent.feed_list(&scope).unwrap() {
             self.reconcile_feed(&feed.name, &scope);
         }
+        self.push();
+        self.ask_again(&scope);
+    }
+
+    /// Queues again what the parent does not hold any more.
+    fn send_again(&self) {
+        let taken = self.child.delivery_done(0, 1_000).unwrap();
+        let asked = taken.iter().map(|(_, id)| (id.clone(), Vec::new())).collect::<Vec<_>>();
+        let child = self.child.site().unwrap().site;
+        let words = self.parent.inbox_receipts(&child, &asked).unwrap();
+        let lost = taken.iter().zip(words).filter(|(_, word)| *word == ReceiptWord::Unknown);
+        let lost = lost.map(|((sequence, _), _)| *sequence).collect::<Vec<_>>();
+        let reopened = self.child.delivery_reopen(&lost, self.now()).unwrap();
+        assert_eq!(reopened, lost.len() as u64);
+    }
+
+    /// Asks for what was not listed, and lets go of what does not come.
+    fn ask_again(&self, scope: &Scope) {
+        let feeds = self.parent.feed_list(scope).unwrap();
+        loop {
+            let unlisted = self.child.unlisted_list(100).unwrap();
+            let Some((feed, _)) = unlisted.first() else { return };
+            let names = unlisted.iter().filter(|(other, _)| other == feed);
+            let names = names.map(|(_, name)| name.clone()).collect::<Vec<_>>();
+            let info = feeds.iter().find(|info| info.id == *feed).unwrap();
+            let slice = self.slice(&info.name, Lane::Live, (0, 0)).unwrap();
+            self.fetch_by_name(&info.name, &names, scope, &slice);
+            let leave = self.leave.get();
+            self.child.unlisted_settle(feed, &names, leave, self.now()).unwrap();
+        }
+    }
+
+    fn fetch_by_name(&self, feed: &str, names: &[RecordRef], scope: &Scope, slice: &FeedSlice) {
+        let found = self.parent.feed_fetch(feed, names, scope).unwrap().unwrap();
+        let lines = found.iter().map(|version| fetched(version, &self.limits));
+        let lines = lines.collect::<Vec<_>>();
+        self.child.change_apply(&self.source(slice, Lane::Live), &lines, self.now()).unwrap();
     }
 
     fn reconcile_feed(&self, feed: &str, scope: &Scope) {
@@ -271,10 +310,7 @@ impl Pair {
         let range = crate::DigestRange { name: feed.to_owned(), ..Default::default() };
         let (id, sequence) = (slice.feed.id, slice.sequence);
         let wanted = self.child.marker_compare(&id, &page, &range, sequence, self.now()).unwrap();
-        let found = self.parent.feed_fetch(feed, &wanted, scope).unwrap().unwrap();
-        let lines = found.iter().map(|version| fetched(version, &self.limits));
-        let lines = lines.collect::<Vec<_>>();
-        self.child.change_apply(&self.source(&slice, Lane::Live), &lines, self.now()).unwrap();
+        self.fetch_by_name(feed, &wanted, scope, &slice);
         let marker = |lane, position| Marker {
             feed: id,
             name: feed.to_owned(),

@@ -123,6 +123,7 @@ fn word(line: &crate::PushLine, outcome: Outcome) -> Settled {
     Settled {
         deliveries: line.deliveries.clone(),
         sent: line.sent.clone(),
+        differs: Vec::new(),
         outcome,
         reason: Some("the type is not one of R4".to_owned()),
         sequence: 1,

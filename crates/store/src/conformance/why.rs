@@ -68,6 +68,7 @@ pub fn what_goes_up_is_told_with_what_it_waits_for(maker: &dyn Maker) {
     let refused = Settled {
         deliveries: vec![first],
         sent: Vec::new(),
+        differs: Vec::new(),
         outcome: Outcome::Refused,
         reason: Some("no room".to_owned()),
         sequence: 0,

@@ -24,6 +24,8 @@ pub struct Settled {
     /// As in the `PushLine`; where its word is `already`, without those that it said differ: it
     /// held the changes before, and has not looked at later bodies.
     pub sent: Vec<(RecordRef, Digest)>,
+    /// Records of which it said that its state is another one.
+    pub differs: Vec<RecordRef>,
     /// Its word.
     pub outcome: Outcome,
     /// Its reason.

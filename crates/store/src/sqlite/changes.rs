@@ -145,7 +145,7 @@ fn write(
     let mut states = Vec::with_capacity(prepared.len());
     for (prepared, known) in prepared.iter().zip(known) {
         let reference = prepared.record.reference.clone();
-        let state = State { prepared, known, parent_sequence: None, patients: &[] };
+        let state = State { prepared, known, parent_sequence: None, patients: &[], since: None };
         let Some(row) = state.known.as_ref().filter(|row| !differs(draft, prepared, row)) else {
             if state.known.is_some() || prepared.body.is_some() {
                 let action = Some(journal::action(&state));

@@ -8,7 +8,7 @@ use protocol::planted::{Fault, planted};
 use protocol::{Digest, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, audit, leaves};
+use super::{SqliteStore, audit, leaves, unlisted};
 use crate::{AuditRow, PushLine, Result, Settled};
 
 pub(super) fn delivery_next(
@@ -42,6 +42,9 @@ pub(super) fn delivery_settle(
             if word.outcome.is_held() {
                 for (name, digest) in &word.sent {
                     agree(step, name, *digest, word.sequence)?;
+                }
+                for name in &word.differs {
+                    unlisted::doubt(step, name)?;
                 }
             }
             for sequence in &word.deliveries {

@@ -221,10 +221,10 @@ fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<
     };
     let previous = state.known.as_ref().map(|known| known.sequence);
     step.prepare_cached(
-        "INSERT INTO version (record, sequence, previous, digest, body)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO version (record, sequence, previous, digest, body, since)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![key, sequence, previous, digest, body])?;
+    .execute(params![key, sequence, previous, digest, body, state.since])?;
     Ok(key)
 }
 

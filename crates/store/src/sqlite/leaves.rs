@@ -194,6 +194,20 @@ pub(super) fn came_back(step: &Connection, record: i64) -> Result<bool> {
     Ok(gone > 0)
 }
 
+/// Records left by themselves, by what was said of them: with `purge` they go, when nothing of them
+/// is undelivered.
+pub(super) fn records_left(
+    step: &Connection,
+    records: &[i64],
+    policy: LeavePolicy,
+    now: Timestamp,
+) -> Result<()> {
+    for record in records {
+        settle(step, *record, policy)?;
+    }
+    if policy == LeavePolicy::Purge { purge_records(step, now) } else { Ok(()) }
+}
+
 /// The feed has the record: that it left counts no more.
 pub(super) fn record_listed(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<()> {
     let key: Option<i64> = step

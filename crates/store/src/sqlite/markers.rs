@@ -13,7 +13,7 @@ use super::apply::with_short;
 use super::journal::{self, NewChange, Way};
 use super::prepared::{Prepared, State};
 use super::rows::{self, RecordRow};
-use super::{SqliteStore, body, leaves};
+use super::{SqliteStore, body, leaves, parked, unlisted};
 use crate::{DigestRange, DigestScope, Marker, Result, Store as _};
 
 /// Who offers records again after the parent was restored.
@@ -102,7 +102,7 @@ fn forget_namesakes(step: &Connection, feed: &FeedId, name: &str) -> Result<()> 
 }
 
 /// Positions and sequences of the parent's life before mean nothing in the new one.
-fn forget_positions(step: &Connection, feed: &FeedId) -> Result<()> {
+pub(super) fn forget_positions(step: &Connection, feed: &FeedId) -> Result<()> {
     step.prepare_cached("UPDATE held_patient SET joined = 0 WHERE feed = ?1")?
         .execute([feed.as_bytes()])?;
     step.prepare_cached("DELETE FROM left_patient WHERE feed = ?1")?.execute([feed.as_bytes()])?;
@@ -115,9 +115,10 @@ fn forget_positions(step: &Connection, feed: &FeedId) -> Result<()> {
 enum Verdict {
     /// Both hold the same.
     Agreed,
-    /// The parent holds an ancestor of ours, or nothing.
+    /// The parent holds an ancestor of ours, or nothing, or what is unknown here: perhaps it has
+    /// lost ours, perhaps it has gone on from it.
     Offer(Box<RecordRow>),
-    /// The parent holds what is unknown here.
+    /// The record is unknown here.
     Fetch,
     /// Ours is on its way already, or there is nothing to be offered.
     Nothing,
@@ -136,6 +137,10 @@ pub(super) fn marker_compare(
     let names = theirs.keys().cloned().chain(held(store, feed, range)?);
     let names = names.collect::<BTreeSet<_>>();
     store.write("compare with the parent", |step| {
+        if range.after.is_none() {
+            // All there is of the feed is compared and fetched now.
+            parked::forget_feed(step, feed)?;
+        }
         let patients = theirs.keys().filter(|name| name.is_patient() && range.name != "reference");
         for patient in patients {
             // The joins of the life before are gone, and these are of the cohort.
@@ -144,7 +149,9 @@ pub(super) fn marker_compare(
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {
-            match compare(step, feed, name, theirs.get(name).copied(), (sequence, now))? {
+            let theirs = theirs.get(name).copied();
+            let verdict = compare(step, feed, name, theirs, (sequence, now))?;
+            match verdict {
                 Verdict::Agreed | Verdict::Nothing => {}
                 Verdict::Offer(row) => offers.push((name.clone(), *row)),
                 Verdict::Fetch => fetch.push(name.clone()),
@@ -194,16 +201,24 @@ fn compare(
         Some(short) => with_short(step, &row, short)?,
         None => None,
     };
-    let (agreed, as_of) = match (theirs, base) {
-        (Some(_), None) => (row.parent_digest, 0),
-        (_, base) => (base.map(|(_, digest)| digest), sequence),
-    };
+    let agreed = base.map(|(_, digest)| digest);
+    // A parent that lists another state, or none, may have gone on from ours all the same: it is
+    // told what its life before held, so that it takes that for no edit of ours.
+    let before = row.parent_digest.filter(|_| base.is_none());
     step.prepare_cached(
-        "UPDATE record SET parent_digest = ?2, parent_sequence = ?3 WHERE key = ?1",
+        "UPDATE record SET parent_digest = ?2, parent_sequence = ?3,
+            base_below = coalesce(?4, base_below) WHERE key = ?1",
     )?
-    .execute(params![row.key, agreed.map(|digest| digest.0), as_of])?;
+    .execute(params![
+        row.key,
+        agreed.map(|digest| digest.0),
+        sequence,
+        before.map(|digest| digest.short().0)
+    ])?;
+    if base.is_none() {
+        unlisted::note(step, feed, name)?;
+    }
     match (theirs, base) {
-        (Some(_), None) => Ok(Verdict::Fetch),
         (_, Some((_, digest))) if digest == row.digest => Ok(Verdict::Agreed),
         (None, _) if row.deleted => Ok(Verdict::Nothing),
         _ if is_queued(step, &row)? => Ok(Verdict::Nothing),
@@ -267,6 +282,7 @@ fn offer_batch(
             known: Some(row),
             parent_sequence: None,
             patients: &[],
+            since: None,
         })
         .collect::<Vec<_>>();
     let author = Author::new(OFFER_AUTHOR);

@@ -47,10 +47,35 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0016_sources.sql")),
         M::up(include_str!("../../migrations/sqlite/0017_source_images.sql")),
         M::up(include_str!("../../migrations/sqlite/0021_alerts.sql")),
+        M::up(include_str!("../../migrations/sqlite/0014_since.sql")),
+        M::up(include_str!("../../migrations/sqlite/0015_unlisted.sql")),
     ]
 });
 
-pub(super) fn create(
+impl SqliteStore {
+    /// Makes a new store at `path`, which must not exist; readable by its owner only.
+    pub fn create(
+        path: &Path,
+        site: &NewSite,
+        options: OpenOptions,
+        now: Timestamp,
+    ) -> Result<SqliteStore> {
+        create(path, site, options, now)
+    }
+
+    /// Opens the store at `path`: refuses a file that is no store, of a newer program, or damaged.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
+        open(path, options)
+    }
+
+    /// Begins a new life of the store at `path`, which was put there from a backup: a new epoch,
+    /// in which own changes count from 1 again.
+    pub fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
+        restore_as(path, epoch, now)
+    }
+}
+
+fn create(
     path: &Path,
     site: &NewSite,
     options: OpenOptions,
@@ -93,7 +118,7 @@ fn new_file(path: &Path) -> Result<()> {
     })
 }
 
-pub(super) fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
+fn open(path: &Path, options: OpenOptions) -> Result<SqliteStore> {
     let mut connection = existing(path).map_err(|e| writer::named("open its file", e))?;
     tune(&connection, &options)?;
     migrate(&mut connection)?;
@@ -155,7 +180,7 @@ fn quick_check(connection: &Connection) -> Result<()> {
     }
 }
 
-pub(super) fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
+fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
     let mut connection = existing(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

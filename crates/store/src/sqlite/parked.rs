@@ -375,6 +375,18 @@ fn is_held(step: &Connection, source: &Source, line: &RefusedLine) -> Result<boo
     received::holds_all(step, (site, origin), numbers)
 }
 
+/// Forgets the lines of a feed, all of whose records are fetched anew.
+pub(super) fn forget_feed(step: &Connection, feed: &FeedId) -> Result<()> {
+    for sql in [
+        "DELETE FROM parked_line_patient
+         WHERE line IN (SELECT key FROM parked_line WHERE feed = ?1)",
+        "DELETE FROM parked_line WHERE feed = ?1",
+    ] {
+        step.prepare_cached(sql)?.execute([feed.as_bytes()])?;
+    }
+    Ok(())
+}
+
 fn apply_again(
     store: &SqliteStore,
     step: &Connection,

@@ -32,4 +32,6 @@ pub(super) struct State<'a> {
     pub(super) parent_sequence: Option<u64>,
     /// Whose it was, by the word of who sent it: for a deletion of what this site never held.
     pub(super) patients: &'a [protocol::RecordRef],
+    /// From a child: since which of its sequences it holds the record without a break.
+    pub(super) since: Option<u64>,
 }

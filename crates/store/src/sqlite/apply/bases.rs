@@ -13,8 +13,9 @@ use crate::sqlite::rows::{self, RecordRow};
 pub(super) type Base = (u64, Digest);
 
 /// The newest version that the other side is known to have had: by the sender's word (`named`),
-/// and by what we know ourselves. Where the sender passes on the word of a site below it, that
-/// alone counts: what it brought of the record before, it had let go of when the state came.
+/// and by what we know ourselves. What a child brought before it let go of the record has no part
+/// in what it brings after. (One that passes on the word of a site below it, and does not say
+/// since when it holds the record, brought all else before.)
 pub(super) fn find(
     step: &Connection,
     way: Way,
@@ -24,19 +25,50 @@ pub(super) fn find(
     if planted(Fault::BaseIsOurs) {
         return Ok(Some((known.sequence, known.digest)));
     }
-    if let Some(base) = named.filter(|base| base.relayed && way != Way::Parent) {
-        return with_short(step, known, base.digest);
-    }
-    let by_name = match named.map(|base| base.digest) {
+    let by_name = match named.and_then(|base| base.digest) {
         Some(short) if way == Way::Parent => delivered_with_short(step, known, short)?,
         Some(short) => with_short(step, known, short)?,
         None => None,
     };
+    let since = named.and_then(|base| base.since);
     let by_us = match way {
-        Way::Child(origin) => newest_via_child(step, known, origin)?,
+        Way::Child(_) if since.is_none() && named.is_some_and(|base| base.relayed) => None,
+        Way::Child(origin) => newest_via_child(step, known, origin, since)?,
         Way::Parent | Way::Here => of_the_parent(step, known)?,
     };
     Ok(by_name.max(by_us))
+}
+
+/// Whether a child offers again, unchanged, what this site's life before sent it or took from it.
+pub(super) fn is_again(incoming: Digest, named: Option<stream::Base>) -> bool {
+    named.is_some_and(|base| base.relayed && base.digest == Some(incoming.short()))
+}
+
+/// Whether a child offers such a state, and this site has gone on from it: it has that state in
+/// its history; or it has the record from its own parent, which had what this site's life before
+/// had.
+pub(super) fn stands(
+    step: &Connection,
+    way: Way,
+    (known, incoming): (&RecordRow, Digest),
+    named: Option<stream::Base>,
+) -> Result<bool> {
+    let Way::Child(origin) = way else { return Ok(false) };
+    if !is_again(incoming, named) {
+        return Ok(false);
+    }
+    let same = with_short(step, known, incoming.short())?;
+    // Who brought something since, and comes back to what was before, has changed it.
+    let brought = newest_via_child(step, known, origin, named.and_then(|base| base.since))?;
+    if brought.is_some() && brought > same {
+        return Ok(false);
+    }
+    if same.is_some() {
+        return Ok(true);
+    }
+    let from_parent = "SELECT 1 FROM version AS v CROSS JOIN change AS c ON c.sequence = v.sequence
+                       WHERE v.record = ?1 AND c.via = 1";
+    Ok(step.prepare_cached(from_parent)?.exists([known.key])?)
 }
 
 /// What the parent is known to hold; where that never was a version of ours, the last one that it
@@ -58,12 +90,20 @@ fn of_the_parent(step: &Connection, known: &RecordRow) -> Result<Option<Base>> {
     one(step, sql, params![known.key])
 }
 
-fn newest_via_child(step: &Connection, known: &RecordRow, origin: i64) -> Result<Option<Base>> {
+/// The newest version that a child brought, of those that it has held without a break `since`.
+/// (What it brought by an older program, it did not say of.)
+fn newest_via_child(
+    step: &Connection,
+    known: &RecordRow,
+    origin: i64,
+    since: Option<u64>,
+) -> Result<Option<Base>> {
     let sql = "SELECT v.sequence, v.digest FROM version AS v
                JOIN change AS c ON c.sequence = v.sequence
                WHERE v.record = ?1 AND c.via = 2 AND c.via_site = ?2
+                    AND coalesce(v.since = ?3, TRUE)
                ORDER BY v.sequence DESC LIMIT 1";
-    one(step, sql, params![known.key, origin])
+    one(step, sql, params![known.key, origin, since])
 }
 
 /// The version that the parent means by what came to it through us. Where we have come back to

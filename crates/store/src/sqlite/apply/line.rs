@@ -91,14 +91,15 @@ impl<'a> Merge<'a> {
         line: &'a InLine,
     ) -> Result<()> {
         let patients = &line.patients[..];
+        let since = named.and_then(|base| base.since);
         let parent_sequence = match run.source {
             Source::Parent { sequence, .. } => Some(*sequence),
             Source::Child { .. } => None,
         };
         let Some(known) = rows::record_row(run.step, &prepared.record.reference)? else {
-            let below = named.filter(|_| !run.is_parent());
-            self.below.extend(below.map(|base| (&prepared.record.reference, base.digest)));
-            self.taken.push(State { prepared, known: None, parent_sequence, patients });
+            let below = named.filter(|_| !run.is_parent()).and_then(|base| base.digest);
+            self.below.extend(below.map(|digest| (&prepared.record.reference, digest)));
+            self.taken.push(State { prepared, known: None, parent_sequence, patients, since });
             return Ok(());
         };
         if parent_sequence.is_some_and(|sequence| sequence < known.parent_sequence) {
@@ -107,10 +108,18 @@ impl<'a> Merge<'a> {
         }
         let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
         if let Source::Child { site, .. } = run.source {
+            let again = bases::is_again(incoming, named) && incoming != known.digest;
+            if again && !rights::may_change(run.step, site, (name, &known), incoming, named)? {
+                // It changed nothing, and by now it is not for it to know more.
+                self.differs.push((name.clone(), Digest::of_deletion(name)));
+                return Ok(());
+            }
             rights::check(run.step, site, (name, &known), incoming, named)?;
         }
         let base = if known.digest == incoming {
             None
+        } else if bases::stands(run.step, run.way, (&known, incoming), named)? {
+            Some((0, incoming))
         } else {
             bases::find(run.step, run.way, &known, named)?
         };
@@ -124,7 +133,7 @@ impl<'a> Merge<'a> {
             Through::Plan(plan) => plan,
             Through::StaysDeleted => {
                 let record = Record::deleted(name.clone());
-                self.result((prepared, known, record), None, (parent_sequence, patients));
+                self.result((prepared, known, record), None, (parent_sequence, since, patients));
                 return Ok(());
             }
         };
@@ -140,6 +149,7 @@ impl<'a> Merge<'a> {
                     known: Some(known),
                     parent_sequence,
                     patients: &[],
+                    since,
                 });
                 return Ok(());
             }
@@ -150,7 +160,7 @@ impl<'a> Merge<'a> {
         let contested = contested.filter(|_| !planted(Fault::ConflictUnnoted));
         let noted = contested.map(|found| noted(run, (prepared, &known, base), found, &record));
         let noted = noted.transpose()?;
-        self.result((prepared, known, record), noted, (parent_sequence, patients));
+        self.result((prepared, known, record), noted, (parent_sequence, since, patients));
         Ok(())
     }
 
@@ -159,11 +169,12 @@ impl<'a> Merge<'a> {
         &mut self,
         (prepared, known, record): (&'a Prepared<'a>, RecordRow, Record),
         noted: Option<Noted>,
-        (parent_sequence, patients): (Option<u64>, &'a [RecordRef]),
+        (parent_sequence, since, patients): (Option<u64>, Option<u64>, &'a [RecordRef]),
     ) {
         let incoming = prepared.record.digest;
         self.results.push(MergeResult { record, incoming, noted });
-        self.taken.push(State { prepared, known: Some(known), parent_sequence, patients });
+        let known = Some(known);
+        self.taken.push(State { prepared, known, parent_sequence, patients, since });
     }
 
     /// Writes it all; gives what became of the line.
@@ -333,7 +344,7 @@ fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
     let mut states = Vec::with_capacity(prepared.len());
     for prepared in &prepared {
         let known = rows::record_row(run.step, &prepared.record.reference)?;
-        states.push(State { prepared, known, parent_sequence: None, patients: &[] });
+        states.push(State { prepared, known, parent_sequence: None, patients: &[], since: None });
     }
     let author = Author::new(MERGE_AUTHOR);
     let change = NewChange {

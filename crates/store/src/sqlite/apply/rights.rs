@@ -41,7 +41,7 @@ pub(super) fn may_change(
     // Nobody names a version or sends a state of a record without having seen it; only what a
     // deletion looks like, anybody can tell by the name.
     let deleted = Digest::of_deletion(name).short();
-    let seen = [Some(sent.short()), named.map(|base| base.digest)].into_iter().flatten();
+    let seen = [Some(sent.short()), named.and_then(|base| base.digest)].into_iter().flatten();
     for seen in seen.filter(|seen| *seen != deleted) {
         if bases::with_short(step, known, seen)?.is_some() {
             return Ok(true);
@@ -64,13 +64,14 @@ fn is_of_its_patients(step: &Connection, child: &SiteId, known: &RecordRow) -> R
     Ok(step.prepare_cached(&sql)?.exists(params![known.key, child.as_str()])?)
 }
 
-/// Whether a version came from the child, in whatever life of its store.
+/// Whether a version came from the child, in whatever life of its store, or was made there by the
+/// word of this site's own parent: this site may have been restored to before it brought it there.
 fn came_from(step: &Connection, child: &SiteId, known: &RecordRow) -> Result<bool> {
     let mut statement = step.prepare_cached(
         "SELECT 1 FROM version AS v
          CROSS JOIN change AS c ON c.sequence = v.sequence
-         CROSS JOIN origin AS o ON o.key = c.via_site
-         WHERE v.record = ?1 AND c.via = 2 AND o.site = ?2",
+         CROSS JOIN origin AS o ON o.key = CASE c.via WHEN 2 THEN c.via_site ELSE c.origin END
+         WHERE v.record = ?1 AND c.via <> 0 AND o.site = ?2",
     )?;
     Ok(statement.exists(params![known.key, child.as_str()])?)
 }

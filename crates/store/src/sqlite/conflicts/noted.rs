@@ -130,7 +130,8 @@ fn sites(step: &Connection, row: &Row1) -> Result<(SiteId, SiteId)> {
 fn write(store: &SqliteStore, step: &Connection, record: &Record, at: Timestamp) -> Result<()> {
     let prepared = Prepared::of(record)?;
     let known = rows::record_row(step, &record.reference)?;
-    let state = State { prepared: &prepared, known, parent_sequence: None, patients: &[] };
+    let state =
+        State { prepared: &prepared, known, parent_sequence: None, patients: &[], since: None };
     let author = Author::new(AUTHOR);
     let change =
         NewChange { id: None, way: Way::Here, author: &author, at, now: at, actor: AUTHOR };

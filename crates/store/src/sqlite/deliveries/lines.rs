@@ -92,7 +92,8 @@ fn records_of(
     let (mut records, mut sent) = (Vec::new(), Vec::new());
     for (sequence, _) in &turn.changes {
         let mut statement = conn.prepare_cached(
-            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key, r.base_below
+            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key, r.base_below,
+                (SELECT min(sequence) FROM version AS first WHERE first.record = r.key)
              FROM version AS v
              CROSS JOIN record AS r ON r.key = v.record
              CROSS JOIN version AS latest
@@ -120,13 +121,13 @@ fn record(row: &Row<'_>) -> Result<Option<(OutRecord, Sent)>> {
     if parent == Some(digest) {
         return Ok(None);
     }
-    let base = match parent {
-        Some(digest) => Some(digest.short().into()),
-        None => {
-            let below: Option<[u8; 8]> = row.get(6)?;
-            below.map(|digest| Base { digest: ShortDigest(digest), relayed: true })
-        }
-    };
+    let below = row.get::<_, Option<[u8; 8]>>(6)?.filter(|_| parent.is_none());
+    let base = Some(Base {
+        digest: parent.map(|digest| digest.short()).or(below.map(ShortDigest)),
+        relayed: below.is_some(),
+        // Versions go only with their record: the first is where this site began to hold it.
+        since: row.get(7)?,
+    });
     let state = (reference.clone(), digest);
     let record = match row.get::<_, Option<Vec<u8>>>(4)? {
         Some(bytes) => OutRecord::Resource { body: body::decode(&bytes)?, digest, base },

@@ -3,7 +3,7 @@
 use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
 use protocol::stream::{Base, OutLine, OutRecord};
-use protocol::{Digest, Limits, ResourceType};
+use protocol::{Digest, Limits, ResourceType, SiteId};
 use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::entries::{EntryRow, change_patients, patients_then};
@@ -49,13 +49,19 @@ impl Latest {
     }
 }
 
+/// Who reads: as an origin in its present life, where it has ever sent us something in that; and
+/// its name.
+pub(super) type Reader = (Option<i64>, Option<SiteId>);
+
 pub(super) struct LineMaker<'a> {
     conn: &'a Connection,
     feed: &'a Feed,
     /// The sequence up to which the reader knows the feed.
     since: u64,
-    /// The reader, as an origin.
+    /// The reader, as an origin, in its present life.
     reader: Option<i64>,
+    /// The reader in any life of its store.
+    site: Option<SiteId>,
     limits: &'a Limits,
     change_sql: String,
 }
@@ -65,7 +71,7 @@ impl<'a> LineMaker<'a> {
         conn: &'a Connection,
         feed: &'a Feed,
         since: u64,
-        reader: Option<i64>,
+        (reader, site): Reader,
         limits: &'a Limits,
     ) -> LineMaker<'a> {
         let change_sql = format!(
@@ -74,7 +80,7 @@ impl<'a> LineMaker<'a> {
              WHERE v.sequence = ?1 ORDER BY v.key",
             feed.entitled("r")
         );
-        LineMaker { conn, feed, since, reader, limits, change_sql }
+        LineMaker { conn, feed, since, reader, site, limits, change_sql }
     }
 
     /// Appends what the live lane says of an entry; gives about how many bytes that is.
@@ -296,16 +302,20 @@ impl<'a> LineMaker<'a> {
     /// The newest version that the reader itself brought, where that is not the latest: the
     /// reader cannot know that we hold it.
     fn base(&self, latest: &Latest) -> Result<Option<Base>> {
-        let Some(reader) = self.reader.filter(|_| latest.has_previous) else { return Ok(None) };
+        let site = self.site.as_ref().filter(|_| latest.has_previous);
+        let Some(site) = site else { return Ok(None) };
         let found = self
             .conn
             .prepare_cached(
                 "SELECT v.digest FROM version AS v
                  CROSS JOIN change AS c ON c.sequence = v.sequence
-                 WHERE v.record = ?1 AND v.sequence < ?2 AND c.via_site = ?3
+                 CROSS JOIN origin AS o ON o.key = c.via_site
+                 WHERE v.record = ?1 AND v.sequence < ?2 AND o.site = ?3
                  ORDER BY v.sequence DESC LIMIT 1",
             )?
-            .query_row(params![latest.key, latest.sequence, reader], |row| rows::digest(row, 0))
+            .query_row(params![latest.key, latest.sequence, site.as_str()], |row| {
+                rows::digest(row, 0)
+            })
             .optional()?;
         Ok(found.map(|digest| digest.short().into()))
     }

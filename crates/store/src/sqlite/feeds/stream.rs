@@ -5,7 +5,7 @@ use protocol::stream::{Lane, OutLine};
 use rusqlite::{OptionalExtension, params};
 
 use super::entries::{self, EntryRow};
-use super::lines::LineMaker;
+use super::lines::{LineMaker, Reader};
 use super::*;
 use crate::StoreError;
 
@@ -109,11 +109,12 @@ fn behind(conn: &Connection, feed: &Feed, query: &FeedQuery) -> Result<u64> {
         .query_row(params![feed.key, query.after], |row| row.get(0))?)
 }
 
-/// The key of the reader in the life that it says it is in, where it has ever sent us something.
-pub(super) fn reader(conn: &Connection, scope: &Scope) -> Result<Option<i64>> {
-    let Scope::Cohorts { reader, epoch, .. } = scope else { return Ok(None) };
-    Ok(conn
+/// The reader, in the life that it says it is in.
+pub(super) fn reader(conn: &Connection, scope: &Scope) -> Result<Reader> {
+    let Scope::Cohorts { reader, epoch, .. } = scope else { return Ok((None, None)) };
+    let key = conn
         .prepare_cached("SELECT key FROM origin WHERE site = ?1 AND epoch = ?2")?
         .query_row(params![reader.as_str(), epoch.as_bytes()], |row| row.get(0))
-        .optional()?)
+        .optional()?;
+    Ok((key, Some(reader.clone())))
 }

@@ -276,6 +276,7 @@ fn take_in(
     let word = Settled {
         deliveries: Vec::new(),
         sent: Vec::new(),
+        differs: Vec::new(),
         outcome: receipt.outcome,
         reason: receipt.reason.clone(),
         sequence: receipt.sequence,
@@ -290,6 +291,7 @@ fn believed() -> Settled {
     Settled {
         deliveries: Vec::new(),
         sent: Vec::new(),
+        differs: Vec::new(),
         outcome: Outcome::Applied,
         reason: None,
         sequence: 0,

@@ -207,6 +207,7 @@ fn write_one(
         known: Some(each.known.clone()),
         parent_sequence: None,
         patients: &[],
+        since: None,
     });
     let states = states.collect::<Vec<_>>();
     let author = Author::new(AUTHOR);

@@ -109,6 +109,7 @@ fn take_in(
     let told = Settled {
         deliveries: Vec::new(),
         sent: Vec::new(),
+        differs: Vec::new(),
         outcome: word.outcome,
         reason: word.reason.clone(),
         sequence: word.sequence,

@@ -1,0 +1,93 @@
+//! A parent that was restored, and what its child does before it lets anything go.
+
+use std::collections::BTreeSet;
+
+use protocol::Epoch;
+use protocol::cohort::Definition;
+
+use super::builders::{a_patient, an_observation, put};
+use super::pair::{Pair, body};
+use super::{Maker, site};
+use crate::LeavePolicy;
+
+/// The parent's store is one of a new life, and empty: its cohort has these patients.
+fn lose_the_parent(pair: &mut Pair, maker: &dyn Maker, patients: &[&str]) {
+    let mut again = site("centre");
+    again.epoch = Epoch::from_random([9; 16]);
+    pair.parent = maker.make(&again, &pair.limits);
+    pair.cohort("all", only(patients));
+}
+
+fn only(patients: &[&str]) -> Definition {
+    let patients = patients.iter().map(|id| a_patient(id).reference());
+    Definition::Patients { patients: patients.collect::<BTreeSet<_>>() }
+}
+
+pub fn what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.cohort("all", only(&["amina"]));
+    pair.at_child(&put(&[a_patient("beno"), an_observation("weight", "beno")]));
+    pair.at_child(&put(&[a_patient("beno").born("1990")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.reconcile();
+    pair.quiet();
+    assert!(body(&*pair.parent, "Patient/beno").unwrap().contains("1990"));
+    assert!(body(&*pair.parent, "Observation/weight").is_some());
+    assert!(body(&*pair.child, "Patient/beno").is_some(), "it is the child's own");
+}
+
+pub fn what_a_restored_parent_does_not_list_is_sent_and_then_let_go(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.reconcile();
+    pair.quiet();
+    pair.child.patient_purge(pair.now()).unwrap();
+    pair.assert_in_step();
+    for name in ["Patient/amina", "Observation/pulse"] {
+        assert!(pair.bodies(name).0.is_some() && pair.bodies(name).1.is_some(), "{name}");
+    }
+    for name in ["Patient/beno", "Observation/weight"] {
+        assert!(body(&*pair.parent, name).is_some(), "{name} was only at the child");
+        assert_eq!(body(&*pair.child, name), None);
+    }
+}
+
+pub fn an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina")]));
+    pair.quiet();
+    // The child never hears of this state alone.
+    pair.at_parent(&put(&[a_patient("amina").gender("female")]));
+    pair.at_child(&put(&[a_patient("amina").born("1990")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.at_parent(&put(&[a_patient("amina")]));
+    pair.at_parent(&put(&[a_patient("amina").gender("female")]));
+    pair.reconcile();
+    pair.quiet();
+    let text = body(&*pair.parent, "Patient/amina").unwrap();
+    assert!(text.contains("1990") && text.contains("female"), "{text}");
+    pair.assert_in_step();
+}
+
+pub fn what_a_restored_parent_went_on_from_is_no_edit_of_the_childs(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Keep);
+    let pulse = |value: &str| an_observation("pulse", "amina").with("valueInteger", value);
+    pair.at_parent(&put(&[a_patient("amina"), a_patient("beno"), pulse("60")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.at_parent(&put(&[a_patient("amina"), a_patient("beno"), pulse("60")]));
+    // In its new life the record goes to somebody who is not the child's, and changes there.
+    let moved = an_observation("pulse", "beno").with("valueInteger", "61");
+    pair.at_parent(&put(std::slice::from_ref(&moved)));
+    pair.reconcile();
+    pair.quiet();
+    assert_eq!(body(&*pair.parent, "Observation/pulse"), Some(moved.text()));
+    pair.assert_in_step();
+}

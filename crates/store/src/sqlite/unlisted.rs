@@ -1,0 +1,215 @@
+//! After the parent's store was restored: what it has lost of what this site sent, and what this
+//! site holds of its feeds and it does not list any more.
+//!
+//! First all is sent that the parent may lack; only then it is asked once more, and what it does
+//! not list then has left, as it would have been told by the life that was lost. Until it was
+//! asked, a record has a row in `left_record` with the sequence 0.
+
+use protocol::{ChangeId, FeedId, RecordRef, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::{SqliteStore, leaves, markers, rows};
+use crate::{DigestRange, LeavePolicy, Result};
+
+/// Where a leave stands that no entry of the feed has told of: any later join is after it.
+const BEFORE_ALL: u64 = 1;
+
+pub(super) fn delivery_done(
+    store: &SqliteStore,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, ChangeId)>> {
+    store.read("list what the parent took", |conn| {
+        let mut statement = conn.prepare_cached(
+            "SELECT d.sequence, o.site, o.epoch, c.number FROM delivery AS d
+             CROSS JOIN change AS c ON c.sequence = d.sequence
+             CROSS JOIN origin AS o ON o.key = c.origin
+             WHERE d.target = 'parent' AND d.state = 'done' AND d.sequence > ?1
+                AND d.outcome IS NOT 'dropped'
+             ORDER BY d.sequence LIMIT ?2",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = statement.query_map(params![after, limit], |row| {
+            let (origin, epoch) = (rows::site_id(row, 1)?, rows::epoch(row, 2)?);
+            Ok((row.get(0)?, ChangeId { origin, epoch, number: row.get(3)? }))
+        })?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    })
+}
+
+pub(super) fn delivery_reopen(
+    store: &SqliteStore,
+    sequences: &[u64],
+    now: Timestamp,
+) -> Result<u64> {
+    store.write("offer again what the parent lost", |step| {
+        let mut count = 0;
+        for sequence in sequences {
+            count += step
+                .prepare_cached(
+                    "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, away = 0,
+                        outcome = NULL, reason = NULL, changed = ?2
+                     WHERE target = 'parent' AND sequence = ?1 AND state = 'done'",
+                )?
+                .execute(params![sequence, now.millis()])?;
+            // The parent holds none of the versions from here on; the one before it may.
+            step.prepare_cached(
+                "UPDATE record SET parent_digest = NULL, parent_sequence = 0, base_below =
+                    (SELECT substr(v.digest, 1, 8) FROM version AS v
+                     WHERE v.record = record.key AND v.sequence < ?1
+                     ORDER BY v.sequence DESC LIMIT 1)
+                 WHERE parent_digest IS NOT NULL
+                    AND key IN (SELECT record FROM version WHERE sequence = ?1)",
+            )?
+            .execute([sequence])?;
+        }
+        Ok(count as u64)
+    })
+}
+
+pub(super) fn feed_lost(
+    store: &SqliteStore,
+    feed: &FeedId,
+    name: &str,
+    policy: LeavePolicy,
+    now: Timestamp,
+) -> Result<()> {
+    let range = DigestRange { name: name.to_owned(), ..DigestRange::default() };
+    markers::marker_compare(store, feed, &[], &range, 0, now)?;
+    store.write("forget a feed that the parent lost", |step| {
+        markers::forget_positions(step, feed)?;
+        for patient in held_without_records(step, feed)? {
+            leaves::left(step, feed, &patient, BEFORE_ALL, policy, now)?;
+        }
+        step.prepare_cached("DELETE FROM marker WHERE feed = ?1")?.execute([feed.as_bytes()])?;
+        step.prepare_cached("DELETE FROM ahead WHERE feed = ?1")?.execute([feed.as_bytes()])?;
+        Ok(())
+    })
+}
+
+fn held_without_records(step: &Connection, feed: &FeedId) -> Result<Vec<RecordRef>> {
+    let mut statement = step.prepare_cached(
+        "SELECT p.id FROM held_patient AS h CROSS JOIN patient AS p ON p.key = h.patient
+         WHERE h.feed = ?1 AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
+            CROSS JOIN record AS r ON r.key = rp.record
+            WHERE rp.patient = p.key AND r.deleted = 0)",
+    )?;
+    let found = statement.query_map([feed.as_bytes()], |row| rows::patient_ref(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The parent does not list a record in its feed, or in a state that is unknown here: it is to be
+/// asked once more when all is sent.
+pub(super) fn note(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<()> {
+    step.prepare_cached(
+        "INSERT INTO left_record (record, feed, sequence)
+         SELECT key, ?1, 0 FROM record WHERE type = ?2 AND id = ?3
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0",
+    )?
+    .execute(params![feed.as_bytes(), name.kind.name(), name.id()])?;
+    Ok(())
+}
+
+/// The parent's state of a record that it never sent us is another than ours: perhaps it lists it
+/// in none of the feeds that hold its patients for us, and will never say so.
+pub(super) fn doubt(step: &Connection, name: &RecordRef) -> Result<()> {
+    step.prepare_cached(
+        "INSERT INTO left_record (record, feed, sequence)
+         SELECT DISTINCT r.key, h.feed, 0 FROM record AS r
+         CROSS JOIN record_patient AS rp ON rp.record = r.key
+         CROSS JOIN held_patient AS h ON h.patient = rp.patient
+         WHERE r.type = ?1 AND r.id = ?2 AND r.deleted = 0 AND NOT EXISTS
+            (SELECT 1 FROM version AS v CROSS JOIN change AS c ON c.sequence = v.sequence
+             WHERE v.record = r.key AND c.via = 1)
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0
+            WHERE sequence <> (SELECT sequence FROM record WHERE key = left_record.record)",
+    )?
+    .execute(params![name.kind.name(), name.id()])?;
+    Ok(())
+}
+
+pub(super) fn unlisted_list(store: &SqliteStore, limit: usize) -> Result<Vec<(FeedId, RecordRef)>> {
+    store.read("list what the parent did not list", |conn| {
+        let mut statement = conn.prepare_cached(
+            "SELECT lr.feed, r.type, r.id FROM left_record AS lr
+             CROSS JOIN record AS r ON r.key = lr.record
+             WHERE lr.sequence = 0 AND NOT EXISTS (SELECT 1 FROM version AS v
+                CROSS JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
+                WHERE v.record = r.key AND d.state <> 'done')
+             ORDER BY lr.feed, lr.record LIMIT ?1",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = statement
+            .query_map([limit], |row| Ok((rows::feed_id(row, 0)?, rows::record_ref(row, 1)?)))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    })
+}
+
+pub(super) fn unlisted_settle(
+    store: &SqliteStore,
+    feed: &FeedId,
+    records: &[RecordRef],
+    policy: LeavePolicy,
+    now: Timestamp,
+) -> Result<u64> {
+    store.write("let go of what the parent does not list", |step| {
+        let mut left = Vec::new();
+        for name in records {
+            let key: Option<i64> = note_left(step, feed, name)?;
+            left.extend(key);
+        }
+        for key in &left {
+            for patient in held_patients(step, feed, *key)? {
+                if has_left(step, feed, &patient)? {
+                    leaves::left(step, feed, &patient, BEFORE_ALL, policy, now)?;
+                }
+            }
+        }
+        leaves::records_left(step, &left, policy, now)?;
+        Ok(left.len() as u64)
+    })
+}
+
+/// A record that was not listed the second time either left as it is now; gives its key. What is
+/// nobody's leaves with nobody.
+fn note_left(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<Option<i64>> {
+    step.prepare_cached(
+        "DELETE FROM left_record WHERE feed = ?1 AND sequence = 0
+            AND record = (SELECT key FROM record WHERE type = ?2 AND id = ?3)
+            AND NOT EXISTS
+                (SELECT 1 FROM record_patient AS rp WHERE rp.record = left_record.record)",
+    )?
+    .execute(params![feed.as_bytes(), name.kind.name(), name.id()])?;
+    let mut statement = step.prepare_cached(
+        "UPDATE left_record SET sequence = (SELECT sequence FROM record WHERE key = record)
+         WHERE feed = ?1 AND sequence = 0
+            AND record = (SELECT key FROM record WHERE type = ?2 AND id = ?3)
+         RETURNING record",
+    )?;
+    let mut found = statement.query(params![feed.as_bytes(), name.kind.name(), name.id()])?;
+    let key = found.next()?.map(|row| row.get(0)).transpose()?;
+    Ok(key)
+}
+
+/// The patients of a record whom the feed holds for us.
+fn held_patients(step: &Connection, feed: &FeedId, record: i64) -> Result<Vec<RecordRef>> {
+    let mut statement = step.prepare_cached(
+        "SELECT p.id FROM record_patient AS rp
+         CROSS JOIN held_patient AS h ON h.feed = ?1 AND h.patient = rp.patient
+         CROSS JOIN patient AS p ON p.key = rp.patient WHERE rp.record = ?2",
+    )?;
+    let found =
+        statement.query_map(params![feed.as_bytes(), record], |row| rows::patient_ref(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Whether no record of a patient is in the feed any more.
+fn has_left(step: &Connection, feed: &FeedId, patient: &RecordRef) -> Result<bool> {
+    let mut statement = step.prepare_cached(
+        "SELECT 1 FROM patient AS p CROSS JOIN record_patient AS rp ON rp.patient = p.key
+         CROSS JOIN record AS r ON r.key = rp.record
+         WHERE p.id = ?2 AND r.deleted = 0 AND NOT EXISTS (SELECT 1 FROM left_record AS lr
+            WHERE lr.record = r.key AND lr.feed = ?1 AND lr.sequence = r.sequence)",
+    )?;
+    Ok(!statement.exists(params![feed.as_bytes(), patient.id()])?)
+}
