@@ -78,27 +78,6 @@ pub struct SqliteStore {
     readers: reader::Readers,
 }
 
-impl SqliteStore {
-    /// Runs `step` in the writer's transaction, in a savepoint of its own; returns when what it
-    /// wrote is durable. Steps of several threads share one commit.
-    fn write<T>(
-        &self,
-        step: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T>,
-    ) -> Result<T> {
-        self.writer.run(step, work)
-    }
-
-    /// Runs `step` on a connection that cannot write, in one transaction: one snapshot.
-    fn read<T>(
-        &self,
-        step: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T>,
-    ) -> Result<T> {
-        self.readers.run(step, work)
-    }
-}
-
 impl Store for SqliteStore {
     fn site(&self) -> Result<SiteInfo> {
         status::site(self)

@@ -73,6 +73,25 @@ impl SqliteStore {
     pub fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
         restore_as(path, epoch, now)
     }
+
+    /// Runs `step` in the writer's transaction, in a savepoint of its own; returns when what it
+    /// wrote is durable. Steps of several threads share one commit.
+    pub(super) fn write<T>(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.writer.run(step, work)
+    }
+
+    /// Runs `step` on a connection that cannot write, in one transaction: one snapshot.
+    pub(super) fn read<T>(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.readers.run(step, work)
+    }
 }
 
 fn create(
