@@ -92,7 +92,7 @@ impl WorldNet {
         self.doors().remove(url);
     }
 
-    /// Who asks the site at `url` from above goes by its link.
+    /// Who reads the site at `url` from above goes by its link.
     pub(crate) fn lead(&self, url: &str, link: &Arc<LinkState>) {
         let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.insert(url.to_owned(), Arc::clone(link));
@@ -100,7 +100,9 @@ impl WorldNet {
 
     fn link_to(&self, url: &str) -> Option<Arc<LinkState>> {
         let links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = links.iter().find(|(base, _)| url.starts_with(&format!("{base}/")));
+        // Anything else goes to it from below, by the link of who asks.
+        let reads = |base: &str| url.starts_with(&format!("{base}/sync/feeds/outgoing/"));
+        let found = links.iter().find(|(base, _)| reads(base));
         found.map(|(_, link)| Arc::clone(link))
     }
 
