@@ -17,6 +17,7 @@ pub mod builders;
 pub mod cohorts;
 pub mod conflicts;
 pub mod copies;
+pub mod courier;
 pub mod leaving;
 pub mod links;
 pub mod merges;
@@ -190,6 +191,8 @@ macro_rules! for_each_rule {
                 a_line_that_is_set_aside_is_tried_by_hand_only,
                 the_queue_is_acted_on_by_choice_and_counted_without_acting,
                 what_a_third_party_has_had_is_not_dropped;
+            courier:
+                a_courier_may_take_as_long_as_was_said;
             outbox:
                 a_message_is_done_by_the_parents_word_alone,
                 defect_38_a_message_is_never_leased_twice_while_its_lease_lives,
@@ -198,7 +201,6 @@ macro_rules! for_each_rule {
                 defect_04_a_carrier_that_fails_costs_the_queue_nothing,
                 a_message_that_a_third_party_gives_up_parks_with_its_reason,
                 defect_40_what_is_only_said_to_be_delivered_is_offered_again,
-                a_courier_may_take_as_long_as_was_said,
                 defect_12_a_message_that_comes_again_is_held_already_for_ever,
                 a_late_copy_of_a_message_takes_nothing_back,
                 a_receipt_speaks_only_of_the_states_that_it_names,

@@ -310,7 +310,8 @@ pub trait Store: SourceStore + Send + Sync + 'static {
     // -- merged patients --------------------------------------------------------------------
 
     /// One portion of what was left to do when a Patient was replaced by another, or was so no
-    /// more: records that follow, or go back, at a site without a parent. Gives whether there was anything: then call again.
+    /// more: records that follow, or go back, at a site without a parent. Gives whether there was
+    /// anything: then call again.
     fn patient_follow(&self, now: Timestamp) -> Result<bool>;
     /// Who says to be replaced by whom, by the losers' ids.
     fn patient_replaced(&self, limit: usize) -> Result<Vec<ReplacedInfo>>;

@@ -1,4 +1,4 @@
-//! Sources: sites below, and other publishers' feeds, that this site reads on a schedule of its own.
+//! Sources: sites below, and other publishers' feeds, that this site reads on its own schedule.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -33,7 +33,8 @@ pub struct SourceConfig {
     /// Between which times of the day it is read, in local time: `20:00-06:00`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<String>,
-    /// Of an Atom feed, what is read: categories of OpenMRS's atomfeed module, or paths below `url`.
+    /// Of an Atom feed, what is read: categories of OpenMRS's atomfeed module, or paths below
+    /// `url`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeds: Vec<String>,
     /// Of an Atom feed, the path of its FHIR API below `url`: `/ws/fhir2/R4` unless said otherwise.

@@ -91,7 +91,7 @@ fn free(_: &std::path::Path) -> Option<u8> {
     None
 }
 
-/// Tells the webhook of what it was not told of; again and again, ever more seldom, until it takes it.
+/// Tells the webhook of what it was not told of; again, ever more seldom, until it takes it.
 async fn tell(site: &Site) {
     let Some(url) = site.config().alerts.webhook.clone() else { return };
     let mut failures = 0u32;

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use crate::folder::tributary;
 
-const VERBS: &str = "init, serve, status, doctor, child, child add, child list, child revoke, \
-    join, cohort set, cohort list, cohort show, token add, token list, token revoke, import, \
-    alerts, export, sync, link pause, link resume, link list, queue, queue show, queue retry, queue park, \
-    queue unpark, queue drop, conflict list, conflict show, \
-    conflict resolve, conflict confirm, conflict reopen, patient timeline, verify, backup, \
-    restore, demo, bench, completion";
+const VERBS: &str = "\
+    init, serve, status, doctor, child, child add, child list, child revoke, join, cohort set, \
+    cohort list, cohort show, token add, token list, token revoke, import, alerts, export, \
+    sync, link pause, link resume, link list, queue, queue show, queue retry, queue park, \
+    queue unpark, queue drop, conflict list, conflict show, conflict resolve, conflict \
+    confirm, conflict reopen, patient timeline, courier export, courier import, courier \
+    receipts, verify, backup, restore, demo, bench, completion";
 
 /// Words of the code, which tell a data officer nothing.
 const JARGON: [&str; 9] =

@@ -1,6 +1,6 @@
 //! A centre follows the Atom feed of a record system that was not written here: a stand-in with the
-//! habits of OpenMRS's atomfeed module (five entries a page, links to a retired path) and of servers
-//! that mean no good.
+//! habits of OpenMRS's atomfeed module (five entries a page, links to a retired path) and of
+//! servers that mean no good.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -80,7 +80,9 @@ impl Emr {
         }
         for (id, content) in entries.iter().skip((number - 1) * PAGE).take(PAGE) {
             text += &format!(
-                r#"<entry><title>t</title><id>{id}</id><content type="application/vnd.atomfeed+xml"><![CDATA[{content}]]></content></entry>"#
+                r#"<entry><title>t</title><id>{id}</id>
+                <content type="application/vnd.atomfeed+xml"><![CDATA[{content}]]></content>
+                </entry>"#
             );
         }
         Some(text + "</feed>")
@@ -292,7 +294,8 @@ async fn a_feed_that_means_no_good_is_a_state_of_its_source_and_nothing_is_taken
     let url = emr.lock().unwrap().url.clone();
     let recent = "/ws/atomfeed/patient/recent";
     let looped = format!(
-        r#"{head}<link rel="via" href="{url}/ws/atomfeed/patient/x"/><link rel="prev-archive" href="{url}{recent}"/></feed>"#
+        r#"{head}<link rel="via" href="{url}/ws/atomfeed/patient/x"/>
+        <link rel="prev-archive" href="{url}{recent}"/></feed>"#
     );
     let foreign = format!(r#"{head}<link rel="via" href="http://elsewhere.example/1"/></feed>"#);
     let named = format!(

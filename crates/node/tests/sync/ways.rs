@@ -1,5 +1,5 @@
-//! One clinic week in each of the three ways up: read by the parent, sent, carried. The centre holds
-//! the same in the end.
+//! One clinic week in each of the three ways up: read by the parent, sent, carried. The centre
+//! holds the same in the end.
 
 use node::config::Up;
 use node::demo::site::DemoSite;

@@ -17,7 +17,7 @@ const CARRIER: &str = "mirth";
 const LEASE: i64 = 120;
 
 /// A pair whose parent knows the child by name, as one that has joined.
-fn joined(maker: &dyn Maker) -> Pair {
+pub(super) fn joined(maker: &dyn Maker) -> Pair {
     with_limits(maker, Limits::default())
 }
 
@@ -37,7 +37,7 @@ fn with_limits(maker: &dyn Maker, limits: Limits) -> Pair {
     pair
 }
 
-fn lease(pair: &Pair, name: &str, max: usize) -> Vec<Leased> {
+pub(super) fn lease(pair: &Pair, name: &str, max: usize) -> Vec<Leased> {
     let now = pair.now();
     let ask = LeaseAsk {
         carrier: CARRIER.to_owned(),
@@ -49,7 +49,7 @@ fn lease(pair: &Pair, name: &str, max: usize) -> Vec<Leased> {
     pair.child.outbox_lease(&ask, now).unwrap()
 }
 
-fn one(pair: &Pair, name: &str) -> Leased {
+pub(super) fn one(pair: &Pair, name: &str) -> Leased {
     let mut leased = lease(pair, name, 10);
     assert_eq!(leased.len(), 1);
     leased.remove(0)
@@ -120,7 +120,7 @@ fn ask(pair: &Pair) -> u64 {
     pair.child.outbox_answers(&receipts.collect::<Vec<_>>(), &names, pair.now(), 0).unwrap()
 }
 
-fn say(pair: &Pair, leased: &Leased, name: &str, word: &CarrierWord) -> Noted {
+pub(super) fn say(pair: &Pair, leased: &Leased, name: &str, word: &CarrierWord) -> Noted {
     pair.child.outbox_word(&leased.id, (CARRIER, name), word, pair.now(), 0).unwrap()
 }
 
@@ -142,7 +142,7 @@ fn states(pair: &Pair) -> Vec<DeliveryState> {
 }
 
 /// Carries until nothing is left, honestly.
-fn carry_all(pair: &Pair) {
+pub(super) fn carry_all(pair: &Pair) {
     for round in 0..100 {
         pair.pass(1_000);
         let name = format!("carry-{round}");
@@ -317,28 +317,6 @@ pub fn defect_40_what_is_only_said_to_be_delivered_is_offered_again(maker: &dyn 
     carry_all(&pair);
     assert_eq!(pair.child.site_status(pair.now()).unwrap().outbox.missing, 0);
     assert_eq!(pair.parent.site().unwrap().sequence, 1);
-}
-
-pub fn a_courier_may_take_as_long_as_was_said(maker: &dyn Maker) {
-    let pair = joined(maker);
-    pair.at_child(&put(&[a_patient("amina")]));
-    let message = one(&pair, "stick");
-    let receipt_by = Some(pair.now().plus_millis(30 * 86_400_000));
-    let handed = say(&pair, &message, "stick", &CarrierWord::Delivered { receipt_by });
-    assert_eq!(handed, Noted::As(MessageState::HandedOver));
-    // Longer than any program may take.
-    for _ in 0..29 {
-        pair.pass(86_400);
-        assert_eq!(pair.child.outbox_return(pair.now()).unwrap(), 0);
-        assert_eq!(lease(&pair, "other", 10), []);
-    }
-    // The parent is asked all the same, where a link comes first.
-    assert_eq!(pair.child.outbox_unconfirmed(pair.now(), 10).unwrap().len(), 1);
-    pair.pass(2 * 86_400);
-    assert_eq!(pair.child.outbox_return(pair.now()).unwrap(), 1);
-    let again = one(&pair, "next");
-    assert_eq!((again.id, again.attempt), (message.id, 2));
-    carry_all(&pair);
 }
 
 pub fn defect_12_a_message_that_comes_again_is_held_already_for_ever(maker: &dyn Maker) {

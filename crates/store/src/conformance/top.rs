@@ -17,7 +17,7 @@ pub fn a_site_that_heard_otherwise_moves_nothing_back(maker: &dyn Maker) {
     pair.quiet();
     pair.at_child(&put(&[replaced("loser", "winner")]));
     pair.quiet();
-    // Both files leave the child, and it keeps what it knew of them; the group stays, for the other.
+    // Both files leave the child, and it keeps what it knew of them; the group stays for the other.
     let other = BTreeSet::from([named("Patient/other")]);
     pair.cohort("all", Definition::Patients { patients: other });
     pair.quiet();

@@ -38,7 +38,8 @@ pub struct SiteStatus {
     pub deliveries: BTreeMap<String, u64>,
     /// When the oldest change that the parent does not hold yet was recorded.
     pub oldest_undelivered: Option<Timestamp>,
-    /// Lines from the parent, or read from below, that could not be applied, and those that wait behind them.
+    /// Lines from the parent, or read from below, that could not be applied, and those that wait
+    /// behind them.
     pub parked_lines: u64,
     /// Patients who left and are frozen, or wait to be purged.
     pub patients_left: u64,

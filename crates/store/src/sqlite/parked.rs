@@ -1,5 +1,6 @@
-//! Lines that were read and could not be applied, from the parent or a source, and those that wait behind them: kept as they
-//! came, tried again in order by patient. Only the patients concerned are held back.
+//! Lines that were read and could not be applied, from the parent or a source, and those that wait
+//! behind them: kept as they came, tried again in order by patient. Only the patients concerned are
+//! held back.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ pub(super) mod words;
 
 use protocol::digest::ShortDigest;
 use protocol::message::Receipt;
-use protocol::{Digest, Epoch, RecordRef, SiteId, Timestamp};
+use protocol::{Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::with_short;
@@ -109,25 +109,7 @@ pub(super) fn source_note(
         step.prepare_cached("INSERT INTO source (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
             .execute([name.as_str()])?;
         match event {
-            SourceEvent::Begin { feed, epoch } => {
-                step.prepare_cached(
-                    "UPDATE source SET feed = ?2, epoch = ?3, own_epoch = (SELECT epoch FROM site),
-                        position = 0, compare = ''
-                     WHERE name = ?1",
-                )?
-                .execute(params![
-                    name.as_str(),
-                    feed.as_bytes(),
-                    epoch.as_bytes()
-                ])?;
-                let (actor, detail) = ("tributary".to_owned(), format!("epoch {epoch}"));
-                let subject = name.to_string();
-                audit::append(
-                    step,
-                    &AuditRow { actor, action: "source-begin", subject, detail },
-                    now,
-                )?;
-            }
+            SourceEvent::Begin { feed, epoch } => begin(step, name, (feed, epoch), now)?,
             SourceEvent::Compared(up_to) => {
                 let up_to = up_to.as_ref().map(RecordRef::to_string);
                 step.prepare_cached("UPDATE source SET compare = ?2 WHERE name = ?1")?
@@ -169,6 +151,24 @@ pub(super) fn source_note(
         }
         Ok(())
     })
+}
+
+/// A feed is read from its beginning, and compared after.
+fn begin(
+    step: &Connection,
+    name: &SiteId,
+    (feed, epoch): (&FeedId, &Epoch),
+    now: Timestamp,
+) -> Result<()> {
+    step.prepare_cached(
+        "UPDATE source SET feed = ?2, epoch = ?3, own_epoch = (SELECT epoch FROM site),
+            position = 0, compare = ''
+         WHERE name = ?1",
+    )?
+    .execute(params![name.as_str(), feed.as_bytes(), epoch.as_bytes()])?;
+    let (actor, detail) = ("tributary".to_owned(), format!("epoch {epoch}"));
+    let (action, subject) = ("source-begin", name.to_string());
+    audit::append(step, &AuditRow { actor, action, subject, detail }, now)
 }
 
 /// Where the marker of a source stands. Refuses where that is not where the reader thinks: then

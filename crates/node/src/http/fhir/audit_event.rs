@@ -13,8 +13,9 @@ use super::{Call, params, query};
 use crate::http::error::Failure;
 
 /// Said in the CapabilityStatement, whose claims are of records.
-pub(super) const DOCUMENTATION: &str = "With a credential of the scope administer: the audit of this site and of the sites below, \
-     read-only; read, and search by date (eq, ge, gt, le, lt), patient, entity (a record or \
+pub(super) const DOCUMENTATION: &str = "With a credential of the scope administer: the audit of \
+    this site and of the sites below, read-only; read, \
+    and search by date (eq, ge, gt, le, lt), patient, entity (a record or \
      patient), agent (who did it) and action (R, U, D, E, or a word of the audit such as read, \
      search, change or sent), page by page. With any other credential AuditEvents are records \
      like others.";
@@ -199,7 +200,10 @@ fn add_date(filter: &mut EventFilter, value: &str) -> Result<(), Failure> {
 /// A row as a resource.
 pub(super) fn resource(event: &AuditEvent) -> Value {
     let kind = kind_of(&event.action);
-    let identifier = |system: &str, value: &str| json!({"identifier": {"system": format!("urn:tributary:{system}"), "value": value}});
+    let identifier = |system: &str, value: &str| {
+        let system = format!("urn:tributary:{system}");
+        json!({"identifier": {"system": system, "value": value}})
+    };
     let refused = event.action.contains("denied") || event.action.contains("refused");
     let mut told = json!({
         "resourceType": "AuditEvent",

@@ -12,6 +12,22 @@ use crate::sqlite::rows::{self, RecordRow};
 /// A version of a record: its sequence and digest.
 pub(super) type Base = (u64, Digest);
 
+/// What a merge of the state that came with the one that is here begins from, if anything does.
+pub(super) fn of(
+    step: &Connection,
+    way: Way,
+    (known, incoming): (&RecordRow, Digest),
+    named: Option<stream::Base>,
+) -> Result<Option<Base>> {
+    if known.digest == incoming {
+        return Ok(None);
+    }
+    if stands(step, way, (known, incoming), named)? {
+        return Ok(Some((0, incoming)));
+    }
+    find(step, way, known, named)
+}
+
 /// The newest version that the other side is known to have had: by the sender's word (`named`),
 /// and by what we know ourselves. What a child brought before it let go of the record has no part
 /// in what it brings after. (One that passes on the word of a site below it, and does not say

@@ -83,6 +83,26 @@ impl<'a> Merge<'a> {
         self.results.iter().any(|result| result.record.reference == record.reference)
     }
 
+    /// Whether a state may be looked at further; refuses what a child may not do.
+    fn may_go_on(
+        &mut self,
+        run: &Run<'_>,
+        known: &RecordRow,
+        prepared: &Prepared<'_>,
+        named: Option<Base>,
+    ) -> Result<bool> {
+        let Source::Child { site, .. } = run.source else { return Ok(true) };
+        let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
+        let again = bases::is_again(incoming, named) && incoming != known.digest;
+        if again && !rights::may_change(run.step, site, (name, known), incoming, named)? {
+            // It changed nothing, and by now it is not for it to know more.
+            self.differs.push((name.clone(), Digest::of_deletion(name)));
+            return Ok(false);
+        }
+        rights::check(run.step, site, (name, known), incoming, named)?;
+        Ok(true)
+    }
+
     fn decide_one(
         &mut self,
         run: &Run<'_>,
@@ -107,22 +127,10 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
-        if let Source::Child { site, .. } = run.source {
-            let again = bases::is_again(incoming, named) && incoming != known.digest;
-            if again && !rights::may_change(run.step, site, (name, &known), incoming, named)? {
-                // It changed nothing, and by now it is not for it to know more.
-                self.differs.push((name.clone(), Digest::of_deletion(name)));
-                return Ok(());
-            }
-            rights::check(run.step, site, (name, &known), incoming, named)?;
+        if !self.may_go_on(run, &known, prepared, named)? {
+            return Ok(());
         }
-        let base = if known.digest == incoming {
-            None
-        } else if bases::stands(run.step, run.way, (&known, incoming), named)? {
-            Some((0, incoming))
-        } else {
-            bases::find(run.step, run.way, &known, named)?
-        };
+        let base = bases::of(run.step, run.way, (&known, incoming), named)?;
         let plan = plan(run, prepared, &known, base, line.at)?;
         if let (Through::Plan(Plan::AlreadyHave | Plan::KeepLocal), Some(sequence)) =
             (&plan, parent_sequence)

@@ -126,8 +126,8 @@ fn take_in(
     Ok(true)
 }
 
-/// A change that a person wants to go again stands in the feed once more: its reader may have passed
-/// it.
+/// A change that a person wants to go again stands in the feed once more: its reader may have
+/// passed it.
 pub(in crate::sqlite) fn again(step: &Connection, sequence: u64, now: Timestamp) -> Result<()> {
     let feed: Option<i64> = step
         .prepare_cached(

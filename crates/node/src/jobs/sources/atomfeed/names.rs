@@ -9,8 +9,8 @@ use crate::ports::LinkError;
 /// The media type of links to FHIR records.
 const FHIR_TYPE: &str = "application/fhir+json";
 
-/// The records that an entry names: by its FHIR links, or by its content, which is a URL or JSON with
-/// one. None where it names what is no record here. Refuses what is on another host.
+/// The records that an entry names: by its FHIR links, or by its content, which is a URL or JSON
+/// with one. None where it names what is no record here. Refuses what is on another host.
 pub(super) fn records_of(entry: &AtomEntry, base: &Url) -> Result<Vec<RecordRef>, LinkError> {
     let links = entry.links.iter().filter(|link| link.media.as_deref() == Some(FHIR_TYPE));
     let mut named = links.map(|link| link.href.clone()).collect::<Vec<_>>();
@@ -35,8 +35,8 @@ fn url_in(content: &str) -> Option<String> {
     member("fhir").or_else(|| member("rest"))
 }
 
-/// A URL as it stands in a feed, made whole. Refuses one that leads to another host: what we have to
-/// show for ourselves is for this one only.
+/// A URL as it stands in a feed, made whole. Refuses one that leads to another host: what we have
+/// to show for ourselves is for this one only.
 pub(super) fn here(text: &str, base: &Url) -> Result<Url, LinkError> {
     let odd = || LinkError("it names something that is no URL".to_owned());
     let url = base.join(text.trim()).map_err(|_| odd())?;

@@ -108,8 +108,8 @@ async fn page_at(client: &Client<'_>, url: &Url) -> Result<AtomPage, LinkError> 
     client.page(url).await?.ok_or_else(absent)
 }
 
-/// Where a feed begins; `None` where it has no page yet. Where pages are numbered the first is asked for,
-/// and else the way back is walked.
+/// Where a feed begins; `None` where it has no page yet. Where pages are numbered the first is
+/// asked for, and else the way back is walked.
 async fn first_page(client: &Client<'_>, feed: &str) -> Result<Option<Url>, LinkError> {
     let path = match feed.strip_prefix('/') {
         Some(path) => format!("{path}/recent"),
