@@ -48,11 +48,7 @@ class World:
         parent.add_token()
         child.add_token()
         parent.start()
-        child.verb("join", parent.url, "--code", code)
-        settings = child.dir / "tributary.toml"
-        text = settings.read_text()
-        assert text.count('up = "direct"') == 1, text
-        settings.write_text(text.replace('up = "direct"', 'up = "carried"'))
+        child.verb("join", parent.url, "--code", code, "--up", "carried")
 
     def meet(self):
         """The one contact in which the two tell each other their keys. Then the link is gone."""
