@@ -6,6 +6,7 @@ pub mod body;
 pub mod error;
 pub mod feeds;
 pub mod fhir;
+pub(crate) mod health;
 pub mod outbox;
 pub mod sync;
 
@@ -14,7 +15,7 @@ mod guard;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::routing::{any, get};
+use axum::routing::any;
 
 use crate::http::error::{Failure, Problem};
 use crate::site::Site;
@@ -23,7 +24,7 @@ use crate::site::Site;
 pub fn router(site: Site) -> Router {
     let places = guard::places(&site.config().limits);
     Router::new()
-        .route("/health", get(health))
+        .nest("/health", health::router())
         .nest("/feeds", feeds::router())
         .route("/fhir/", any(fhir::base))
         .nest("/fhir", fhir::router())
@@ -34,10 +35,6 @@ pub fn router(site: Site) -> Router {
         .method_not_allowed_fallback(not_allowed)
         .with_state(site)
         .layer(axum::middleware::from_fn_with_state(places, guard::guard))
-}
-
-async fn health() -> &'static str {
-    "ok\n"
 }
 
 async fn absent(request: Request) -> Problem {

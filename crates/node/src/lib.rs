@@ -9,6 +9,7 @@ pub mod conflicts;
 pub mod courier;
 pub mod demo;
 pub mod disclosure;
+pub mod disk;
 pub mod http;
 pub mod import;
 pub mod jobs;

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::courier::Key;
 use crate::disclosure::Gap;
+use crate::disk::Disk;
+use crate::http::health::Health;
 use crate::jobs::rounds::Rounds;
 use crate::ports::{Clock, Entropy, Transport};
 
@@ -37,6 +39,7 @@ struct Inner {
     rounds: Rounds,
     control: OnceLock<[u8; 32]>,
     audit_gap: Mutex<Gap>,
+    health: Health,
 }
 
 /// What a site is made of.
@@ -96,6 +99,7 @@ impl Site {
             rounds: Rounds::default(),
             control: OnceLock::new(),
             audit_gap: Mutex::default(),
+            health: Health::default(),
         };
         Site { inner: Arc::new(inner) }
     }
@@ -155,6 +159,14 @@ impl Site {
     /// The file that a round with the parent locks.
     pub fn run_lock(&self) -> Option<&Path> {
         self.inner.run_lock.as_deref()
+    }
+    /// The disk that holds the site, where it has a folder.
+    pub fn disk(&self) -> Option<Disk> {
+        Disk::of(self.run_lock()?.parent()?)
+    }
+    /// What was found when somebody last asked whether the site is ready.
+    pub(crate) fn health(&self) -> &Health {
+        &self.inner.health
     }
     /// The store itself, for callers that block anyway (CLI verbs).
     pub fn store(&self) -> &dyn Store {

@@ -87,6 +87,8 @@ pub struct Limits {
     /// Entries of a feed between its bulk marker and a join, from which on the patient's record
     /// is fetched ahead of the bulk lane.
     pub ahead_entries: u64,
+    /// Bytes of the store's disk with less than which the site says that it is not ready.
+    pub disk_free_bytes: u64,
 }
 
 impl Limits {
@@ -137,6 +139,7 @@ impl Default for Limits {
             reason_chars: 500,
             fetch_patients: 20,
             ahead_entries: 50,
+            disk_free_bytes: 64 << 20,
         }
     }
 }

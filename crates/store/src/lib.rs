@@ -10,6 +10,7 @@ pub mod error;
 pub mod model;
 mod sources;
 pub mod sqlite;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,13 +22,14 @@ use protocol::{Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, T
 pub use error::StoreError;
 pub use model::*;
 pub use sources::SourceStore;
+pub use watch::WatchStore;
 
 /// What every method gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The durable state of one site. Methods block; call them off the async threads. A method that
 /// writes returns after its transaction is durable.
-pub trait Store: SourceStore + Send + Sync + 'static {
+pub trait Store: SourceStore + WatchStore + Send + Sync + 'static {
     // -- the site ---------------------------------------------------------------------------
 
     /// Which site this is, its epoch and its newest sequence. Cheap.
@@ -399,19 +401,6 @@ pub trait Store: SourceStore + Send + Sync + 'static {
     fn token_revoke(&self, name: &str, now: Timestamp) -> Result<bool>;
     /// Whose credential this is; `None` where it is unknown, expired or revoked.
     fn credential_holder(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Holder>>;
-
-    // -- alerts -----------------------------------------------------------------------------
-
-    /// Alerts that are raised, the newest first; `all`: those that were cleared as well.
-    fn alert_list(&self, all: bool, limit: usize) -> Result<Vec<Alert>>;
-    /// Raises alerts, but for those that are raised already, and clears others.
-    fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()>;
-    /// Alerts that were raised or cleared and that nobody was told of, oldest first.
-    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>>;
-    /// Somebody was told of these, as they stand here.
-    fn alert_told(&self, told: &[Alert]) -> Result<()>;
-    /// What rules look at beside the status.
-    fn alert_facts(&self) -> Result<AlertFacts>;
 
     // -- the link to the parent -------------------------------------------------------------
 

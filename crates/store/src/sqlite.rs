@@ -462,21 +462,6 @@ impl Store for SqliteStore {
     fn parent_set(&self, now: Timestamp, feed: &FeedId) -> Result<()> {
         link::parent_set(self, now, feed)
     }
-    fn alert_list(&self, all: bool, limit: usize) -> Result<Vec<Alert>> {
-        alerts::alert_list(self, all, limit)
-    }
-    fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()> {
-        alerts::alert_update(self, raise, clear, now)
-    }
-    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>> {
-        alerts::alert_untold(self, limit)
-    }
-    fn alert_told(&self, told: &[Alert]) -> Result<()> {
-        alerts::alert_told(self, told)
-    }
-    fn alert_facts(&self) -> Result<AlertFacts> {
-        alerts::alert_facts(self)
-    }
     fn link_pause(&self, draft: &PauseDraft, now: Timestamp) -> Result<()> {
         pause::link_pause(self, draft, now)
     }

@@ -37,7 +37,8 @@ pub(super) async fn guard(State(places): State<Places>, request: Request, next: 
     let path = request.uri().path().to_owned();
     let place = match path.as_str() {
         // A poll waits and does nothing: every child holds one open. The connections bound them.
-        "/sync/poll" | "/health" => None,
+        // Who asks after the site's health is to hear it when there is no place left.
+        "/sync/poll" | "/health" | "/health/live" | "/health/ready" => None,
         "/sync/join" => Some(places.strangers.try_acquire()),
         _ => Some(places.known.try_acquire()),
     };

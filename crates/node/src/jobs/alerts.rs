@@ -10,6 +10,7 @@ use serde_json::json;
 use store::{Alert, StoreError};
 
 use crate::alerts::{self, Known, Well};
+use crate::disk::Disk;
 use crate::ports::{LinkError, Request};
 use crate::site::Site;
 
@@ -64,7 +65,7 @@ pub async fn step(site: &Site, well: &mut Well, audit: &mut Audit) -> Result<(),
         status: &status,
         facts,
         tokens: &tokens,
-        disk_free: site.run_lock().and_then(|path| free(path.parent()?)),
+        disk_free: site.disk().map(Disk::free_percent),
         audit_broken: audit.broken.as_deref(),
         now,
     };
@@ -76,19 +77,6 @@ pub async fn step(site: &Site, well: &mut Well, audit: &mut Audit) -> Result<(),
         tracing::info!(rule = one.rule, subject = one.subject, "alert is over: {}", one.text);
     }
     site.read(move |store| store.alert_update(&raise, &clear, now)).await
-}
-
-/// Hundredths of a folder's disk that are free for us.
-#[cfg(unix)]
-fn free(folder: &std::path::Path) -> Option<u8> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    let hundredths = disk.f_bavail.saturating_mul(100) / disk.f_blocks.max(1);
-    u8::try_from(hundredths).ok()
-}
-
-#[cfg(not(unix))]
-fn free(_: &std::path::Path) -> Option<u8> {
-    None
 }
 
 /// Tells the webhook of what it was not told of; again, ever more seldom, until it takes it.

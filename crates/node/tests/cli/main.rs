@@ -11,6 +11,7 @@ mod audit;
 mod conflict;
 mod damage;
 mod folder;
+mod health;
 mod help;
 mod import;
 mod merge;

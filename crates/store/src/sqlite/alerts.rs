@@ -1,10 +1,43 @@
-//! Alerts: what was raised and cleared, and who was told.
+//! Whether the store works, and alerts: what was raised and cleared, and who was told.
 
 use protocol::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{SqliteStore, rows, status};
-use crate::{Alert, AlertFacts, AlertFound, Result};
+use super::{SqliteStore, open, rows, status};
+use crate::{Alert, AlertFacts, AlertFound, Result, WatchStore};
+
+impl WatchStore for SqliteStore {
+    fn site_ready(&self) -> Result<()> {
+        site_ready(self)
+    }
+    fn alert_list(&self, all: bool, limit: usize) -> Result<Vec<Alert>> {
+        alert_list(self, all, limit)
+    }
+    fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()> {
+        alert_update(self, raise, clear, now)
+    }
+    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>> {
+        alert_untold(self, limit)
+    }
+    fn alert_told(&self, told: &[Alert]) -> Result<()> {
+        alert_told(self, told)
+    }
+    fn alert_facts(&self) -> Result<AlertFacts> {
+        alert_facts(self)
+    }
+}
+
+/// Only a write that is durable shows that one can be. There and back, since SQLite leaves out
+/// what would be written as it stands.
+fn site_ready(store: &SqliteStore) -> Result<()> {
+    store.write("see whether it can be written", |step| {
+        open::check_schema(step)?;
+        for by in [1, -1] {
+            step.prepare_cached("UPDATE site SET created = created + ?1")?.execute([by])?;
+        }
+        Ok(())
+    })
+}
 
 const COLUMNS: &str = "key, rule, subject, text, raised, cleared";
 
@@ -19,7 +52,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
     })
 }
 
-pub(super) fn alert_list(store: &SqliteStore, all: bool, limit: usize) -> Result<Vec<Alert>> {
+fn alert_list(store: &SqliteStore, all: bool, limit: usize) -> Result<Vec<Alert>> {
     store.read("list alerts", |conn| {
         let open = if all { "" } else { "WHERE cleared IS NULL" };
         let sql = format!("SELECT {COLUMNS} FROM alert {open} ORDER BY key DESC LIMIT ?1");
@@ -27,7 +60,7 @@ pub(super) fn alert_list(store: &SqliteStore, all: bool, limit: usize) -> Result
     })
 }
 
-pub(super) fn alert_update(
+fn alert_update(
     store: &SqliteStore,
     raise: &[AlertFound],
     clear: &[u64],
@@ -55,7 +88,7 @@ pub(super) fn alert_update(
 }
 
 /// Oldest first: raised and not told, or cleared and told only that it was raised.
-pub(super) fn alert_untold(store: &SqliteStore, limit: usize) -> Result<Vec<Alert>> {
+fn alert_untold(store: &SqliteStore, limit: usize) -> Result<Vec<Alert>> {
     store.read("find alerts that nobody was told of", |conn| {
         let sql = format!(
             "SELECT {COLUMNS} FROM alert INDEXED BY alert_untold
@@ -65,7 +98,7 @@ pub(super) fn alert_untold(store: &SqliteStore, limit: usize) -> Result<Vec<Aler
     })
 }
 
-pub(super) fn alert_told(store: &SqliteStore, told: &[Alert]) -> Result<()> {
+fn alert_told(store: &SqliteStore, told: &[Alert]) -> Result<()> {
     store.write("note who was told of alerts", |step| {
         for alert in told {
             let state = if alert.cleared.is_some() { 2 } else { 1 };
@@ -76,7 +109,7 @@ pub(super) fn alert_told(store: &SqliteStore, told: &[Alert]) -> Result<()> {
     })
 }
 
-pub(super) fn alert_facts(store: &SqliteStore) -> Result<AlertFacts> {
+fn alert_facts(store: &SqliteStore) -> Result<AlertFacts> {
     store.read("look for what is wrong", |conn| {
         let oldest_conflict = conn
             .prepare_cached(

@@ -182,6 +182,16 @@ fn refuse_newer(connection: &Connection) -> Result<()> {
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
 }
 
+/// Whether the schema is still the one that this program knows: another may have the file too.
+pub(super) fn check_schema(connection: &Connection) -> Result<()> {
+    refuse_newer(connection)?;
+    let found: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found == MIGRATIONS.len() {
+        true => Ok(()),
+        false => Err(StoreError::Damaged("its schema was put back to an older one".to_owned())),
+    }
+}
+
 /// Looks for damage as long as the budget lasts.
 fn quick_check(connection: &Connection) -> Result<()> {
     let started = Instant::now();

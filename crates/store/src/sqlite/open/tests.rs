@@ -5,9 +5,9 @@ use protocol::reconcile::Policies;
 use tempfile::TempDir;
 
 use super::*;
-use crate::Store as _;
 use crate::conformance::builders::{a_patient, put};
 use crate::conformance::{START, site};
+use crate::{Store as _, WatchStore as _};
 
 fn options() -> OpenOptions {
     OpenOptions {
@@ -179,4 +179,26 @@ fn a_statement_is_planned_once_whatever_its_limit_is() {
         assert!(!found.is_empty());
     }
     assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}
+
+#[test]
+fn a_store_is_ready_while_it_can_be_written_and_has_our_schema() {
+    let (_folder, path) = a_store();
+    let store = open(&path, options()).unwrap();
+    let bytes = || fs::metadata(&path).unwrap().len() + wal_size(&path);
+    let size = bytes();
+    store.site_ready().unwrap();
+    assert!(bytes() > size, "something was written");
+    let aside = Connection::open_with_flags(&path, flags()).unwrap();
+    let created = |conn: &Connection| {
+        conn.query_row("SELECT created FROM site", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(created(&aside), START.millis(), "and nothing is changed");
+    let known = u32::try_from(MIGRATIONS.len()).unwrap();
+    aside.pragma_update(None, "user_version", known + 1).unwrap();
+    assert!(matches!(store.site_ready(), Err(StoreError::Newer { found, .. }) if found > known));
+    aside.pragma_update(None, "user_version", known - 1).unwrap();
+    assert!(matches!(store.site_ready(), Err(StoreError::Damaged(_))));
+    aside.pragma_update(None, "user_version", known).unwrap();
+    store.site_ready().unwrap();
 }

@@ -1,0 +1,7 @@
+//! What those see who watch over a site.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod health;
