@@ -17,6 +17,7 @@ pub mod replaced;
 pub mod round;
 pub mod rounds;
 pub mod sources;
+pub mod speed;
 pub mod unlisted;
 pub mod verify;
 pub mod visitors;

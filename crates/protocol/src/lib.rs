@@ -16,6 +16,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod pace;
 pub mod planted;
 pub mod reconcile;
 pub mod resource;

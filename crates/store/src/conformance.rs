@@ -122,6 +122,7 @@ macro_rules! for_each_rule {
                 a_join_from_before_a_leave_is_void,
                 a_state_older_than_the_parents_word_is_dropped,
                 bytes_that_moved_are_counted_with_the_contact_and_without,
+                how_much_is_left_is_told_by_what_was_measured,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
             sources:
                 what_is_read_is_merged_as_a_push_would_be,

@@ -227,7 +227,8 @@ pub trait Store: SourceStore + WatchStore + Send + Sync + 'static {
 
     // -- deliveries -------------------------------------------------------------------------
 
-    /// The next lines for the parent, coalesced, at most one a patient, at most about `bytes`.
+    /// The next lines for the parent, coalesced, at most one a patient, at most about `bytes` of
+    /// whole changes; one change at least.
     fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>>;
     /// What the parent said of lines that `delivery_next` gave.
     fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()>;

@@ -1,6 +1,7 @@
 //! `tributary status`: what this site holds, and how it stands with the others.
 
 mod children;
+mod forecast;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -171,6 +172,16 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         count("retry"),
         count("parked")
     );
+    let up = forecast::to_go(&status.forecast.up, "changes").filter(|_| parent.up == Up::Direct);
+    if let Some(up) = up {
+        say!("  up         {up}");
+    }
+    if let Some(down) = forecast::to_go(&status.forecast.down, "entries of the parent's feeds") {
+        say!("  down       {down}");
+    }
+    if let Some(speed) = forecast::speed(&link.pace) {
+        say!("  speed      {speed}");
+    }
     let (leased, handed) = (count("leased"), count("handed-over"));
     if leased + handed > 0 || parent.up == Up::Carried {
         say!("  carried    {leased} leased, {handed} handed over without a receipt yet");
@@ -180,6 +191,12 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         Up::Carried => show_carriers(status, limits, now),
         Up::Read => show_reader(status, limits, now),
     }
+    show_feeds(status);
+}
+
+/// What came from the parent, and what moved in all.
+fn show_feeds(status: &SiteStatus) {
+    let link = &status.link;
     if status.parked_lines > 0 {
         say!(
             "  stuck here {} lines from the parent: `tributary queue` says why",

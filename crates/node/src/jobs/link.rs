@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use protocol::{Epoch, FeedId};
+use protocol::pace::Sample;
+use protocol::{Epoch, FeedId, Timestamp};
 use serde::de::DeserializeOwned;
 use store::{LinkEvent, StoreError};
 
 use crate::config::Parent;
 use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
 use crate::http::sync::status::{ChildReport, ParentView};
+use crate::jobs::speed::{Speed, Way};
 use crate::ports::{LinkError, Request, Response};
 use crate::site::Site;
 use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Decoder};
@@ -31,6 +33,7 @@ pub struct Link {
     credential: String,
     epoch: Epoch,
     traffic: Arc<Traffic>,
+    speed: Arc<Speed>,
 }
 
 /// Bytes moved since they were last noted.
@@ -40,8 +43,19 @@ struct Traffic {
     wire_received: AtomicU64,
     raw_sent: AtomicU64,
     raw_received: AtomicU64,
+    /// Bytes on the wire and of text since the start, both ways.
+    wire: AtomicU64,
+    text: AtomicU64,
     /// Batches of lines that were settled or applied since the start.
     batches: AtomicU64,
+}
+
+/// How far the counts were when a request began.
+#[derive(Debug, Clone, Copy)]
+pub struct Meter {
+    at: Timestamp,
+    wire: u64,
+    text: u64,
 }
 
 /// What kind of body an answer may have.
@@ -59,7 +73,28 @@ impl Link {
         let parent = site.config().parent.clone().filter(|parent| !parent.url.is_empty())?;
         let credential = site.credential()?.to_owned();
         let epoch = site.store().site().ok()?.epoch;
-        Some(Link { parent, credential, epoch, traffic: Arc::default() })
+        let speed = Arc::new(Speed::new(site.store().link_get().ok()?.pace, site.now()));
+        Some(Link { parent, credential, epoch, traffic: Arc::default(), speed })
+    }
+
+    /// How the link has done lately.
+    pub fn speed(&self) -> &Speed {
+        &self.speed
+    }
+
+    /// Begins to measure a request.
+    pub fn meter(&self, site: &Site) -> Meter {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Meter { at: site.now(), wire: count(&self.traffic.wire), text: count(&self.traffic.text) }
+    }
+
+    /// A request that was measured went through and moved so many changes or entries.
+    pub fn measured(&self, site: &Site, way: Way, begun: Meter, items: u64) {
+        let now = self.meter(site);
+        // The clock may have been put back meanwhile: that says nothing of the link.
+        let Ok(millis) = u64::try_from(now.at.since(begun.at)) else { return };
+        let (wire, text) = (now.wire - begun.wire, now.text - begun.text);
+        self.speed.measured(site, way, &Sample { items, text, wire, millis });
     }
 
     /// The settings of the parent.
@@ -109,7 +144,7 @@ impl Link {
         text: Bytes,
         coding: Coding,
     ) -> Result<Response, LinkError> {
-        self.traffic.raw_sent.fetch_add(text.len() as u64, Ordering::Relaxed);
+        self.traffic.count_sent(0, text.len());
         let body = wire::encode(coding, &text)
             .map_err(|error| LinkError(format!("failed to compress a request: {error}")))?;
         let idle = site.config().limits.request_seconds;
@@ -176,12 +211,12 @@ impl Link {
         let headers = self.headers(site, accept, coding)?;
         let head: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
         let sent = url.len() + head + body.len() + 20;
-        self.traffic.wire_sent.fetch_add(sent as u64, Ordering::Relaxed);
+        self.traffic.count_sent(sent, 0);
         let request = Request { method, url, headers, body, idle_seconds };
         let response = site.transport().send(request).await?;
         let head: usize =
             response.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
-        self.traffic.wire_received.fetch_add(head as u64 + 19, Ordering::Relaxed);
+        self.count_received(head + 19, 0);
         if response.status == StatusCode::UNAUTHORIZED {
             return Err(LinkError(
                 "the parent does not know our credential, or has revoked it: ask for a new code \
@@ -224,8 +259,9 @@ impl Link {
 
     /// Counts what came: bytes on the wire and after inflation.
     pub fn count_received(&self, wire: usize, raw: usize) {
-        self.traffic.wire_received.fetch_add(wire as u64, Ordering::Relaxed);
-        self.traffic.raw_received.fetch_add(raw as u64, Ordering::Relaxed);
+        let traffic = &self.traffic;
+        add(&[&traffic.wire_received, &traffic.wire], wire);
+        add(&[&traffic.raw_received, &traffic.text], raw);
     }
 
     /// Notes that lines were settled or applied.
@@ -277,16 +313,33 @@ impl Link {
     /// Writes the counts of bytes to the store, where there are any that it does not have.
     pub async fn note_traffic(&self, site: &Site) -> Result<(), LinkError> {
         let traffic = self.traffic.take();
-        if traffic == store::Traffic::default() {
+        let pace = self.speed.take(site.now());
+        if traffic == store::Traffic::default() && pace.is_none() {
             return Ok(());
         }
-        let (event, now) = (LinkEvent::Traffic(traffic), site.now());
+        let (event, now) = (LinkEvent::Traffic(traffic, pace), site.now());
         let noted = site.read(move |store| store.link_note(&event, now)).await;
         noted.map_err(|error| ours(&error))
+    }
+
+    /// The same in the middle of a round that takes long: `status` tells how far it is.
+    pub async fn note_at_times(&self, site: &Site) -> Result<(), LinkError> {
+        if self.speed.is_noted(site.now()) { Ok(()) } else { self.note_traffic(site).await }
+    }
+}
+
+fn add(counts: &[&AtomicU64], bytes: usize) {
+    for count in counts {
+        count.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
 impl Traffic {
+    fn count_sent(&self, wire: usize, raw: usize) {
+        add(&[&self.wire_sent, &self.wire], wire);
+        add(&[&self.raw_sent, &self.text], raw);
+    }
+
     fn take(&self) -> store::Traffic {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         store::Traffic {

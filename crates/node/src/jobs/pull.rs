@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::http::sync::status::{FeedHead, ParentView};
 use crate::jobs::link::{Link, ours, refused};
+use crate::jobs::speed::{Way, is_too_much};
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
 use crate::wire::Decoder;
@@ -46,21 +47,35 @@ pub async fn step(
     lane: Lane,
     after: u64,
 ) -> Result<Pulled, LinkError> {
-    let lane_part = if lane == Lane::Bulk { "&lane=bulk" } else { "" };
-    let path =
-        format!("/sync/feeds/{}/changes?after={after}&epoch={}{lane_part}", feed.name, view.epoch);
-    let response = link.get_lines(site, &path).await?;
+    let (way, lane_part) = match lane {
+        Lane::Live => (Way::Live, ""),
+        Lane::Bulk => (Way::Bulk, "&lane=bulk"),
+    };
+    let limit = link.speed().portion(site, way);
+    let path = format!(
+        "/sync/feeds/{}/changes?after={after}&epoch={}{lane_part}&limit={limit}",
+        feed.name, view.epoch
+    );
+    let begun = link.meter(site);
+    let broke = |error| {
+        link.speed().broke(site, way);
+        error
+    };
+    let response = link.get_lines(site, &path).await.map_err(broke)?;
     match response.status {
         StatusCode::OK => {}
         StatusCode::CONFLICT => return Ok(Pulled::Gone),
         StatusCode::NOT_FOUND => return Ok(Pulled::Absent),
         status => {
             let text = link.text(response).await.unwrap_or_default();
-            return Err(refused(status, &text));
+            let error = refused(status, &text);
+            return Err(if is_too_much(status) { broke(error) } else { error });
         }
     }
     let target = Target { feed: feed.clone(), epoch: view.epoch, lane, is_ahead: false };
-    let read = apply(site, link, target, response).await?;
+    let read = apply(site, link, target, response).await.map_err(broke)?;
+    let passed = read.end.unwrap_or(after).saturating_sub(after);
+    link.measured(site, way, begun, passed);
     if read.end.is_none_or(|end| end <= after) {
         return Err(LinkError("the parent's answer does not get on; will ask again".to_owned()));
     }

@@ -8,18 +8,17 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use protocol::delivery::Outcome;
 use protocol::planted::{Fault, planted};
-use protocol::stream::{self, Lines, OutcomeLine};
+use protocol::stream::{self, Lines, OutLine, OutcomeLine};
 use protocol::{ChangeId, Refusal};
 use store::{PushLine, Settled};
 
 use crate::http::sync::status::ParentView;
 use crate::jobs::link::{Link, ours, refused};
+use crate::jobs::speed::{Way, is_too_much};
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
 use crate::wire::{self, Coding};
 
-/// Bytes of text in one request: some 60 kB on the wire.
-const BATCH_BYTES: usize = 1 << 20;
 /// The longest outcome line: it may name every record of a change.
 const OUTCOME_BYTES: usize = 1 << 20;
 
@@ -39,29 +38,72 @@ pub async fn step(
     view: &ParentView,
 ) -> Result<Option<Pushed>, LinkError> {
     let now = site.now();
+    let most = link.speed().portion(site, Way::Up);
     let lines = site
-        .read(move |store| store.delivery_next(now, BATCH_BYTES))
+        .read(move |store| store.delivery_next(now, most))
         .await
         .map_err(|error| ours(&error))?;
     if lines.is_empty() {
         return Ok(None);
-    }
-    let mut text = String::new();
-    for line in lines.iter().flat_map(|line| &line.lines) {
-        stream::write_line(&mut text, line);
     }
     if planted(Fault::DoneWhenSent) {
         write(site, lines.iter().map(done).collect()).await?;
     }
     let same_dictionary = view.dictionary == wire::dictionary_name();
     let coding = if same_dictionary { Coding::Dcz } else { Coding::Zstd };
-    let response = link.post(site, "/sync/changes", Bytes::from(text), coding).await?;
+    let mut pushed = Pushed::default();
+    let requests = texts(&lines, most);
+    let mut waiting = Waiting::of(lines);
+    for text in requests {
+        let begun = link.meter(site);
+        let done = send(site, link, &mut waiting, (Bytes::from(text), coding)).await?;
+        link.measured(site, Way::Up, begun, done.taken + done.not_taken);
+        pushed.add(done);
+    }
+    match waiting.lines.len() {
+        0 => Ok(Some(pushed)),
+        count => Err(LinkError(format!(
+            "the parent answered without a word on {count} of the changes sent"
+        ))),
+    }
+}
+
+/// One request. Where it breaks off, or is too much, the next one is smaller.
+async fn send(
+    site: &Site,
+    link: &Link,
+    waiting: &mut Waiting,
+    (text, coding): (Bytes, Coding),
+) -> Result<Pushed, LinkError> {
+    let broke = |error| {
+        link.speed().broke(site, Way::Up);
+        error
+    };
+    let response = link.post(site, "/sync/changes", text, coding).await.map_err(broke)?;
     if response.status != StatusCode::OK {
         let status = response.status;
         let text = link.text(response).await.unwrap_or_default();
-        return Err(refused(status, &text));
+        let error = refused(status, &text);
+        return Err(if is_too_much(status) { broke(error) } else { error });
     }
-    settle(site, link, lines, response).await.map(Some)
+    settle(site, link, waiting, response).await.map_err(broke)
+}
+
+/// The texts of the requests that lines go in, each of about `most` bytes. A line that is too long
+/// for one request goes in several, part by part.
+fn texts(lines: &[PushLine], most: usize) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for part in lines.iter().flat_map(|line| &line.lines) {
+        let mut text = String::new();
+        stream::write_line(&mut text, part);
+        match texts.last_mut() {
+            Some(last) if last.is_empty() || last.len() + text.len() <= most => {
+                last.push_str(&text);
+            }
+            _ => texts.push(text),
+        }
+    }
+    texts
 }
 
 /// A line that is done before the parent said a word.
@@ -75,14 +117,12 @@ fn done(line: &PushLine) -> Settled {
 async fn settle(
     site: &Site,
     link: &Link,
-    lines: Vec<PushLine>,
+    waiting: &mut Waiting,
     mut response: Response,
 ) -> Result<Pushed, LinkError> {
     let mut decoder = link.decoder(&response, u64::MAX)?;
     let mut outcomes = Lines::new(OUTCOME_BYTES);
-    let mut waiting = Waiting::of(lines);
     let mut pushed = Pushed::default();
-    let mut failure = None;
     while let Some(bytes) = response.body.next().await {
         let step = bytes.and_then(|bytes| {
             let text = decoder.push(&bytes).map_err(unreadable)?;
@@ -90,28 +130,13 @@ async fn settle(
             outcomes.push(&text);
             waiting.take(&mut outcomes)
         });
-        match step {
-            Ok(settled) => {
-                let step = write(site, settled).await?;
-                if step.taken > 0 {
-                    link.note_progress();
-                }
-                pushed.add(step);
-            }
-            Err(error) => {
-                failure = Some(error);
-                break;
-            }
+        let settled = step?;
+        if settled.iter().any(|word| word.outcome.is_held()) {
+            link.note_progress();
         }
+        pushed.add(write(site, settled).await?);
     }
-    match failure {
-        Some(error) => Err(error),
-        None if waiting.lines.is_empty() => Ok(pushed),
-        None => Err(LinkError(format!(
-            "the parent answered without a word on {} of the changes sent",
-            waiting.lines.len()
-        ))),
-    }
+    Ok(pushed)
 }
 
 impl Pushed {
@@ -178,8 +203,9 @@ impl Waiting {
             _ => outcome,
         };
         if !last {
+            let settled = self.lines.get(&id).and_then(|line| part_settled(line, &outcome));
             self.parts.insert(id, outcome);
-            return None;
+            return settled;
         }
         let mut line = self.lines.remove(&id)?;
         if outcome.outcome == Outcome::Already {
@@ -198,6 +224,27 @@ impl Waiting {
     }
 }
 
+/// What a part of a line that was taken has settled: its records are not sent again if the rest
+/// does not get through. The changes are settled by the last part.
+fn part_settled(line: &PushLine, outcome: &OutcomeLine) -> Option<Settled> {
+    let index = outcome.part.map(|(part, _)| part as usize).filter(|part| *part > 0)? - 1;
+    if !outcome.outcome.is_held() || outcome.outcome == Outcome::Already {
+        return None;
+    }
+    let count = |lines: &[OutLine]| lines.iter().map(|line| line.records.len()).sum::<usize>();
+    let (from, to) = (count(line.lines.get(..index)?), count(line.lines.get(..=index)?));
+    // One state was sent for each record, in the same order.
+    let sent = line.sent.get(from..to).filter(|_| line.sent.len() == count(&line.lines))?;
+    Some(Settled {
+        deliveries: Vec::new(),
+        sent: sent.to_vec(),
+        differs: outcome.differs.iter().map(|(record, _)| record.clone()).collect(),
+        outcome: outcome.outcome,
+        reason: None,
+        sequence: outcome.sequence,
+    })
+}
+
 fn default_reason(outcome: Outcome) -> Option<String> {
     (!outcome.is_held()).then(|| "the parent gave no reason".to_owned())
 }
@@ -209,4 +256,84 @@ fn problem_of(line: &[u8]) -> Option<String> {
 
 fn unreadable(refusal: Refusal) -> LinkError {
     LinkError(format!("the parent's answer cannot be read: {refusal}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::feed::EntryKind;
+    use protocol::stream::OutRecord;
+    use protocol::{Digest, RecordRef};
+
+    use super::*;
+
+    fn name(number: u8) -> RecordRef {
+        format!("Observation/o{number}").parse().unwrap()
+    }
+
+    /// A line of four records, two in each of its parts.
+    fn in_two_parts() -> PushLine {
+        let epoch = protocol::Epoch::from_bytes([7; 16]);
+        let id = ChangeId { origin: "clinic".parse().unwrap(), epoch, number: 3 };
+        let part = |part: u32| OutLine {
+            position: None,
+            kind: EntryKind::Change,
+            id: Some(id.clone()),
+            covers: Vec::new(),
+            part: Some((part, 2)),
+            author: None,
+            at: None,
+            patients: Vec::new(),
+            reason: None,
+            records: (0..2)
+                .map(|_| OutRecord::Resource {
+                    body: "{}".to_owned(),
+                    digest: Digest([0; 32]),
+                    base: None,
+                })
+                .collect(),
+        };
+        let sent = (1..=4).map(|number| (name(number), Digest([number; 32]))).collect();
+        PushLine { lines: vec![part(1), part(2)], deliveries: vec![9], sent }
+    }
+
+    fn word(part: u32, outcome: Outcome) -> OutcomeLine {
+        let id = in_two_parts().lines[0].id.clone().unwrap();
+        let (reason, differs) = (None, Vec::new());
+        OutcomeLine { id, part: Some((part, 2)), outcome, reason, sequence: 40, differs }
+    }
+
+    #[test]
+    fn the_changes_of_a_line_are_settled_by_its_last_part_and_records_by_theirs() {
+        use Outcome::{Already, Applied, Refused};
+        // The words on both parts; what the first settles, and the outcome of the changes.
+        for (words, first, last) in [
+            ([Applied, Applied], Some(vec![name(1), name(2)]), Applied),
+            ([Refused, Applied], None, Refused),
+            ([Applied, Refused], Some(vec![name(1), name(2)]), Refused),
+            ([Already, Already], None, Already),
+        ] {
+            let mut waiting = Waiting::of(vec![in_two_parts()]);
+            let settled = waiting.outcome(word(1, words[0]));
+            let names = settled.map(|settled| {
+                assert!(settled.deliveries.is_empty());
+                settled.sent.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+            });
+            assert_eq!(names, first, "{words:?}");
+            let settled = waiting.outcome(word(2, words[1])).unwrap();
+            assert_eq!((settled.deliveries, settled.outcome), (vec![9], last), "{words:?}");
+            assert_eq!(settled.sent.len(), 4);
+        }
+    }
+
+    #[test]
+    fn lines_are_cut_into_requests_between_parts() {
+        let line = in_two_parts();
+        let mut one = String::new();
+        stream::write_line(&mut one, &line.lines[0]);
+        for (most, requests) in [(1, 4), (one.len(), 4), (2 * one.len(), 2), (usize::MAX, 1)] {
+            let texts = texts(&[line.clone(), line.clone()], most);
+            assert_eq!(texts.len(), requests, "{most}");
+            assert_eq!(texts.concat().matches('\n').count(), 4, "each part once");
+        }
+    }
 }

@@ -71,6 +71,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
             pulling.take(pull_turn(site, link, &mut round).await);
         }
         site.rounds().progress(&round);
+        link.note_at_times(site).await?;
     }
     let ended = match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
@@ -173,6 +174,8 @@ async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
 /// before all others. Whether there was one.
 async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, LinkError> {
     round.markers = positions(site, &round.view).await?;
+    let (live, bulk) = ahead(&round.view, &round.markers);
+    link.speed().ahead(live, bulk);
     let Some((feed, lane, after)) = next_of(&round.view, &round.markers) else { return Ok(false) };
     if lane == Lane::Bulk
         && let Some(read) = patients::fetch_ahead(site, link, &round.view).await?
@@ -196,9 +199,23 @@ async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
     Ok(true)
 }
 
+/// Where we are in a feed, on the live lane and on the bulk lane.
+fn place(at: &Positions, feed: &FeedHead) -> (u64, u64) {
+    at.get(&feed.name).map_or((0, 0), |(_, live, bulk)| (*live, *bulk))
+}
+
+/// How many entries of the parent's feeds we have not passed yet on the live lanes, and on the
+/// bulk lanes.
+fn ahead(view: &ParentView, at: &Positions) -> (u64, u64) {
+    view.feeds.iter().fold((0, 0), |(live, bulk), feed| {
+        let (at_live, at_bulk) = place(at, feed);
+        let more = (feed.head.saturating_sub(at_live), feed.head_join.saturating_sub(at_bulk));
+        (live + more.0, bulk + more.1)
+    })
+}
+
 fn next_of(view: &ParentView, at: &Positions) -> Option<(FeedHead, Lane, u64)> {
-    let position =
-        |feed: &FeedHead| at.get(&feed.name).map_or((0, 0), |(_, live, bulk)| (*live, *bulk));
+    let position = |feed: &FeedHead| place(at, feed);
     let live = view.feeds.iter().find(|feed| position(feed).0 < feed.head);
     if let Some(feed) = live {
         return Some((feed.clone(), Lane::Live, position(feed).0));

@@ -163,6 +163,35 @@ async fn defect_43_what_cannot_be_sent_does_not_stop_what_comes() {
     assert_eq!(undelivered(clinic), 1);
 }
 
+/// An Observation with a note of so many characters.
+fn long_note(id: &str, characters: usize) -> String {
+    let note = format!("{{\"note\":[{{\"text\":\"{}\"}}],", "x".repeat(characters));
+    observation(id, "p", "1").replacen('{', &note, 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_43_what_is_too_long_for_one_request_goes_in_several() {
+    let limits = Limits { body_bytes: 40_000, line_bytes: 16_000, ..Limits::default() };
+    let world = World::pair_with(limits).await;
+    let clinic = world.clinic();
+    // One change, whose records have grown since beyond what one request may have; and changes
+    // after it that are too long together.
+    let ids = (0..8).map(|number| format!("o{number}")).collect::<Vec<_>>();
+    let first = ids.iter().map(|id| long_note(id, 1)).collect::<Vec<_>>();
+    clinic.record("nurse", &first).await.unwrap();
+    for id in &ids {
+        clinic.record("nurse", &[long_note(id, 10_000)]).await.unwrap();
+    }
+    for number in 0..8 {
+        clinic.record("nurse", &[long_note(&format!("later{number}"), 10_000)]).await.unwrap();
+    }
+    clinic.round().await.unwrap();
+    assert_eq!(undelivered(clinic), 0);
+    world.settle().await;
+    world.assert_in_step().await;
+    assert_eq!(text(&world.centre, "Observation/later7"), Some(long_note("later7", 10_000)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_of_one_patient_at_both_sites_are_merged_and_reach_both() {
     let world = World::pair().await;

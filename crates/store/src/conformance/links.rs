@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::cohort::Definition;
 use protocol::delivery::{DeliveryState, Outcome};
+use protocol::pace::{Left, Pace};
 use protocol::stream::{Lane, OutRecord};
 use protocol::{CohortName, Limits};
 
@@ -11,8 +12,8 @@ use super::builders::{a_location, a_patient, an_encounter, an_observation, delet
 use super::pair::{Pair, body, read_back};
 use super::{Maker, START, feed_id, site};
 use crate::{
-    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent, Source, Store,
-    StoreError, Traffic,
+    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent, LinkPace, Source,
+    Store, StoreError, Traffic,
 };
 
 /// How many deliveries are not done.
@@ -85,7 +86,9 @@ pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Mak
     let traffic = Traffic { wire_sent: 1, wire_received: 20, raw_sent: 300, raw_received: 4_000 };
     let failure = LinkEvent::Failure { error: "cut".to_owned(), next: START };
     store.link_note(&failure, START).unwrap();
-    store.link_note(&LinkEvent::Traffic(traffic), START).unwrap();
+    let up = Pace { portion: 70_000, items: 10, bytes: 20_000, millis: 4_000 };
+    let pace = LinkPace { up, live_ahead: 7, ..LinkPace::default() };
+    store.link_note(&LinkEvent::Traffic(traffic, Some(pace)), START).unwrap();
     let link = store.link_get().unwrap();
     assert_eq!((link.failures, link.wire_sent, link.raw_received), (1, 1, 4_000));
     store.link_note(&LinkEvent::Contact { peer: None, traffic }, START.plus_millis(5)).unwrap();
@@ -93,6 +96,28 @@ pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Mak
     assert_eq!((link.failures, link.last_contact), (0, Some(START.plus_millis(5))));
     let sums = [link.wire_sent, link.wire_received, link.raw_sent, link.raw_received];
     assert_eq!(sums, [2, 40, 600, 8_000]);
+    assert_eq!(link.pace, pace);
+    store.link_note(&LinkEvent::Traffic(traffic, None), START).unwrap();
+    assert_eq!(store.link_get().unwrap().pace, pace, "it stays until there is another");
+}
+
+pub fn how_much_is_left_is_told_by_what_was_measured(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    for id in ["amina", "beno", "chao"] {
+        pair.at_child(&put(&[a_patient(id)]));
+    }
+    let forecast = || pair.child.site_status(pair.now()).unwrap().forecast;
+    assert_eq!((forecast().up.items, forecast().up.millis), (3, None));
+    let up = Pace { items: 10, bytes: 20_000, millis: 4_000, ..Pace::default() };
+    let pace = LinkPace { up, live: up, bulk_ahead: 9, ..LinkPace::default() };
+    pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
+    assert_eq!(forecast().up, Left { items: 3, bytes: Some(6_000), millis: Some(1_200) });
+    assert_eq!(forecast().down, Left { items: 9, bytes: None, millis: None });
+    let pace = LinkPace { live_ahead: 5, bulk_ahead: 0, ..pace };
+    pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
+    assert_eq!(forecast().down, Left { items: 5, bytes: Some(10_000), millis: Some(2_000) });
+    pair.push();
+    assert_eq!(forecast().up, Left { items: 0, bytes: Some(0), millis: Some(0) });
 }
 
 pub fn defect_03_the_marker_stays_where_the_lines_end(maker: &dyn Maker) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use protocol::pace::{Left, Pace};
 use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ChildInfo, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
 
@@ -47,6 +48,8 @@ pub struct SiteStatus {
     pub children: Vec<ChildInfo>,
     pub markers: Vec<Marker>,
     pub link: LinkInfo,
+    /// What is still to move on it.
+    pub forecast: Forecast,
     /// Links that a person has paused, the parent's first.
     pub paused: Vec<Pause>,
     /// Those who carry this site's messages, where third parties do.
@@ -86,8 +89,24 @@ pub enum LinkEvent {
     },
     /// It said how records are merged that it and we changed.
     Policies(Policies),
-    /// Bytes moved.
-    Traffic(Traffic),
+    /// Bytes moved, and how fast, where that has changed.
+    Traffic(Traffic, Option<LinkPace>),
+}
+
+/// How the link to the parent has done lately, a lane each, and how far its feeds go beyond ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkPace {
+    /// Changes that go up.
+    pub up: Pace,
+    /// Entries of the parent's feeds on the live lane.
+    pub live: Pace,
+    /// Entries on the bulk lane: whole records of patients who joined.
+    pub bulk: Pace,
+    /// Entries that we have not passed yet on the live lane, when we last asked.
+    pub live_ahead: u64,
+    /// Likewise on the bulk lane.
+    pub bulk_ahead: u64,
 }
 
 /// Bytes that moved on the link: on the wire and before compression.
@@ -118,6 +137,16 @@ pub struct LinkInfo {
     pub raw_received: u64,
     pub peer: Option<String>,
     pub policies: Policies,
+    pub pace: LinkPace,
+}
+
+/// What is still to move on the link to the parent, and how long that will take as it was lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Forecast {
+    /// Changes that wait to be sent. (Where others carry or read them nothing of it is measured.)
+    pub up: Left,
+    /// Entries of the parent's feeds, of both lanes.
+    pub down: Left,
 }
 
 /// How to open a store.

@@ -20,7 +20,7 @@ pub(super) fn delivery_next(
         let mut lines = Vec::new();
         let mut room = bytes;
         for turn in turns::find(conn, now, &store.options.limits)? {
-            let (line, size) = lines::build(conn, &turn, &store.options.limits)?;
+            let (line, size) = lines::build_within(conn, &turn, &store.options.limits, bytes)?;
             if size > room && !lines.is_empty() {
                 break;
             }

@@ -7,7 +7,7 @@ use protocol::{FeedId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, audit, rows};
-use crate::{AuditRow, LinkEvent, Result, StoreError, Traffic};
+use crate::{AuditRow, LinkEvent, LinkPace, Result, StoreError, Traffic};
 
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
     store.write("become a child", |step| {
@@ -93,10 +93,22 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
                 "UPDATE link SET merge = ?1, clocks_agree = ?2 WHERE target = 'parent'",
                 params![told(policies)?, policies.clocks_agree],
             )?,
-            LinkEvent::Traffic(traffic) => count(step, traffic)?,
+            LinkEvent::Traffic(traffic, pace) => {
+                if let Some(pace) = pace {
+                    keep_pace(step, pace)?;
+                }
+                count(step, traffic)?
+            }
         };
         Ok(())
     })
+}
+
+fn keep_pace(step: &Connection, pace: &LinkPace) -> Result<()> {
+    let text = serde_json::to_string(pace)
+        .map_err(|e| StoreError::Database { step: "keep the pace", source: Box::new(e) })?;
+    step.prepare_cached("UPDATE link SET pace = ?1 WHERE target = 'parent'")?.execute([text])?;
+    Ok(())
 }
 
 fn count(step: &Connection, traffic: &Traffic) -> Result<usize> {

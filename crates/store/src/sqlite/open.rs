@@ -49,6 +49,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0021_alerts.sql")),
         M::up(include_str!("../../migrations/sqlite/0014_since.sql")),
         M::up(include_str!("../../migrations/sqlite/0015_unlisted.sql")),
+        M::up(include_str!("../../migrations/sqlite/0022_link_pace.sql")),
     ]
 });
 

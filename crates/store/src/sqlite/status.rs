@@ -48,6 +48,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
         let site = site_info(conn)?;
         let count = |sql: &str| one::<u64>(conn, sql, []);
         let deleted = count("SELECT count(*) FROM record WHERE deleted = 1")?;
+        let (link, deliveries) = (link_info(conn)?, delivery_counts(conn)?);
         let deleted_patients =
             count("SELECT count(*) FROM record WHERE deleted = 1 AND type = 'Patient'")?;
         Ok(SiteStatus {
@@ -59,7 +60,8 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
                 .saturating_sub(deleted_patients),
             changes: count("SELECT count(*) FROM change")?,
             conflicts_open: count("SELECT count(*) FROM conflict WHERE state = 'open'")?,
-            deliveries: delivery_counts(conn)?,
+            forecast: forecast(&link.pace, &deliveries),
+            deliveries,
             oldest_undelivered: oldest_undelivered(conn)?,
             parked_lines: count("SELECT count(*) FROM parked_line")?,
             patients_left: count(
@@ -69,7 +71,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             cohorts: count("SELECT count(*) FROM cohort")?,
             children: children(conn)?,
             markers: list_markers(conn)?,
-            link: link_info(conn)?,
+            link,
             paused: pause::all(conn, now)?,
             outbox: outbox::status(conn, now)?,
             read: sources::reader(conn)?,
@@ -122,6 +124,15 @@ fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
+/// What is still to move: what is parked, or away with a third party, does not.
+fn forecast(pace: &LinkPace, deliveries: &BTreeMap<String, u64>) -> Forecast {
+    let count = |state: &str| deliveries.get(state).copied().unwrap_or(0);
+    Forecast {
+        up: pace.up.left(count("ready") + count("retry")),
+        down: pace.live.left(pace.live_ahead).and(pace.bulk.left(pace.bulk_ahead)),
+    }
+}
+
 fn oldest_undelivered(conn: &Connection) -> Result<Option<Timestamp>> {
     Ok(conn
         .prepare_cached(
@@ -171,7 +182,8 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
     let found = conn
         .prepare_cached(
             "SELECT failures, last_error, last_attempt, last_contact, next_attempt, wire_sent,
-                wire_received, raw_sent, raw_received, peer FROM link WHERE target = 'parent'",
+                wire_received, raw_sent, raw_received, peer, pace
+             FROM link WHERE target = 'parent'",
         )?
         .query_row([], |row| {
             Ok(LinkInfo {
@@ -186,6 +198,11 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
                 raw_received: row.get(8)?,
                 peer: row.get(9)?,
                 policies: Policies::default(),
+                // Of another version of the program: it is measured anew.
+                pace: row
+                    .get::<_, Option<String>>(10)?
+                    .and_then(|text| serde_json::from_str(&text).ok())
+                    .unwrap_or_default(),
             })
         })
         .optional()?;

@@ -56,6 +56,7 @@ pub async fn stream(
     };
     let epoch = query.epoch.as_deref().map(str::parse).transpose().map_err(Failure::from)?;
     let limits = &site.config().limits;
+    let left = query.limit.unwrap_or(limits.stream_bytes).min(limits.stream_bytes);
     let wanted = FeedQuery {
         feed,
         lane,
@@ -63,9 +64,8 @@ pub async fn stream(
         after: query.after,
         epoch,
         to: None,
-        bytes: SLICE_BYTES,
+        bytes: SLICE_BYTES.min(left),
     };
-    let left = query.limit.unwrap_or(limits.stream_bytes).min(limits.stream_bytes);
     let wait = query.wait.unwrap_or(0).min(limits.poll_seconds);
     let first = match first_slice(&site, &wanted, &parts, wait).await? {
         Err(StoreError::Gone { epoch, head }) => {
@@ -240,9 +240,10 @@ impl Streaming {
             return Ok((Bytes::new(), false));
         };
         let mut said = 0;
-        let last = !slice.more || self.left <= self.text.len() + slice_bytes(&slice);
+        let bytes = self.text.len() + slice_bytes(&slice);
+        let last = !slice.more || self.left <= bytes;
         // The next slice is read while this one is compressed.
-        let ahead = (!last).then(|| self.read_from(slice.end));
+        let ahead = (!last).then(|| self.read_from(slice.end, self.left - bytes));
         for line in &slice.lines {
             stream::write_line(&mut self.text, line);
             said += self.text.len();
@@ -265,9 +266,10 @@ impl Streaming {
     fn read_from(
         &self,
         after: u64,
+        left: usize,
     ) -> tokio::task::JoinHandle<Result<Option<FeedSlice>, std::io::Error>> {
         let (site, parts) = (self.site.clone(), self.parts.clone());
-        let query = FeedQuery { after, ..self.query.clone() };
+        let query = FeedQuery { after, bytes: SLICE_BYTES.min(left), ..self.query.clone() };
         tokio::spawn(async move {
             let (_, scope) = child_of(&parts, &site)
                 .await

@@ -24,25 +24,48 @@ pub(in crate::sqlite) fn build(
     turn: &Turn,
     limits: &Limits,
 ) -> Result<(PushLine, usize)> {
-    build_after(conn, turn, limits, &mut BTreeSet::new())
+    build_within(conn, turn, limits, usize::MAX)
 }
 
-/// As above, without the records (keys) that were said before, which it adds to.
+/// As above, of as many of the turn's first changes as come to about `most` bytes, and of one at
+/// least: what one request cannot carry goes in those after it, in its order.
+pub(super) fn build_within(
+    conn: &Connection,
+    turn: &Turn,
+    limits: &Limits,
+    most: usize,
+) -> Result<(PushLine, usize)> {
+    let found = Records::of(conn, &turn.changes, &mut BTreeSet::new(), most)?;
+    line_of(conn, turn, limits, found)
+}
+
+/// As `build`, without the records (keys) that were said before, which it adds to.
 pub(in crate::sqlite) fn build_after(
     conn: &Connection,
     turn: &Turn,
     limits: &Limits,
     said: &mut BTreeSet<i64>,
 ) -> Result<(PushLine, usize)> {
-    let last = turn.changes.last().map_or(0, |(sequence, _)| *sequence);
+    let found = Records::of(conn, &turn.changes, said, usize::MAX)?;
+    line_of(conn, turn, limits, found)
+}
+
+fn line_of(
+    conn: &Connection,
+    turn: &Turn,
+    limits: &Limits,
+    found: Records,
+) -> Result<(PushLine, usize)> {
+    let Records { records, sent, changes } = found;
+    let covered = &turn.changes[..changes];
+    let last = covered.last().map_or(0, |(sequence, _)| *sequence);
     let (author, at) = author_of(conn, last)?;
-    let numbers = turn.changes.iter().map(|(_, number)| *number).collect::<Vec<_>>();
+    let numbers = covered.iter().map(|(_, number)| *number).collect::<Vec<_>>();
     let (origin, epoch) = conn
         .prepare_cached("SELECT site, epoch FROM origin WHERE key = ?1")?
         .query_row([turn.origin], |row| Ok((rows::site_id(row, 0)?, rows::epoch(row, 1)?)))?;
     let number = numbers.last().copied().unwrap_or(0);
     let patients = patients_of(conn, last)?;
-    let (records, sent) = records_of(conn, turn, said)?;
     let envelope = LINE_EXTRA + LISTED_EXTRA * (numbers.len() + patients.len());
     let line = OutLine {
         position: None,
@@ -58,7 +81,7 @@ pub(in crate::sqlite) fn build_after(
     };
     let size = envelope + records.iter().map(size_of).sum::<usize>();
     let lines = in_parts(line, records, limits.line_bytes.saturating_sub(envelope));
-    let deliveries = turn.changes.iter().map(|(sequence, _)| *sequence).collect();
+    let deliveries = covered.iter().map(|(sequence, _)| *sequence).collect();
     Ok((PushLine { lines, deliveries, sent }, size))
 }
 
@@ -82,36 +105,71 @@ fn patients_of(conn: &Connection, sequence: u64) -> Result<Vec<RecordRef>> {
 /// Which state of which record is sent.
 type Sent = (RecordRef, Digest);
 
-/// The records of the turn's changes in the order in which they first came, with their latest
-/// state, and which states these are.
-fn records_of(
-    conn: &Connection,
-    turn: &Turn,
-    seen: &mut BTreeSet<i64>,
-) -> Result<(Vec<OutRecord>, Vec<Sent>)> {
-    let (mut records, mut sent) = (Vec::new(), Vec::new());
-    for (sequence, _) in &turn.changes {
-        let mut statement = conn.prepare_cached(
-            "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key, r.base_below,
-                (SELECT min(sequence) FROM version AS first WHERE first.record = r.key)
-             FROM version AS v
-             CROSS JOIN record AS r ON r.key = v.record
-             CROSS JOIN version AS latest
-                ON latest.record = r.key AND latest.sequence = r.sequence
-             WHERE v.sequence = ?1 ORDER BY v.key",
-        )?;
-        let mut found = statement.query(params![sequence])?;
-        while let Some(row) = found.next()? {
-            if !seen.insert(row.get::<_, i64>(5)?) {
-                continue;
+/// What goes of a turn.
+struct Records {
+    /// In the order in which they first came, with their latest state.
+    records: Vec<OutRecord>,
+    /// Which states these are.
+    sent: Vec<Sent>,
+    /// Of how many of the changes.
+    changes: usize,
+}
+
+impl Records {
+    /// The records of the first changes that come to about `most` bytes; of one change at least.
+    fn of(
+        conn: &Connection,
+        changes: &[(u64, u64)],
+        seen: &mut BTreeSet<i64>,
+        most: usize,
+    ) -> Result<Records> {
+        let mut all = Records { records: Vec::new(), sent: Vec::new(), changes: 0 };
+        let mut size = 0;
+        for (sequence, _) in changes {
+            let one = of_change(conn, *sequence, seen)?;
+            size +=
+                LISTED_EXTRA + one.iter().map(|(_, (record, _))| size_of(record)).sum::<usize>();
+            if size > most && all.changes > 0 {
+                // They are said with a later line.
+                for (key, _) in &one {
+                    seen.remove(key);
+                }
+                break;
             }
-            if let Some((record, state)) = record(row)? {
-                records.push(record);
-                sent.push(state);
+            all.changes += 1;
+            for (_, (record, state)) in one {
+                all.records.push(record);
+                all.sent.push(state);
             }
         }
+        Ok(all)
     }
-    Ok((records, sent))
+}
+
+/// The records of one change, by their keys, that were not seen before and that the parent lacks.
+fn of_change(
+    conn: &Connection,
+    sequence: u64,
+    seen: &mut BTreeSet<i64>,
+) -> Result<Vec<(i64, (OutRecord, Sent))>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT r.type, r.id, r.digest, r.parent_digest, latest.body, r.key, r.base_below,
+            (SELECT min(sequence) FROM version AS first WHERE first.record = r.key)
+         FROM version AS v
+         CROSS JOIN record AS r ON r.key = v.record
+         CROSS JOIN version AS latest
+            ON latest.record = r.key AND latest.sequence = r.sequence
+         WHERE v.sequence = ?1 ORDER BY v.key",
+    )?;
+    let mut found = statement.query(params![sequence])?;
+    let mut records = Vec::new();
+    while let Some(row) = found.next()? {
+        let key = row.get(5)?;
+        if seen.insert(key) {
+            records.extend(record(row)?.map(|said| (key, said)));
+        }
+    }
+    Ok(records)
 }
 
 /// `None` where the parent holds this very state.
