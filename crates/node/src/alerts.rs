@@ -70,11 +70,25 @@ pub struct Known<'a> {
 
 const HOUR: i64 = 3_600_000;
 
+/// The names of all rules.
+pub const RULES: [&str; 9] = [
+    "silent",
+    "clock",
+    "undelivered",
+    "parked",
+    "conflict",
+    "disk",
+    "credential",
+    "carrier",
+    "audit",
+];
+
 /// Everything that is wrong.
 pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     let rules = &known.config.alerts;
     let mut all = Vec::new();
     let mut add = |rule: &str, subject: &str, text: String| {
+        debug_assert!(RULES.contains(&rule), "{rule} is not in the list");
         all.push(AlertFound { rule: rule.to_owned(), subject: subject.to_owned(), text });
     };
     let Known { status, now, .. } = known;

@@ -11,11 +11,14 @@ pub mod outbox;
 pub mod sync;
 
 mod guard;
+pub(crate) mod meter;
+mod metrics;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::routing::any;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
 
 use crate::http::error::{Failure, Problem};
 use crate::site::Site;
@@ -25,6 +28,7 @@ pub fn router(site: Site) -> Router {
     let places = guard::places(&site.config().limits);
     Router::new()
         .nest("/health", health::router())
+        .route("/metrics", get(metrics::show))
         .nest("/feeds", feeds::router())
         .route("/fhir/", any(fhir::base))
         .nest("/fhir", fhir::router())
@@ -33,8 +37,9 @@ pub fn router(site: Site) -> Router {
         .nest("/admin", admin::router())
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
-        .with_state(site)
-        .layer(axum::middleware::from_fn_with_state(places, guard::guard))
+        .with_state(site.clone())
+        .layer(from_fn_with_state(places, guard::guard))
+        .layer(from_fn_with_state(site, meter::meter))
 }
 
 async fn absent(request: Request) -> Problem {

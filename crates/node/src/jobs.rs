@@ -109,7 +109,7 @@ async fn while_paused(site: &Site, link: &Link) {
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
     site.rounds().begin();
     let round = round::run(site, link).await;
-    site.rounds().end(&round, site.now());
+    site.metrics().round_ended(&site.rounds().end(&round, site.now()));
     let round = round?;
     let end = site.now().plus_millis(ROUND_EVERY.cast_signed());
     loop {

@@ -14,6 +14,7 @@ pub mod http;
 pub mod import;
 pub mod jobs;
 pub mod links;
+pub mod metrics;
 pub mod pause;
 pub mod ports;
 pub mod progress;

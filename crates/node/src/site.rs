@@ -15,6 +15,7 @@ use crate::disclosure::Gap;
 use crate::disk::Disk;
 use crate::http::health::Health;
 use crate::jobs::rounds::Rounds;
+use crate::metrics::Metrics;
 use crate::ports::{Clock, Entropy, Transport};
 
 /// One running site. Cheap to clone; handlers and jobs share it.
@@ -40,6 +41,7 @@ struct Inner {
     control: OnceLock<[u8; 32]>,
     audit_gap: Mutex<Gap>,
     health: Health,
+    metrics: Metrics,
 }
 
 /// What a site is made of.
@@ -100,6 +102,7 @@ impl Site {
             control: OnceLock::new(),
             audit_gap: Mutex::default(),
             health: Health::default(),
+            metrics: Metrics::default(),
         };
         Site { inner: Arc::new(inner) }
     }
@@ -167,6 +170,10 @@ impl Site {
     /// What was found when somebody last asked whether the site is ready.
     pub(crate) fn health(&self) -> &Health {
         &self.inner.health
+    }
+    /// What is counted for monitoring.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
     /// The store itself, for callers that block anyway (CLI verbs).
     pub fn store(&self) -> &dyn Store {

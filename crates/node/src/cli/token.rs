@@ -72,6 +72,8 @@ enum Scope {
     Administer,
     /// At a child: for its parent, which reads what goes up
     ReadOutgoing,
+    /// Read /metrics; nothing else
+    Metrics,
 }
 
 /// Runs the action.
@@ -119,6 +121,7 @@ fn add(
             Scope::Carry => TokenScope::Carry,
             Scope::Administer => TokenScope::Administer,
             Scope::ReadOutgoing => TokenScope::ReadOutgoing,
+            Scope::Metrics => TokenScope::Metrics,
         },
         children: children.to_vec(),
         hash: credential_hash(&secret),

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Holder, LinkName, Scope, TokenScope};
 
 use crate::http::error::Failure;
+use crate::http::meter::Asker;
 use crate::pause;
 use crate::site::Site;
 
@@ -63,6 +64,9 @@ impl Caller {
             Caller::Program { scope: TokenScope::ReadOutgoing, .. } => {
                 "this credential is for reading what goes up, and for nothing else"
             }
+            Caller::Program { scope: TokenScope::Metrics, .. } => {
+                "this credential is for monitoring, and for nothing else: see /metrics"
+            }
             Caller::Program { .. } | Caller::Child { .. } => return Ok(self),
         };
         Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
@@ -78,6 +82,20 @@ impl Caller {
             Caller::Program { .. } | Caller::Child { .. } => {
                 let detail = "this is for administrators: `tributary token add NAME --scope \
                               administer` makes a credential";
+                Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
+            }
+        }
+    }
+
+    /// Lets in who monitors the site, its administrators, and programs on this machine where they
+    /// need no credential; 403 for everybody else.
+    pub async fn watcher(parts: &Parts, site: &Site) -> Result<(), Failure> {
+        match Caller::any(parts, site).await? {
+            Caller::Program { scope: TokenScope::Metrics | TokenScope::Administer, .. } => Ok(()),
+            Caller::Program { .. } if !parts.headers.contains_key(header::AUTHORIZATION) => Ok(()),
+            Caller::Program { .. } | Caller::Child { .. } => {
+                let detail = "this is for monitoring: `tributary token add NAME --scope metrics` \
+                              makes a credential";
                 Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail))
             }
         }
@@ -102,6 +120,9 @@ impl Caller {
         let holder = site.read(move |store| store.credential_holder(&hash, now)).await?;
         match holder {
             Some(Holder::Child { site: child, cohorts }) => {
+                if let Some(asker) = parts.extensions.get::<Asker>() {
+                    asker.is(&child);
+                }
                 pause::refuse(site, LinkName::Child(child.clone())).await?;
                 Ok(Caller::Child { epoch: epoch_of(parts, &child)?, site: child, cohorts })
             }

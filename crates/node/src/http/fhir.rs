@@ -32,6 +32,7 @@ use store::{AuditRow, Scope, TokenScope};
 
 use self::answer::Answer;
 use self::conditions::{Conditions, Prefer, check_content_type};
+pub(crate) use self::route::name as route_name;
 use self::route::{Asked, Interaction};
 use crate::http::auth::Caller;
 use crate::http::body;

@@ -103,7 +103,12 @@ async fn one(site: &Site, message: Inboxed) -> Option<Receipt> {
         store.inbox_apply(key, &incoming, now)
     });
     match applied.await {
-        Ok(receipt) => receipt,
+        Ok(receipt) => {
+            if let Some(receipt) = &receipt {
+                site.metrics().message(receipt.outcome);
+            }
+            receipt
+        }
         Err(error) => {
             tracing::warn!(%error, %child, change = %id, "failed to work off a message");
             let limits = &site.config().limits;

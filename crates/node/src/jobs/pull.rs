@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::http::sync::status::{FeedHead, ParentView};
 use crate::jobs::link::{Link, ours, refused};
 use crate::jobs::speed::{Way, is_too_much};
+use crate::metrics;
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
 use crate::wire::Decoder;
@@ -172,6 +173,7 @@ async fn write(
             .await
             .map_err(|error| ours(&error))?;
         link.note_progress();
+        site.metrics().applied(metrics::From::Parent, &applied);
         count(&mut read, &applied);
     }
     Ok(read)

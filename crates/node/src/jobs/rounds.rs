@@ -87,12 +87,12 @@ impl Rounds {
         self.with(|state| (state.sent, state.received) = (round.sent, round.received));
     }
 
-    /// The round is over.
-    pub fn end(&self, outcome: &Result<Round, LinkError>, at: Timestamp) {
+    /// The round is over; gives how it ended.
+    pub fn end(&self, outcome: &Result<Round, LinkError>, at: Timestamp) -> RoundEnd {
         self.with(|state| {
             state.running = false;
             let (number, sent, received) = (state.number, state.sent, state.received);
-            state.last = Some(match outcome {
+            let end = match outcome {
                 Ok(round) => RoundEnd {
                     number,
                     at,
@@ -111,8 +111,10 @@ impl Rounds {
                     parked: 0,
                     error: Some(error.0.clone()),
                 },
-            });
-        });
+            };
+            state.last = Some(end.clone());
+            end
+        })
     }
 
     /// How they stand now.

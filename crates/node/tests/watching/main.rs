@@ -5,3 +5,4 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod health;
+mod metrics;

@@ -75,6 +75,8 @@ pub enum TokenScope {
     Administer,
     /// Read what goes up from this site, and say what became of it; nothing else.
     ReadOutgoing,
+    /// Read the site's metrics; nothing else.
+    Metrics,
 }
 
 /// A credential for a program.

@@ -253,6 +253,7 @@ fn scope_name(scope: TokenScope) -> &'static str {
         TokenScope::Carry => "carry",
         TokenScope::Administer => "administer",
         TokenScope::ReadOutgoing => "read-outgoing",
+        TokenScope::Metrics => "metrics",
     }
 }
 
@@ -264,6 +265,7 @@ fn read_scope(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenScope> {
         "carry" => Ok(TokenScope::Carry),
         "administer" => Ok(TokenScope::Administer),
         "read-outgoing" => Ok(TokenScope::ReadOutgoing),
+        "metrics" => Ok(TokenScope::Metrics),
         _ => Err(rows::odd(column, "not a scope")),
     }
 }

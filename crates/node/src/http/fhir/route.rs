@@ -156,6 +156,18 @@ impl From<NoRoute> for Failure {
     }
 }
 
+/// The route of a method and a path below the base as the table has it, with a slash before it;
+/// that of another method where the path has no such one, and nothing where there is no such path.
+pub(crate) fn name(method: &Method, path: &str) -> String {
+    let parts = path.trim_matches('/').split('/').map(|part| query::decode(part, false));
+    let Ok(parts) = parts.collect::<Result<Vec<_>, _>>() else { return String::new() };
+    let fitting = |route: &Route| fits(&route.path.split('/').collect::<Vec<_>>(), &parts);
+    let fitting = ROUTES.into_iter().filter(fitting).collect::<Vec<_>>();
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let route = fitting.iter().find(|route| route.method == *method).or(fitting.first());
+    route.map_or(String::new(), |route| format!("/{}", route.path))
+}
+
 /// Finds the interaction of a method and a path below the base, both as they came.
 pub(super) fn find(method: &Method, path: &str) -> Result<Asked, NoRoute> {
     // HEAD is GET whose body is not sent.
@@ -235,6 +247,21 @@ mod tests {
             (Method::POST, "/$process-message", Interaction::ProcessMessage),
         ] {
             assert_eq!(find(&method, path).unwrap().interaction, expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_named_without_what_was_asked_for() {
+        for (method, path, expected) in [
+            (Method::GET, "/Patient/amina", "/{type}/{id}"),
+            (Method::HEAD, "/Patient/amina", "/{type}/{id}"),
+            (Method::PATCH, "/Patient/amina", "/{type}/{id}"),
+            (Method::GET, "/Patient/1/%24everything", "/Patient/{id}/$everything"),
+            (Method::POST, "", "/"),
+            (Method::GET, "/pacient/amina", ""),
+            (Method::GET, "/%ff", ""),
+        ] {
+            assert_eq!(name(&method, path), expected, "{method} {path}");
         }
     }
 

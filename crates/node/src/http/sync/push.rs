@@ -17,6 +17,7 @@ use store::{Applied, Incoming, Source, StoreError};
 use crate::http::auth::Caller;
 use crate::http::error::{Failure, Problem};
 use crate::http::sync::{child_of, header as header_text};
+use crate::metrics;
 use crate::site::Site;
 use crate::wire::{Coding, Decoder};
 
@@ -158,6 +159,7 @@ impl Receiving {
             Ok((ids, applied))
         });
         let (ids, applied) = result.await?;
+        self.site.metrics().applied(metrics::From::Child, &applied);
         let mut text = String::new();
         for ((id, part), applied) in ids.into_iter().zip(applied) {
             stream::write_outcome(&mut text, &outcome(id, part, applied));

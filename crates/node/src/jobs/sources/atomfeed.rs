@@ -28,6 +28,7 @@ use self::pages::Mark;
 use super::{Turn, info};
 use crate::config::SourceConfig;
 use crate::jobs::link::ours;
+use crate::metrics;
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -218,6 +219,7 @@ async fn apply(
         StoreError::Raced => LinkError("somebody else is reading it just now".to_owned()),
         error => ours(&error),
     })?;
+    site.metrics().applied(metrics::From::Source, &applied);
     let parked = applied.iter().filter(|line| line.parked).count() as u64;
     let new = applied.iter().filter(|line| !line.parked && line.outcome != Outcome::Already);
     Ok((new.count() as u64, parked))

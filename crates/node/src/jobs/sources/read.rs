@@ -9,6 +9,7 @@ use store::{Incoming, Reading, Source, SourceEvent, SourceMark, StoreError};
 
 use super::peer;
 use crate::jobs::link::ours;
+use crate::metrics;
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
 use crate::wire::Decoder;
@@ -181,6 +182,7 @@ impl Reader<'_> {
             StoreError::Raced => LinkError("somebody else is reading it just now".to_owned()),
             error => ours(&error),
         })?;
+        self.site.metrics().applied(metrics::From::Source, &applied);
         mark.position = mark.position.max(end.unwrap_or(0));
         for line in applied {
             self.read.parked += u64::from(line.parked);
