@@ -7,6 +7,7 @@ mod defects;
 mod functions;
 mod layers;
 mod leftovers;
+mod metrics;
 mod paths;
 mod purity;
 mod rust_text;
@@ -109,6 +110,7 @@ fn check_texts(files: &[File]) -> Vec<Finding> {
     }
     findings.extend(paths::check(files));
     findings.extend(verbs::check(files));
+    findings.extend(metrics::check(files));
     findings.extend(defects::check(files));
     findings
 }
@@ -170,6 +172,7 @@ mod tests {
         let files = [
             a_file("crates/node/src/a.rs", &code),
             a_file("crates/node/src/cli/serve.rs", ""),
+            a_file("packaging/rules.yml", "tributary_gone > 0\n"),
             a_file("README.md", &format!("`docs/gone.md`, `tributary fly`: {vague}\n")),
         ];
         let found: Vec<String> = check_texts(&files).iter().map(Finding::to_string).collect();
@@ -180,6 +183,7 @@ mod tests {
             "rusqlite",
             "getrandom",
             "todo!",
+            "tributary_gone",
             "docs/gone.md",
             "tributary fly",
             vague,

@@ -3,7 +3,8 @@
 use super::{File, Finding};
 
 /// A path that begins with one of these means a place in this tree.
-const FOLDERS: &[&str] = &[".ci", ".cargo", "crates", "docs", "fuzz", "scripts", "xtask"];
+const FOLDERS: &[&str] =
+    &[".ci", ".cargo", "crates", "docs", "fuzz", "packaging", "scripts", "xtask"];
 
 /// A name with one of these endings means a file of this tree, wherever it is.
 const ENDINGS: &[&str] = &[".rs", ".md", ".py", ".sql", ".sh"];
