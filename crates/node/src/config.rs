@@ -1,20 +1,22 @@
 //! One site's settings: `tributary.toml` in its folder. Unknown keys are refused, so that a
 //! misspelt one cannot be believed to work.
 
+pub mod link;
 pub mod schedule;
 pub mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use protocol::reconcile::Policies;
 use protocol::visit::Rules;
-use protocol::{Limits, SiteId};
+use protocol::{Limits, ResourceType, SiteId};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
+pub use self::link::LinkConfig;
 pub use self::source::{SourceConfig, SourceKind};
 use crate::alerts;
 
@@ -41,6 +43,9 @@ pub struct Config {
     /// The parent, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// What moves on the link to the parent, and when.
+    #[serde(default, skip_serializing_if = "link::is_default")]
+    pub link: LinkConfig,
     /// How records are merged that this site and its children changed, by resource type and
     /// element: `"Patient.telecom" = "union"` (`docs/merging.md`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -124,6 +129,11 @@ impl Config {
         Policies::from_settings(&self.merge).unwrap_or_default()
     }
 
+    /// Types whose changes go up ahead of others; none that `check` would refuse.
+    pub fn urgent(&self) -> BTreeSet<ResourceType> {
+        self.link.urgent()
+    }
+
     /// How what is written here goes up, where there is a parent.
     pub fn up(&self) -> Option<Up> {
         self.parent.as_ref().map(|parent| parent.up)
@@ -156,6 +166,7 @@ impl Config {
                  party carries a message in no time"
             );
         }
+        self.link.check()?;
         source::check_all(self)?;
         if self.visitors.days_max == 0 {
             bail!("visitors.days_max is 0: to let no child fetch patients, say fetch = false");

@@ -128,6 +128,7 @@ impl Work<'_> {
                 writes: writes.collect(),
                 expect: Vec::new(),
                 again: false,
+                lane: protocol::Urgency::Bulk,
             };
             match self.store.change_record(&draft, now()) {
                 Ok(recorded) => self.note(|summary| {

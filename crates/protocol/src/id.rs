@@ -140,6 +140,10 @@ impl ResourceType {
     pub const GROUP: ResourceType = ResourceType::named("Group");
     /// `Basic`, which is also what a conflict is.
     pub const BASIC: ResourceType = ResourceType::named("Basic");
+    /// `AllergyIntolerance`.
+    pub const ALLERGY_INTOLERANCE: ResourceType = ResourceType::named("AllergyIntolerance");
+    /// `Flag`.
+    pub const FLAG: ResourceType = ResourceType::named("Flag");
     /// `Binary`.
     pub const BINARY: ResourceType = ResourceType::named("Binary");
 

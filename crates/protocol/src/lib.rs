@@ -22,6 +22,7 @@ pub mod reconcile;
 pub mod resource;
 pub mod stream;
 pub mod time;
+pub mod urgency;
 pub mod visit;
 
 pub use change::{Author, ChangeId, Via};
@@ -30,3 +31,4 @@ pub use error::Refusal;
 pub use id::{CohortName, Epoch, FeedId, RecordRef, ResourceType, SiteId};
 pub use limits::Limits;
 pub use time::Timestamp;
+pub use urgency::Urgency;

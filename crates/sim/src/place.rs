@@ -191,6 +191,7 @@ impl Place {
                 open_on_loopback: false,
                 parent: state.parent.clone(),
                 merge: BTreeMap::new(),
+                link: node::config::LinkConfig::default(),
                 visitors: protocol::visit::Rules::default(),
                 alerts: node::alerts::Rules::default(),
                 limits,

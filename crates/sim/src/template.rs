@@ -44,6 +44,7 @@ pub(crate) fn options(limits: &Limits) -> OpenOptions {
     OpenOptions {
         limits: limits.clone(),
         merge: Policies::default(),
+        urgent: protocol::urgency::usual(),
         cache_bytes: 1 << 20,
         readers: 1,
         // Small, so that it is often written back, and a crash has little to copy.

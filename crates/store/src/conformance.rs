@@ -18,6 +18,7 @@ pub mod cohorts;
 pub mod conflicts;
 pub mod copies;
 pub mod courier;
+pub mod lanes;
 pub mod leaving;
 pub mod links;
 pub mod merges;
@@ -124,6 +125,13 @@ macro_rules! for_each_rule {
                 bytes_that_moved_are_counted_with_the_contact_and_without,
                 how_much_is_left_is_told_by_what_was_measured,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
+            lanes:
+                what_is_urgent_goes_first_with_what_is_before_it_of_its_patient,
+                what_is_of_several_patients_draws_what_is_before_it_of_each,
+                what_waits_in_another_lane_holds_back_its_patient,
+                becoming_a_child_and_sending_again_are_bulk,
+                messages_have_lanes_too,
+                order_holds_for_each_patient_over_all_lanes;
             sources:
                 what_is_read_is_merged_as_a_push_would_be,
                 an_answer_says_a_record_once_and_stays_within_its_bytes,

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use protocol::message::{MessageId, Proof, Receipt};
 use protocol::visit::Wanted;
-use protocol::{Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp};
+use protocol::{
+    Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp, Urgency,
+};
 
 pub use error::StoreError;
 pub use model::*;
@@ -229,7 +231,17 @@ pub trait Store: SourceStore + WatchStore + Send + Sync + 'static {
 
     /// The next lines for the parent, coalesced, at most one a patient, at most about `bytes` of
     /// whole changes; one change at least.
-    fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>>;
+    fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>> {
+        self.delivery_next_of(now, bytes, &Urgency::ALL)
+    }
+    /// The same, of these lanes only, those of the first ahead of the others. What waits in another
+    /// lane holds back what comes after it of the same patients.
+    fn delivery_next_of(
+        &self,
+        now: Timestamp,
+        bytes: usize,
+        lanes: &[Urgency],
+    ) -> Result<Vec<PushLine>>;
     /// What the parent said of lines that `delivery_next` gave.
     fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()>;
     /// Deliveries that are not done, oldest first; with `sequence`, that one with its attempts.

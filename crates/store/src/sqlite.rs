@@ -62,7 +62,9 @@ use protocol::digest::ShortDigest;
 use protocol::feed::{FeedInfo, FeedPage};
 use protocol::message::{MessageId, Proof, Receipt};
 use protocol::visit::Wanted;
-use protocol::{Author, ChangeId, CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use protocol::{
+    Author, ChangeId, CohortName, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp, Urgency,
+};
 use rusqlite::Connection;
 
 use crate::model::*;
@@ -269,8 +271,13 @@ impl Store for SqliteStore {
         asks::ask_refuse(self, child, row, now)
     }
 
-    fn delivery_next(&self, now: Timestamp, bytes: usize) -> Result<Vec<PushLine>> {
-        deliveries::delivery_next(self, now, bytes)
+    fn delivery_next_of(
+        &self,
+        now: Timestamp,
+        bytes: usize,
+        lanes: &[Urgency],
+    ) -> Result<Vec<PushLine>> {
+        deliveries::delivery_next(self, now, bytes, lanes)
     }
     fn delivery_settle(&self, settled: &[Settled], now: Timestamp, jitter: u64) -> Result<()> {
         deliveries::delivery_settle(self, settled, now, jitter)

@@ -24,6 +24,7 @@ fn opened(name: &str) -> (tempfile::TempDir, SqliteStore) {
     let options = OpenOptions {
         limits: Limits::default(),
         merge: Policies::default(),
+        urgent: protocol::urgency::usual(),
         cache_bytes: 1 << 20,
         readers: 1,
         wal_pages: OpenOptions::WAL_PAGES,

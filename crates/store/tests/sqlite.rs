@@ -29,6 +29,7 @@ fn options(limits: &Limits) -> OpenOptions {
     OpenOptions {
         limits: limits.clone(),
         merge: Policies::default(),
+        urgent: protocol::urgency::usual(),
         cache_bytes: 1 << 20,
         readers: 2,
         wal_pages: OpenOptions::WAL_PAGES,

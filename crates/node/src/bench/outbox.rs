@@ -52,6 +52,7 @@ fn lease(site: &Site, number: usize, max: usize) -> anyhow::Result<Vec<Leased>> 
         carrier: "bench".to_owned(),
         max,
         bytes: site.config().limits.stream_bytes,
+        lanes: protocol::Urgency::ALL.to_vec(),
         until: now.plus_millis(LEASE),
         lease: format!("lease-{number}"),
     };

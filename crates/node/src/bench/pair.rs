@@ -197,6 +197,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         open_on_loopback: false,
         parent: None,
         merge: BTreeMap::new(),
+        link: crate::config::LinkConfig::default(),
         visitors: protocol::visit::Rules::default(),
         alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),
@@ -277,6 +278,7 @@ fn write(store: &dyn Store, changes: &Receiver<Vec<Record>>) -> anyhow::Result<(
             writes: writes.collect(),
             expect: Vec::new(),
             again: false,
+            lane: protocol::Urgency::Normal,
         };
         store.change_record(&draft, SystemClock.now())?;
     }

@@ -51,6 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         open_on_loopback: args.open_on_loopback,
         parent: None,
         merge: BTreeMap::new(),
+        link: crate::config::LinkConfig::default(),
         visitors: protocol::visit::Rules::default(),
         alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),

@@ -74,6 +74,7 @@ pub(crate) fn options(config: &Config) -> OpenOptions {
     OpenOptions {
         limits: config.limits.clone(),
         merge: config.policies(),
+        urgent: config.urgent(),
         cache_bytes: 8 << 20,
         readers: 4,
         wal_pages: OpenOptions::WAL_PAGES,

@@ -7,7 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use protocol::{Limits, Timestamp};
+use protocol::{Limits, Timestamp, Urgency};
 use store::{LinkName, Pause, SiteStatus};
 
 use crate::cli::open::Dir;
@@ -167,8 +167,9 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
     let oldest =
         status.oldest_undelivered.map_or(String::new(), |at| format!(", oldest {}", ago(now, at)));
     say!(
-        "  to send    {} waiting, {} to be retried, {} parked{oldest}",
+        "  to send    {} waiting{}, {} to be retried, {} parked{oldest}",
         count("ready"),
+        lanes(status),
         count("retry"),
         count("parked")
     );
@@ -192,6 +193,14 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         Up::Read => show_reader(status, limits, now),
     }
     show_feeds(status);
+}
+
+/// How much of what waits is of which lane; nothing where all of it is normal.
+fn lanes(status: &SiteStatus) -> String {
+    let other = status.lanes.iter().filter(|(lane, _)| **lane != Urgency::Normal);
+    let told = other.map(|(lane, count)| format!("{count} {}", lane.as_str()));
+    let told = told.collect::<Vec<_>>();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
 /// What came from the parent, and what moved in all.

@@ -57,6 +57,7 @@ pub async fn export(
             carrier: CARRIER.to_owned(),
             max: limits.lease_messages,
             bytes: limits.stream_bytes,
+            lanes: protocol::Urgency::ALL.to_vec(),
             until: site.now().plus_millis(WRITING * 1_000),
             lease: outbox::new_lease(site),
         };

@@ -70,6 +70,7 @@ impl DemoSite {
             open_on_loopback: true,
             parent: None,
             merge: BTreeMap::new(),
+            link: crate::config::LinkConfig::default(),
             visitors: protocol::visit::Rules::default(),
             alerts: crate::alerts::Rules::default(),
             limits: Limits::default(),
@@ -171,6 +172,7 @@ impl DemoSite {
             writes: writes.collect(),
             expect: Vec::new(),
             again: false,
+            lane: protocol::Urgency::Normal,
         };
         let now = self.site.now();
         Ok(self.site.write(move |store| store.change_record(&draft, now)).await?)
@@ -191,6 +193,7 @@ fn options(config: &Config) -> OpenOptions {
     OpenOptions {
         limits: config.limits.clone(),
         merge: config.policies(),
+        urgent: config.urgent(),
         cache_bytes: 8 << 20,
         readers: 2,
         wal_pages: OpenOptions::WAL_PAGES,

@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
 use protocol::message::{self, MessageId, Receipt};
+use protocol::{RecordRef, Urgency};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -29,8 +29,6 @@ const MESSAGES: usize = 50;
 const SECONDS: u64 = 120;
 /// The most that a word of a third party may come to, in bytes: it may hold the parent's answer.
 const WORD_BYTES: usize = 1 << 20;
-/// The lane of all messages, so far.
-const LANE: &str = "normal";
 
 /// The routes below `/outbox`.
 pub fn router() -> Router<Site> {
@@ -95,9 +93,10 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
     let parent = carried(&site)?.clone();
     crate::pause::refuse(&site, store::LinkName::Parent).await?;
     let ask: Ask = read(&site, &parts, payload).await?;
-    if ask.lanes.as_ref().is_some_and(|lanes| !lanes.iter().any(|lane| lane == LANE)) {
-        return Ok(Json(json!({"messages": []})));
-    }
+    let lanes = match &ask.lanes {
+        None => Urgency::ALL.to_vec(),
+        Some(names) => names.iter().map(|name| lane(name)).collect::<Result<_, _>>()?,
+    };
     let limits = &site.config().limits;
     let seconds = ask.for_seconds.unwrap_or(SECONDS).clamp(1, limits.lease_seconds);
     let now = site.now();
@@ -106,6 +105,7 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
         carrier,
         max: ask.max.unwrap_or(MESSAGES).clamp(1, limits.lease_messages),
         bytes: limits.stream_bytes,
+        lanes,
         until,
         lease: outbox::new_lease(&site),
     };
@@ -116,6 +116,11 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
         messages.push(told(&one, &lease, until, &target, text, ask.form)?);
     }
     Ok(Json(json!({"messages": messages})))
+}
+
+fn lane(name: &str) -> Result<Urgency, Failure> {
+    let wrong = || Failure::bad_request("lanes are `urgent`, `normal` and `bulk`");
+    Urgency::named(name).ok_or_else(wrong)
 }
 
 fn broken() -> Failure {
@@ -138,7 +143,7 @@ fn told(
         "patient": leased.patients.first(),
         "patients": leased.patients,
         "attempt": leased.attempt,
-        "lane": LANE,
+        "lane": leased.lane,
         "target": target,
     });
     let head = head.to_string();

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use protocol::delivery::Outcome;
 use protocol::planted::{Fault, planted};
 use protocol::stream::{self, Lines, OutLine, OutcomeLine};
-use protocol::{ChangeId, Refusal};
+use protocol::{ChangeId, Refusal, Urgency};
 use store::{PushLine, Settled};
 
 use crate::http::sync::status::ParentView;
@@ -39,10 +39,15 @@ pub async fn step(
 ) -> Result<Option<Pushed>, LinkError> {
     let now = site.now();
     let most = link.speed().portion(site, Way::Up);
-    let lines = site
-        .read(move |store| store.delivery_next(now, most))
-        .await
-        .map_err(|error| ours(&error))?;
+    let found = site.read(move |store| {
+        // Nobody waits for what is bulk: it does not make a request of others longer.
+        let lines = store.delivery_next_of(now, most, &[Urgency::Urgent, Urgency::Normal])?;
+        match lines.is_empty() {
+            true => store.delivery_next_of(now, most, &[Urgency::Bulk]),
+            false => Ok(lines),
+        }
+    });
+    let lines = found.await.map_err(|error| ours(&error))?;
     if lines.is_empty() {
         return Ok(None);
     }
@@ -262,7 +267,7 @@ fn unreadable(refusal: Refusal) -> LinkError {
 mod tests {
     use protocol::feed::EntryKind;
     use protocol::stream::OutRecord;
-    use protocol::{Digest, RecordRef};
+    use protocol::{Digest, RecordRef, Urgency};
 
     use super::*;
 
@@ -293,7 +298,7 @@ mod tests {
                 .collect(),
         };
         let sent = (1..=4).map(|number| (name(number), Digest([number; 32]))).collect();
-        PushLine { lines: vec![part(1), part(2)], deliveries: vec![9], sent }
+        PushLine { lines: vec![part(1), part(2)], deliveries: vec![9], sent, lane: Urgency::Normal }
     }
 
     fn word(part: u32, outcome: Outcome) -> OutcomeLine {

@@ -118,7 +118,13 @@ fn record(
         record.map(|record| Write { record, expect }).map_err(anyhow::Error::msg)
     };
     let writes = states.iter().map(write).collect::<anyhow::Result<Vec<_>>>()?;
-    let draft = Draft { author: author.clone(), writes, expect: Vec::new(), again: false };
+    let draft = Draft {
+        author: author.clone(),
+        writes,
+        expect: Vec::new(),
+        again: false,
+        lane: protocol::Urgency::Normal,
+    };
     site.store()
         .change_record(&draft, site.now())
         .context("failed to write the links of the two patients: nothing was changed")?;

@@ -12,6 +12,7 @@ fn minutes(count: i64) -> Timestamp {
 
 fn delivery(sequence: u64, state: DeliveryState) -> DeliveryInfo {
     DeliveryInfo {
+        lane: protocol::Urgency::Normal,
         sequence,
         state,
         patients: vec!["Patient/amina".parse().unwrap()],

@@ -126,6 +126,7 @@ impl TestSite {
             open_on_loopback: true,
             parent: None,
             merge: BTreeMap::new(),
+            link: node::config::LinkConfig::default(),
             visitors: protocol::visit::Rules::default(),
             alerts: node::alerts::Rules::default(),
             limits: Limits::default(),
@@ -291,6 +292,7 @@ fn new_store(
     let options = OpenOptions {
         limits: config.limits.clone(),
         merge: config.policies(),
+        urgent: config.urgent(),
         cache_bytes: 4 << 20,
         readers: 2,
         wal_pages: OpenOptions::WAL_PAGES,

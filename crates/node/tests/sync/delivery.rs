@@ -294,6 +294,7 @@ async fn ten_thousand_changes_made_while_the_parent_was_away_all_arrive() {
                         writes: vec![write],
                         expect: Vec::new(),
                         again: false,
+                        lane: protocol::Urgency::Normal,
                     };
                     store.change_record(&draft, now).unwrap();
                 }

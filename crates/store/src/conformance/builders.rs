@@ -91,6 +91,7 @@ pub fn draft(records: &[Record]) -> Draft {
         writes: writes.map(|record| Write { record, expect: Expect::Any }).collect(),
         expect: Vec::new(),
         again: false,
+        lane: protocol::Urgency::Normal,
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn lease(pair: &Pair, name: &str, max: usize) -> Vec<Leased> {
         carrier: CARRIER.to_owned(),
         max,
         bytes: 1 << 20,
+        lanes: protocol::Urgency::ALL.to_vec(),
         until: now.plus_millis(LEASE * 1_000),
         lease: name.to_owned(),
     };

@@ -212,7 +212,14 @@ pub fn what_a_third_party_has_had_is_not_dropped(maker: &dyn Maker) {
     let sequence = pair.at_child(&put(&[a_patient("amina")])).sequence.unwrap();
     let until = pair.now().plus_millis(60_000);
     let (carrier, lease) = ("mirth".to_owned(), "lease".to_owned());
-    let ask = LeaseAsk { carrier, max: 1, bytes: 1 << 20, until, lease };
+    let ask = LeaseAsk {
+        carrier,
+        max: 1,
+        bytes: 1 << 20,
+        lanes: protocol::Urgency::ALL.to_vec(),
+        until,
+        lease,
+    };
     assert_eq!(pair.child.outbox_lease(&ask, pair.now()).unwrap().len(), 1);
     for dry_run in [true, false] {
         let done = order(&pair, changes(&[sequence]), because("no"), dry_run);

@@ -4,7 +4,7 @@ use protocol::delivery::Outcome;
 use protocol::feed::Action;
 use protocol::resource::Record;
 use protocol::stream::{InLine, Lane, RefusedLine};
-use protocol::{Author, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use protocol::{Author, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp, Urgency};
 use serde::Serialize;
 
 use super::{SearchQuery, SourcePlace};
@@ -21,6 +21,8 @@ pub struct Draft {
     pub expect: Vec<(SearchQuery, Vec<RecordRef>)>,
     /// Make versions even where nothing differs: offers the records again to the parent.
     pub again: bool,
+    /// How soon it goes up, unless its records are urgent by themselves.
+    pub lane: Urgency,
 }
 
 /// One record's part of a draft.

@@ -2,7 +2,7 @@
 
 use protocol::delivery::{DeliveryState, Outcome};
 use protocol::stream::OutLine;
-use protocol::{Digest, RecordRef, Timestamp};
+use protocol::{Digest, RecordRef, Timestamp, Urgency};
 use serde::Serialize;
 
 /// One line for the parent, and what it was made of.
@@ -14,6 +14,8 @@ pub struct PushLine {
     pub deliveries: Vec<u64>,
     /// The states it sends.
     pub sent: Vec<(RecordRef, Digest)>,
+    /// The lane of its first change.
+    pub lane: Urgency,
 }
 
 /// What the parent said of a push line.
@@ -59,6 +61,7 @@ pub struct DeliveryFilter {
 pub struct DeliveryInfo {
     pub sequence: u64,
     pub state: DeliveryState,
+    pub lane: Urgency,
     pub patients: Vec<RecordRef>,
     pub records: Vec<RecordRef>,
     pub recorded: Timestamp,

@@ -2,7 +2,7 @@
 
 use protocol::message::{MessageId, Receipt};
 use protocol::stream::OutLine;
-use protocol::{ChangeId, Epoch, RecordRef, SiteId, Timestamp};
+use protocol::{ChangeId, Epoch, RecordRef, SiteId, Timestamp, Urgency};
 use serde::Serialize;
 
 /// A third party asks for messages.
@@ -14,6 +14,8 @@ pub struct LeaseAsk {
     pub max: usize,
     /// About so many bytes at the most; one message at least.
     pub bytes: usize,
+    /// Only of these lanes, those of the first ahead of the others.
+    pub lanes: Vec<Urgency>,
     /// When the lease ends.
     pub until: Timestamp,
     /// The lease: nobody can guess it.
@@ -29,6 +31,8 @@ pub struct Leased {
     pub patients: Vec<RecordRef>,
     /// Counts from 1.
     pub attempt: u32,
+    /// Its lane.
+    pub lane: Urgency,
     /// What it brings, never in parts.
     pub line: OutLine,
 }

@@ -1,10 +1,10 @@
 //! What is known of a site itself, and how a store is made and opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::pace::{Left, Pace};
 use protocol::reconcile::Policies;
-use protocol::{Epoch, FeedId, Limits, SiteId, Timestamp};
+use protocol::{Epoch, FeedId, Limits, ResourceType, SiteId, Timestamp, Urgency};
 use serde::{Deserialize, Serialize};
 
 use super::{ChildInfo, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
@@ -37,6 +37,8 @@ pub struct SiteStatus {
     /// Deliveries to the parent by state (`ready`, `leased`, `handed-over`, `retry`, `parked`,
     /// `done`).
     pub deliveries: BTreeMap<String, u64>,
+    /// Those of them that wait to be sent, by lane; a lane in which none does is left out.
+    pub lanes: BTreeMap<Urgency, u64>,
     /// When the oldest change that the parent does not hold yet was recorded.
     pub oldest_undelivered: Option<Timestamp>,
     /// Lines from the parent, or read from below, that could not be applied, and those that wait
@@ -156,6 +158,8 @@ pub struct OpenOptions {
     pub limits: Limits,
     /// How records are merged that the site and its children changed.
     pub merge: Policies,
+    /// Types whose changes go up ahead of others.
+    pub urgent: BTreeSet<ResourceType>,
     /// Bytes of page cache of each connection.
     pub cache_bytes: usize,
     /// Connections for readers.

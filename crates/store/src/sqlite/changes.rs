@@ -164,7 +164,8 @@ fn write(
         return Ok(Recorded { sequence: None, writes });
     }
     let actor = draft.author.as_str();
-    let change = NewChange { id: None, way: Way::Here, author: &draft.author, at: now, now, actor };
+    let (way, lane) = (Way::Here, draft.lane);
+    let change = NewChange { id: None, way, author: &draft.author, at: now, now, actor, lane };
     let sequence = journal::write(store, step, &change, &states)?;
     for written in writes.iter_mut().filter(|written| written.action.is_some()) {
         written.sequence = sequence;

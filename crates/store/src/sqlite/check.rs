@@ -260,6 +260,18 @@ fn outbox(conn: &Connection, findings: &mut Findings) -> Result<()> {
          WHERE d.away <> CASE m.state WHEN 'leased' THEN 1 WHEN 'handed-over' THEN 2 ELSE 0 END
             AND d.state <> 'done' AND (d.away <> 0 OR m.state IN ('leased', 'handed-over'))",
         [],
+    )?;
+    findings.query(
+        conn,
+        "SELECT DISTINCT 'delivery ' || sequence
+                || ' is more urgent than one before it of the same patient'
+         FROM (SELECT d.sequence, d.lane, max(d.lane) OVER (PARTITION BY s.patient
+                    ORDER BY d.sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+             FROM delivery AS d INDEXED BY delivery_open
+             CROSS JOIN change_patient AS s ON s.sequence = d.sequence
+             WHERE d.target = 'parent' AND d.state <> 'done')
+         WHERE before > lane",
+        [],
     )
 }
 

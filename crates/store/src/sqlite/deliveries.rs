@@ -1,11 +1,12 @@
 //! Changes on their way to the parent: in order for each patient, coalesced when they are sent.
 
+pub(super) mod lanes;
 pub(super) mod lines;
 pub(super) mod turns;
 
 use protocol::delivery::{DeliveryState, Outcome, after_refusal, backoff_millis};
 use protocol::planted::{Fault, planted};
-use protocol::{Digest, RecordRef, Timestamp};
+use protocol::{Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, audit, leaves, unlisted};
@@ -15,11 +16,12 @@ pub(super) fn delivery_next(
     store: &SqliteStore,
     now: Timestamp,
     bytes: usize,
+    lanes: &[Urgency],
 ) -> Result<Vec<PushLine>> {
     store.read("find what is to be sent", |conn| {
         let mut lines = Vec::new();
         let mut room = bytes;
-        for turn in turns::find(conn, now, &store.options.limits)? {
+        for turn in turns::find(conn, now, &store.options.limits, lanes)? {
             let (line, size) = lines::build_within(conn, &turn, &store.options.limits, bytes)?;
             if size > room && !lines.is_empty() {
                 break;

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use protocol::feed::Action;
-use protocol::{Author, ChangeId, Timestamp};
+use protocol::{Author, ChangeId, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::deliveries::lanes::{self, LaneColumn};
 use super::index::Touched;
 use super::prepared::{Prepared, State};
 use super::{SqliteStore, audit, index, publish, replaced, rows};
@@ -44,6 +45,8 @@ pub(super) struct NewChange<'a> {
     pub(super) at: Timestamp,
     pub(super) now: Timestamp,
     pub(super) actor: &'a str,
+    /// How soon it goes up, unless its records are urgent by themselves.
+    pub(super) lane: Urgency,
 }
 
 /// What the row of the site gives to one change.
@@ -93,7 +96,9 @@ pub(super) fn write_alone(
     let upwards = place.has_parent && change.way != Way::Parent;
     publish::publish(store, step, (place.sequence, change.now), &touched, upwards)?;
     if upwards {
-        deliver(step, place.sequence, change.now, states)?;
+        let records = states.iter().map(|state| &state.prepared.record.reference);
+        let lane = Urgency::of_change(records, &store.options.urgent, change.lane);
+        deliver(step, (place.sequence, lane), change.now, states)?;
     }
     audit_change(step, change, place.sequence, states.len())?;
     Ok(place.sequence)
@@ -230,7 +235,12 @@ fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<
 
 /// Queues a change for the parent. What a record's change mends may have been parked: a delivery
 /// of the same record goes on its way again.
-fn deliver(step: &Connection, sequence: u64, now: Timestamp, states: &[State<'_>]) -> Result<()> {
+fn deliver(
+    step: &Connection,
+    (sequence, lane): (u64, Urgency),
+    now: Timestamp,
+    states: &[State<'_>],
+) -> Result<()> {
     let parked = step
         .prepare_cached(
             "SELECT 1 FROM delivery INDEXED BY delivery_parked
@@ -248,11 +258,15 @@ fn deliver(step: &Connection, sequence: u64, now: Timestamp, states: &[State<'_>
         }
     }
     step.prepare_cached(
-        "INSERT INTO delivery (target, sequence, state, changed)
-         VALUES ('parent', ?1, 'ready', ?2)",
+        "INSERT INTO delivery (target, sequence, state, changed, lane)
+         VALUES ('parent', ?1, 'ready', ?2, ?3)",
     )?
-    .execute(params![sequence, now.millis()])?;
-    Ok(())
+    .execute(params![sequence, now.millis(), LaneColumn(lane)])?;
+    if lane == Urgency::Bulk {
+        // Nothing is less urgent.
+        return Ok(());
+    }
+    lanes::place(step, sequence)
 }
 
 fn audit_change(

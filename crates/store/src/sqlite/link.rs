@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use protocol::reconcile::Policies;
-use protocol::{FeedId, Timestamp};
+use protocol::{FeedId, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::deliveries::lanes::LaneColumn;
 use super::{SqliteStore, audit, rows};
 use crate::{AuditRow, LinkEvent, LinkPace, Result, StoreError, Traffic};
 
@@ -17,9 +18,9 @@ pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> 
         }
         begin_outgoing(step, feed, store.options.limits.page_entries, now)?;
         let queued = step.execute(
-            "INSERT INTO delivery (target, sequence, state, changed)
-             SELECT 'parent', sequence, 'ready', ?1 FROM change WHERE via <> 1",
-            [now.millis()],
+            "INSERT INTO delivery (target, sequence, state, changed, lane)
+             SELECT 'parent', sequence, 'ready', ?1, ?2 FROM change WHERE via <> 1",
+            params![now.millis(), LaneColumn(Urgency::Bulk)],
         )?;
         let row = AuditRow {
             actor: "operator".to_owned(),

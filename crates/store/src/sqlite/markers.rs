@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::digest::ShortDigest;
 use protocol::resource::Record;
 use protocol::stream::Lane;
-use protocol::{Author, Epoch, FeedId, RecordRef, Timestamp};
+use protocol::{Author, Epoch, FeedId, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::with_short;
@@ -286,8 +286,15 @@ fn offer_batch(
         })
         .collect::<Vec<_>>();
     let author = Author::new(OFFER_AUTHOR);
-    let change =
-        NewChange { id: None, way: Way::Here, author: &author, at: now, now, actor: OFFER_AUTHOR };
+    let change = NewChange {
+        id: None,
+        way: Way::Here,
+        author: &author,
+        at: now,
+        now,
+        actor: OFFER_AUTHOR,
+        lane: Urgency::Bulk,
+    };
     journal::write(store, step, &change, &states).map(drop)
 }
 

@@ -8,6 +8,7 @@ use protocol::delivery::DeliveryState;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
+use super::deliveries::lanes;
 use super::{SqliteStore, audit, outbox, rows, sources, status};
 use crate::{
     AuditRow, DeliveryAction, QueueChoice, QueueDone, QueueFilter, QueueId, QueueOrder, Result,
@@ -165,6 +166,8 @@ fn act(step: &Connection, sequence: u64, order: &QueueOrder, now: Timestamp) -> 
                  WHERE target = 'parent' AND sequence = ?1",
             )?
             .execute(params![sequence, now.millis()])?;
+            // What was dropped is open again.
+            lanes::place(step, sequence)?;
         }
         DeliveryAction::Park(reason) => {
             step.prepare_cached(

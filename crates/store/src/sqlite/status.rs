@@ -7,11 +7,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use protocol::Urgency;
 use protocol::reconcile::Policies;
 use protocol::stream::Lane;
 use rusqlite::types::FromSql;
 use rusqlite::{OptionalExtension, Params, Row, params};
 
+use super::deliveries::lanes::LaneColumn;
 use super::*;
 use super::{lag, link, outbox, pause, rows, sites, sources};
 use crate::StoreError;
@@ -48,7 +50,8 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
         let site = site_info(conn)?;
         let count = |sql: &str| one::<u64>(conn, sql, []);
         let deleted = count("SELECT count(*) FROM record WHERE deleted = 1")?;
-        let (link, deliveries) = (link_info(conn)?, delivery_counts(conn)?);
+        let link = link_info(conn)?;
+        let (deliveries, lanes) = delivery_counts(conn)?;
         let deleted_patients =
             count("SELECT count(*) FROM record WHERE deleted = 1 AND type = 'Patient'")?;
         Ok(SiteStatus {
@@ -62,6 +65,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             conflicts_open: count("SELECT count(*) FROM conflict WHERE state = 'open'")?,
             forecast: forecast(&link.pace, &deliveries),
             deliveries,
+            lanes,
             oldest_undelivered: oldest_undelivered(conn)?,
             parked_lines: count("SELECT count(*) FROM parked_line")?,
             patients_left: count(
@@ -94,20 +98,28 @@ fn children(conn: &Connection) -> Result<Vec<ChildInfo>> {
     Ok(children)
 }
 
-/// Open ones by their index; the rest of all is done.
-fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
-    let mut counts = BTreeMap::new();
+/// Deliveries by state, and those that wait by lane. Open ones by their index; the rest of all is
+/// done.
+#[allow(clippy::type_complexity)] // Two counts of the same rows.
+fn delivery_counts(conn: &Connection) -> Result<(BTreeMap<String, u64>, BTreeMap<Urgency, u64>)> {
+    let (mut counts, mut lanes) = (BTreeMap::<String, u64>::new(), BTreeMap::new());
     let mut open = 0;
     let mut statement = conn.prepare_cached(
         "SELECT CASE WHEN state = 'parked' OR away = 0 THEN state
-                WHEN away = 1 THEN 'leased' ELSE 'handed-over' END AS told, count(*)
+                WHEN away = 1 THEN 'leased' ELSE 'handed-over' END AS told, count(*), lane
          FROM delivery INDEXED BY delivery_open
-         WHERE target = 'parent' AND state <> 'done' GROUP BY told",
+         WHERE target = 'parent' AND state <> 'done' GROUP BY told, lane",
     )?;
-    for found in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))? {
-        let (state, count) = found?;
+    let read = |row: &Row<'_>| -> rusqlite::Result<(String, u64, LaneColumn)> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    };
+    for found in statement.query_map([], read)? {
+        let (state, count, LaneColumn(lane)) = found?;
         open += count;
-        counts.insert(state, count);
+        if ["ready", "retry"].contains(&state.as_str()) {
+            *lanes.entry(lane).or_default() += count;
+        }
+        *counts.entry(state).or_default() += count;
     }
     let all: u64 = one(conn, "SELECT count(*) FROM delivery", [])?;
     let dropped: u64 = one(
@@ -121,7 +133,7 @@ fn delivery_counts(conn: &Connection) -> Result<BTreeMap<String, u64>> {
     if all > open + dropped {
         counts.insert("done".to_owned(), all - open - dropped);
     }
-    Ok(counts)
+    Ok((counts, lanes))
 }
 
 /// What is still to move: what is parked, or away with a third party, does not.

@@ -105,6 +105,7 @@ impl World {
         let options = OpenOptions {
             limits,
             merge: Policies::default(),
+            urgent: protocol::urgency::usual(),
             cache_bytes: 4 << 20,
             readers: 2,
             wal_pages: OpenOptions::WAL_PAGES,

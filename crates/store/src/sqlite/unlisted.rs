@@ -5,9 +5,10 @@
 //! not list then has left, as it would have been told by the life that was lost. Until it was
 //! asked, a record has a row in `left_record` with the sequence 0.
 
-use protocol::{ChangeId, FeedId, RecordRef, Timestamp};
+use protocol::{ChangeId, FeedId, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
+use super::deliveries::lanes::{self, LaneColumn};
 use super::{SqliteStore, leaves, markers, rows};
 use crate::{DigestRange, LeavePolicy, Result};
 
@@ -48,10 +49,11 @@ pub(super) fn delivery_reopen(
             count += step
                 .prepare_cached(
                     "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, away = 0,
-                        outcome = NULL, reason = NULL, changed = ?2
+                        outcome = NULL, reason = NULL, changed = ?2, lane = ?3
                      WHERE target = 'parent' AND sequence = ?1 AND state = 'done'",
                 )?
-                .execute(params![sequence, now.millis()])?;
+                .execute(params![sequence, now.millis(), LaneColumn(Urgency::Bulk)])?;
+            lanes::place(step, *sequence)?;
             // The parent holds none of the versions from here on; the one before it may.
             step.prepare_cached(
                 "UPDATE record SET parent_digest = NULL, parent_sequence = 0, base_below =

@@ -204,7 +204,13 @@ pub(super) async fn record_change(
         let reason = format!("{name} is a conflict: that is decided at /sync/conflicts");
         return Err(Refusal::invalid(reason).into());
     }
-    let draft = Draft { author: call.caller.author(), writes, expect, again: false };
+    let draft = Draft {
+        author: call.caller.author(),
+        writes,
+        expect,
+        again: false,
+        lane: protocol::Urgency::Normal,
+    };
     let now = call.site.now();
     call.site.write(move |store| store.change_record(&draft, now)).await
 }

@@ -10,7 +10,7 @@ use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
 use protocol::stream::{Base, InLine};
-use protocol::{Author, Digest, RecordRef, Refusal, Timestamp};
+use protocol::{Author, Digest, RecordRef, Refusal, Timestamp, Urgency};
 use rusqlite::params;
 
 use super::{Run, bases, bases_of, rights};
@@ -197,6 +197,7 @@ impl<'a> Merge<'a> {
                 at: line.at.unwrap_or(run.now),
                 now: run.now,
                 actor: &run.actor,
+                lane: Urgency::Normal,
             };
             run.sequence = journal::write_alone(run.store, run.step, &change, &taken)?;
         }
@@ -362,6 +363,7 @@ fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
         at: run.now,
         now: run.now,
         actor: MERGE_AUTHOR,
+        lane: Urgency::Normal,
     };
     run.sequence = journal::write_alone(run.store, run.step, &change, &states)?;
     replaced::follow(run.store, run.step, (run.way, run.now), &states)

@@ -117,6 +117,7 @@ fn write(
         writes: records.map(|record| Write { record, expect: Expect::Any }).collect(),
         expect: Vec::new(),
         again: false,
+        lane: protocol::Urgency::Normal,
     };
     let recorded = changes::record_within(store, step, &draft, now)?;
     let state = conflict.state.name();

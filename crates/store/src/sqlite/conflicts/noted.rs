@@ -2,7 +2,7 @@
 
 use protocol::conflict::Contested;
 use protocol::resource::Record;
-use protocol::{Author, Digest, Limits, SiteId, Timestamp};
+use protocol::{Author, Digest, Limits, SiteId, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::journal::{self, NewChange, Way};
@@ -133,7 +133,14 @@ fn write(store: &SqliteStore, step: &Connection, record: &Record, at: Timestamp)
     let state =
         State { prepared: &prepared, known, parent_sequence: None, patients: &[], since: None };
     let author = Author::new(AUTHOR);
-    let change =
-        NewChange { id: None, way: Way::Here, author: &author, at, now: at, actor: AUTHOR };
+    let change = NewChange {
+        id: None,
+        way: Way::Here,
+        author: &author,
+        at,
+        now: at,
+        actor: AUTHOR,
+        lane: Urgency::Normal,
+    };
     journal::write(store, step, &change, &[state]).map(drop)
 }

@@ -82,7 +82,7 @@ fn line_of(
     let size = envelope + records.iter().map(size_of).sum::<usize>();
     let lines = in_parts(line, records, limits.line_bytes.saturating_sub(envelope));
     let deliveries = covered.iter().map(|(sequence, _)| *sequence).collect();
-    Ok((PushLine { lines, deliveries, sent }, size))
+    Ok((PushLine { lines, deliveries, sent, lane: turn.lane }, size))
 }
 
 fn author_of(conn: &Connection, sequence: u64) -> Result<(Author, Timestamp)> {

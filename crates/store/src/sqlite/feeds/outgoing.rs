@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::Urgency;
 use protocol::feed::EntryKind;
 use protocol::stream::OutLine;
 use rusqlite::{OptionalExtension, params};
@@ -87,5 +88,6 @@ fn turn_of(conn: &Connection, sequence: u64) -> Result<Option<Turn>> {
         origin,
         changes: vec![(sequence, number)],
         subjects: BTreeSet::new(),
+        lane: Urgency::Normal,
     }))
 }

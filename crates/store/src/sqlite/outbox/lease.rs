@@ -30,7 +30,7 @@ pub(in crate::sqlite) fn outbox_lease(
              WHERE state = 'retry' AND (next_at <= ?1 OR next_at > ?2) AND target = 'parent'",
         )?
         .execute([now.millis(), latest_due(now, &limits).millis()])?;
-        let mut finder = Finder::new(step, limits.change_records)?;
+        let mut finder = Finder::new(step, limits.change_records, &ask.lanes)?;
         let (mut leased, mut room) = (Vec::new(), ask.bytes);
         while leased.len() < ask.max {
             let Some(mut found) = finder.next()? else { break };
@@ -149,7 +149,8 @@ fn give(
     }
     note(step, (key, attempt), ask, now)?;
     let patients = line.patients.clone();
-    Ok(Some(Leased { id, patients, attempt, line: OutLine { part: None, ..line } }))
+    let line = OutLine { part: None, ..line };
+    Ok(Some(Leased { id, patients, attempt, lane: found.turn.lane, line }))
 }
 
 fn note(

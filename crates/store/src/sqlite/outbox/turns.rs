@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use protocol::Urgency;
+use rusqlite::{Connection, params};
 
 use crate::Result;
+use crate::sqlite::deliveries::lanes::{LaneColumn, is_mixed, oldest_open};
 use crate::sqlite::deliveries::turns::{Subject, Turn, subjects_of};
 
 /// Free deliveries that one lease looks at: bounds the work where many are held back.
@@ -19,6 +21,10 @@ pub(super) struct Finder<'a> {
     /// Patients (or records) who have a turn already, or have to wait.
     held: BTreeSet<Subject>,
     chunk: VecDeque<Free>,
+    /// The lanes that are still to be looked through, the present one first.
+    lanes: VecDeque<Urgency>,
+    /// Whether what is open is of more than one lane.
+    is_mixed: bool,
     after: u64,
     looked: usize,
     /// The oldest delivery that is not done: nothing before it can hold anything back.
@@ -31,6 +37,7 @@ struct Free {
     sequence: u64,
     message: Option<i64>,
     name: (i64, u64),
+    lane: Urgency,
 }
 
 /// A turn, and how many of its changes have to go together.
@@ -42,21 +49,20 @@ pub(super) struct Found {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(step: &'a Connection, changes_at_once: usize) -> Result<Finder<'a>> {
-        let oldest = step
-            .prepare_cached(
-                "SELECT sequence FROM delivery INDEXED BY delivery_open
-                 WHERE target = 'parent' AND state <> 'done' ORDER BY sequence LIMIT 1",
-            )?
-            .query_row([], |row| row.get(0))
-            .optional()?;
+    pub(super) fn new(
+        step: &'a Connection,
+        changes_at_once: usize,
+        lanes: &[Urgency],
+    ) -> Result<Finder<'a>> {
         Ok(Finder {
             step,
             held: BTreeSet::new(),
             chunk: VecDeque::new(),
+            lanes: lanes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+            is_mixed: is_mixed(step)?,
             after: 0,
             looked: 0,
-            oldest: oldest.unwrap_or(0),
+            oldest: oldest_open(step)?,
             changes_at_once,
         })
     }
@@ -75,21 +81,13 @@ impl<'a> Finder<'a> {
     }
 
     fn next_free(&mut self) -> Result<Option<Free>> {
-        if self.chunk.is_empty() && self.looked < LOOKED_AT {
-            let mut statement = self.step.prepare_cached(
-                "SELECT d.sequence, d.message, c.origin, c.number
-                 FROM delivery AS d INDEXED BY delivery_free
-                 CROSS JOIN change AS c ON c.sequence = d.sequence
-                 WHERE d.target = 'parent' AND d.state = 'ready' AND d.away = 0
-                    AND d.sequence > ?1 AND c.number IS NOT NULL
-                 ORDER BY d.sequence LIMIT ?2",
-            )?;
-            let found = statement.query_map(params![self.after, CHUNK as i64], |row| {
-                let name = (row.get(2)?, row.get(3)?);
-                Ok(Free { sequence: row.get(0)?, message: row.get(1)?, name })
-            })?;
-            self.chunk = found.collect::<rusqlite::Result<_>>()?;
-            self.looked += self.chunk.len();
+        while self.chunk.is_empty() && self.looked < LOOKED_AT {
+            let Some(lane) = self.lanes.front().copied() else { return Ok(None) };
+            self.read(lane)?;
+            if self.chunk.is_empty() {
+                self.lanes.pop_front();
+                self.after = 0;
+            }
         }
         let free = self.chunk.pop_front();
         if let Some(free) = &free {
@@ -98,8 +96,27 @@ impl<'a> Finder<'a> {
         Ok(free)
     }
 
-    /// Whether something of the same patients is away, waits for a time, or is parked. What was in
-    /// one message with it goes along.
+    fn read(&mut self, lane: Urgency) -> Result<()> {
+        let mut statement = self.step.prepare_cached(
+            "SELECT d.sequence, d.message, c.origin, c.number
+             FROM delivery AS d INDEXED BY delivery_free
+             CROSS JOIN change AS c ON c.sequence = d.sequence
+             WHERE d.target = 'parent' AND d.lane = ?3 AND d.state = 'ready' AND d.away = 0
+                AND d.sequence > ?1 AND c.number IS NOT NULL
+             ORDER BY d.sequence LIMIT ?2",
+        )?;
+        let values = params![self.after, CHUNK as i64, LaneColumn(lane)];
+        let found = statement.query_map(values, |row| {
+            let name = (row.get(2)?, row.get(3)?);
+            Ok(Free { sequence: row.get(0)?, message: row.get(1)?, name, lane })
+        })?;
+        self.chunk = found.collect::<rusqlite::Result<_>>()?;
+        self.looked += self.chunk.len();
+        Ok(())
+    }
+
+    /// Whether something of the same patients is away, waits for a time, is parked, or is before it
+    /// in another lane. What was in one message with it goes along.
     fn is_held_back(&self, free: &Free, subjects: &BTreeSet<Subject>) -> Result<bool> {
         for subject in subjects {
             let (table, key) = match subject {
@@ -111,10 +128,11 @@ impl<'a> Finder<'a> {
                 "SELECT 1 FROM {table}
                  CROSS JOIN delivery AS d ON d.target = 'parent' AND d.sequence = s.sequence
                  WHERE s.{column} = ?1 AND s.sequence >= ?2 AND d.state <> 'done'
-                    AND (d.away <> 0 OR d.state <> 'ready')
+                    AND (d.away <> 0 OR d.state <> 'ready' OR s.sequence < ?4)
                     AND (?3 IS NULL OR d.message IS NOT ?3)"
             );
-            let values = params![key, self.oldest, free.message];
+            let before = if self.is_mixed { free.sequence } else { 0 };
+            let values = params![key, self.oldest, free.message, before];
             if self.step.prepare_cached(&sql)?.exists(values)? {
                 return Ok(true);
             }
@@ -129,7 +147,7 @@ impl<'a> Finder<'a> {
         };
         let together = changes.len();
         self.extend(&mut changes, free.name.0, &subjects)?;
-        let turn = Turn { origin: free.name.0, changes, subjects };
+        let turn = Turn { origin: free.name.0, changes, subjects, lane: free.lane };
         Ok(Found { turn, together, before: free.message })
     }
 

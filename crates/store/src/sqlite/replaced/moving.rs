@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::resource::replaced::{Moves, moved, stays};
 use protocol::resource::{Record, compartment};
-use protocol::{Author, RecordRef, Timestamp};
+use protocol::{Author, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{AUTHOR, links, staying};
@@ -211,8 +211,15 @@ fn write_one(
     });
     let states = states.collect::<Vec<_>>();
     let author = Author::new(AUTHOR);
-    let change =
-        NewChange { id: None, way: Way::Here, author: &author, at: now, now, actor: AUTHOR };
+    let change = NewChange {
+        id: None,
+        way: Way::Here,
+        author: &author,
+        at: now,
+        now,
+        actor: AUTHOR,
+        lane: Urgency::Normal,
+    };
     journal::write_alone(store, step, &change, &states)?;
     note_followed(store, step, &states)
 }

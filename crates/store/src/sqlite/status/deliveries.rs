@@ -95,7 +95,7 @@ fn sql_of(conn: &Connection, filter: &DeliveryFilter) -> Result<(String, Vec<Val
     let (conditions, mut values) = delivery_conditions(conn, filter)?;
     values.push(Value::Integer(bound(filter.limit)));
     let sql = format!(
-        "SELECT d.sequence, {TOLD}, d.attempts, d.next_at, d.reason, c.recorded, d.message
+        "SELECT d.sequence, {TOLD}, d.attempts, d.next_at, d.reason, c.recorded, d.message, d.lane
          FROM delivery AS d CROSS JOIN change AS c ON c.sequence = d.sequence
          WHERE {conditions} ORDER BY d.sequence LIMIT ?"
     );
@@ -128,6 +128,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(DeliveryInfo, Option<i64>)> {
     let next_at = rows::time(row, 3)?;
     let delivery = DeliveryInfo {
         sequence: row.get(0)?,
+        lane: row.get::<_, LaneColumn>(7)?.0,
         state,
         patients: Vec::new(),
         records: Vec::new(),
