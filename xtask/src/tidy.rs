@@ -10,6 +10,7 @@ mod leftovers;
 mod metrics;
 mod paths;
 mod purity;
+mod routes;
 mod rust_text;
 mod sizes;
 mod sql;
@@ -104,6 +105,7 @@ fn check_texts(files: &[File]) -> Vec<Finding> {
             findings.extend(functions::check(file));
             findings.extend(layers::check_text(file));
             findings.extend(purity::check(file));
+            findings.extend(routes::check(file));
             findings.extend(sql::check(file));
             findings.extend(leftovers::check(file));
         }

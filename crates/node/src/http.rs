@@ -1,6 +1,7 @@
 //! All routes of a site, in one list.
 
 pub mod admin;
+pub(crate) mod api;
 pub mod auth;
 pub mod body;
 pub mod error;
@@ -18,23 +19,33 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use serde_json::Value;
 
+use crate::http::api::{Api, Doc, Who};
 use crate::http::error::{Failure, Problem};
 use crate::site::Site;
+
+/// The routes of a site, and what they are for.
+pub(crate) fn api() -> Api {
+    let metrics = Doc::of(Who::Watchers, "How the site stands, for monitoring");
+    let description = Doc::of(Who::Anybody, "This description").gives::<Value>();
+    Api::default()
+        .below("/health", health::api())
+        .get("/metrics", metrics::show, metrics.gives_media(&["application/openmetrics-text"]))
+        .get("/api/openapi.json", api::show, description)
+        .below("/feeds", feeds::api())
+        .below("/fhir", fhir::api())
+        .spelt("/fhir/", fhir::base)
+        .below("/sync", sync::api())
+        .below("/outbox", outbox::api())
+        .below("/admin", admin::api())
+}
 
 /// The routes of a site.
 pub fn router(site: Site) -> Router {
     let places = guard::places(&site.config().limits);
-    Router::new()
-        .nest("/health", health::router())
-        .route("/metrics", get(metrics::show))
-        .nest("/feeds", feeds::router())
-        .route("/fhir/", any(fhir::base))
-        .nest("/fhir", fhir::router())
-        .nest("/sync", sync::router())
-        .nest("/outbox", outbox::router())
-        .nest("/admin", admin::router())
+    let (routes, _) = api().into_parts();
+    routes
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
         .with_state(site.clone())

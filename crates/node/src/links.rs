@@ -1,19 +1,23 @@
 //! The links of a site as the command line and `/admin/links` tell of them.
 
 use protocol::{SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{LinkName, Pause, Store, StoreError};
 
 use crate::config::Parent;
 
 /// One link.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LinkTold {
     /// `parent`, or the child's id.
+    #[schemars(with = "String")]
     pub link: LinkName,
     /// The other site.
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// When they spoke last.
+    #[schemars(with = "Option<String>")]
     pub last_contact: Option<Timestamp>,
     /// Since when and why it is paused here.
     pub paused: Option<Pause>,

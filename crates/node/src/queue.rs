@@ -2,6 +2,7 @@
 
 use protocol::Limits;
 use protocol::delivery::DeliveryState;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::{
@@ -17,7 +18,7 @@ pub const NO_PARKING: &str = "the parent reads this site's changes in their orde
 const LINES: usize = 10_000;
 
 /// What waits and what is stuck.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing {
     /// Changes on their way up, oldest first.
     pub deliveries: Vec<DeliveryInfo>,

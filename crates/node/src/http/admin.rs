@@ -7,39 +7,71 @@ pub mod queue;
 pub mod rounds;
 pub mod status;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use store::{Alert, AuditEntry, AuditWho, QueueDone, SiteStatus};
 
+use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::Failure;
+use crate::jobs::rounds::RoundsState;
+use crate::links::LinkTold;
+use crate::queue::Listing;
 use crate::site::Site;
 
 /// The most that a body may come to, in bytes.
 const BODY_BYTES: usize = 1 << 20;
 
 /// The routes below `/admin`.
-pub fn router() -> Router<Site> {
-    Router::new()
-        .route("/status", get(status::status))
-        .route("/alerts", get(status::alerts))
-        .route("/conflicts", get(status::conflicts))
-        .route("/audit", get(audit::search))
-        .route("/audit/who", get(audit::who))
-        .route("/links", get(links::list))
-        .route("/links/{link}/pause", post(links::pause))
-        .route("/links/{link}/resume", post(links::resume))
-        .route("/rounds", get(rounds::state).post(rounds::ask))
-        .route("/queue", get(queue::list))
-        .route("/queue/{id}", get(queue::show))
-        .route("/queue/retry", post(queue::retry))
-        .route("/queue/park", post(queue::park))
-        .route("/queue/unpark", post(queue::unpark))
-        .route("/queue/drop", post(queue::give_up))
+pub(super) fn api() -> Api {
+    let says = |summary| Doc::of(Who::Administrators, summary);
+    let link = |summary| says(summary).gives::<shapes::Paused>();
+    let act = |summary| says(summary).takes::<queue::Act>().gives::<QueueDone>();
+    let api = Api::default()
+        .get("/status", status::status, says("How the site stands").gives::<SiteStatus>())
+        .get(
+            "/alerts",
+            status::alerts,
+            says("Alerts that are raised").query::<status::Which>().gives::<Vec<Alert>>(),
+        )
+        .get(
+            "/conflicts",
+            status::conflicts,
+            says("Conflicts, without values").query::<status::Asked>().gives::<shapes::Conflicts>(),
+        )
+        .get(
+            "/audit",
+            audit::search,
+            says("Rows of the audit").query::<audit::Asked>().gives::<Vec<AuditEntry>>(),
+        )
+        .get(
+            "/audit/who",
+            audit::who,
+            says("Who has seen a patient's records").query::<audit::Whom>().gives::<AuditWho>(),
+        );
+    api.get("/links", links::list, says("All links").gives::<Vec<LinkTold>>())
+        .post("/links/{link}/pause", links::pause, link("Pauses a link").takes::<links::Asked>())
+        .post("/links/{link}/resume", links::resume, link("Ends a pause"))
+        .get("/rounds", rounds::state, says("How rounds go").gives::<RoundsState>())
+        .post(
+            "/rounds",
+            rounds::ask,
+            says("Asks for a round with the parent").gives::<shapes::RoundAsked>().with(&[202]),
+        )
+        .get(
+            "/queue",
+            queue::list,
+            says("What waits and what is stuck").query::<queue::Asked>().gives::<Listing>(),
+        )
+        .get("/queue/{id}", queue::show, says("One of it, with all attempts").gives::<Value>())
+        .post("/queue/retry", queue::retry, act("It goes now"))
+        .post("/queue/park", queue::park, act("It is set aside"))
+        .post("/queue/unpark", queue::unpark, act("It is back in the queue"))
+        .post("/queue/drop", queue::give_up, act("It is given up"))
 }
 
 /// Who asks, as the audit names them.

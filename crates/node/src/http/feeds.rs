@@ -2,28 +2,31 @@
 
 mod bundle;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use protocol::feed::atom;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use store::{AuditRow, Disclosure, Scope};
 
 use crate::disclosure;
+use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::Caller;
 use crate::http::error::{Failure, Problem};
 
 use crate::site::Site;
 
 /// The routes below `/feeds`.
-pub fn router() -> Router<Site> {
-    Router::new()
-        .route("/", get(list))
-        .route("/{feed}/recent", get(recent))
-        .route("/{feed}/{number}", get(numbered))
+pub(super) fn api() -> Api {
+    let says = |summary| Doc::of(Who::Readers, summary);
+    let page =
+        |summary| says(summary).gives_media(&["application/atom+xml", "application/fhir+json"]);
+    let page = |summary| page(summary).with(&[200, 304]);
+    Api::default()
+        .get("/", list, says("Feeds that the caller may read").gives::<shapes::Feeds>())
+        .get("/{feed}/recent", recent, page("The newest page of a feed"))
+        .get("/{feed}/{number}", numbered, page("A page of a feed"))
 }
 
 /// `GET /feeds`: the feeds that the caller may read.

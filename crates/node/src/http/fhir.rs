@@ -20,7 +20,6 @@ mod write;
 
 use std::panic::AssertUnwindSafe;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -34,6 +33,7 @@ use self::answer::Answer;
 use self::conditions::{Conditions, Prefer, check_content_type};
 pub(crate) use self::route::name as route_name;
 use self::route::{Asked, Interaction};
+use crate::http::api::Api;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::Failure;
@@ -41,8 +41,8 @@ use crate::site::Site;
 
 /// The routes below `/fhir`. One handler takes them all, so that no path and no method can
 /// answer with anything but an OperationOutcome where it fails.
-pub fn router() -> Router<Site> {
-    Router::new().fallback(handle)
+pub(super) fn api() -> Api {
+    Api::default().table(handle, route::operations())
 }
 
 /// One interaction on its way: from a request, or from an entry of a Bundle.

@@ -4,15 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
 use protocol::{Limits, Timestamp};
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::disk::Disk;
+use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::error::{Failure, Problem};
 use crate::site::Site;
 
@@ -24,8 +22,11 @@ const PATIENCE: u64 = 5_000;
 
 /// The routes below `/health`. Where the site answers at all its schema is up to date: it is
 /// brought there before it listens.
-pub(super) fn router() -> Router<Site> {
-    Router::new().route("/", get(live)).route("/live", get(live)).route("/ready", get(ready))
+pub(super) fn api() -> Api {
+    let says = |summary| Doc::of(Who::Anybody, summary);
+    let text = says("Whether the program answers").gives_media(&["text/plain"]);
+    let whole = says("Whether the site can take what is sent to it").gives::<shapes::Ready>();
+    Api::default().get("/", live, text).get("/live", live, text).get("/ready", ready, whole)
 }
 
 /// `GET /health` and `GET /health/live`: the program answers.
@@ -69,13 +70,13 @@ impl Health {
 }
 
 /// `GET /health/ready`: 200 where the site can take what is sent to it, else 503.
-async fn ready(State(site): State<Site>) -> Result<Json<Value>, Problem> {
+async fn ready(State(site): State<Site>) -> Result<Json<shapes::Ready>, Problem> {
     let answer = match room(site.disk(), &site.config().limits) {
         Ok(()) => store(&site).await,
         Err(reason) => Err(reason),
     };
     let detail = match answer {
-        Ok(()) => return Ok(Json(json!({"ready": true}))),
+        Ok(()) => return Ok(Json(shapes::Ready { ready: true })),
         Err(Unready::Disk) => "less of the disk is free than disk_free_bytes",
         Err(Unready::Store) => "the store takes no writes: the log of the site says why",
         Err(Unready::Slow) => "the store has not answered in time",

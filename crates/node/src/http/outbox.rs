@@ -1,15 +1,15 @@
 //! `/outbox`: third parties lease the messages of this site, carry them to its parent, and say
 //! what became of them. Implements `docs/protocol.md` §4.
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use protocol::delivery::DeliveryState;
 use protocol::message::{self, MessageId, Receipt};
 use protocol::{RecordRef, Urgency};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use store::{CarrierWord, DeliveryFilter, LeaseAsk, Leased, MessageState, Noted, TokenScope};
 
 use crate::config::{Parent, Up};
+use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::{Caller, credential_hash};
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
@@ -31,13 +32,17 @@ const SECONDS: u64 = 120;
 const WORD_BYTES: usize = 1 << 20;
 
 /// The routes below `/outbox`.
-pub fn router() -> Router<Site> {
-    Router::new()
-        .route("/", get(list))
-        .route("/lease", post(lease))
-        .route("/{id}", get(show))
-        .route("/{id}/delivered", post(delivered))
-        .route("/{id}/failed", post(failed))
+pub(super) fn api() -> Api {
+    let says = |summary| Doc::of(Who::Carriers, summary);
+    let waits = says("What waits or is on its way");
+    let lease_them = says("Leases messages").takes::<Ask>().gives::<shapes::Leases>();
+    let word = |summary| says(summary).gives::<shapes::Word>();
+    Api::default()
+        .get("/", list, waits.query::<Asked>().gives::<shapes::Deliveries>())
+        .post("/lease", lease, lease_them)
+        .get("/{id}", show, says("A message, or a change").gives::<shapes::Carried>())
+        .post("/{id}/delivered", delivered, word("It was delivered").takes::<Delivered>())
+        .post("/{id}/failed", failed, word("It was not delivered").takes::<NotDelivered>())
 }
 
 /// The third party that asks: a credential of the scope `outbox`, and nothing else.
@@ -65,7 +70,7 @@ fn carried(site: &Site) -> Result<&Parent, Failure> {
 }
 
 /// What a lease asks for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Ask {
     max: Option<usize>,
@@ -76,7 +81,7 @@ struct Ask {
 }
 
 /// In which form messages are given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Form {
     /// As JSON within the answer.
@@ -157,11 +162,12 @@ fn told(
 }
 
 /// What a third party says of a message that it delivered.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Delivered {
     lease: String,
     /// The parent's answer, as JSON or as text, if there is one.
+    #[schemars(with = "Option<serde_json::Value>")]
     evidence: Option<Box<RawValue>>,
 }
 
@@ -170,7 +176,7 @@ async fn delivered(
     State(site): State<Site>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Word>, Problem> {
     let (parts, payload) = request.into_parts();
     let carrier = carrier_of(&parts, &site).await?;
     let id = named(&id)?;
@@ -198,7 +204,7 @@ async fn delivered(
         None => "none: the parent will be asked",
     };
     site.wake();
-    Ok(Json(json!({"id": id.to_string(), "state": state, "evidence": note})))
+    Ok(Json(shapes::Word { id: id.to_string(), state, evidence: Some(note) }))
 }
 
 /// The receipt in the parent's answer, as a third party brings it.
@@ -212,7 +218,7 @@ fn receipt_in(site: &Site, evidence: &RawValue) -> Result<Option<Receipt>, Strin
 }
 
 /// What a third party says of a message that it could not deliver.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NotDelivered {
     lease: String,
@@ -230,7 +236,7 @@ async fn failed(
     State(site): State<Site>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Word>, Problem> {
     let (parts, payload) = request.into_parts();
     let carrier = carrier_of(&parts, &site).await?;
     let id = named(&id)?;
@@ -245,7 +251,7 @@ async fn failed(
     };
     let failed = CarrierWord::Failed { error, retry: said.retry };
     let state = word(&site, id, (carrier, said.lease), failed).await?;
-    Ok(Json(json!({"id": id.to_string(), "state": state})))
+    Ok(Json(shapes::Word { id: id.to_string(), state, evidence: None }))
 }
 
 fn named(id: &str) -> Result<MessageId, Failure> {
@@ -281,10 +287,12 @@ async fn word(
 }
 
 /// The query of a list.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    #[schemars(with = "Option<shapes::State>")]
     state: Option<DeliveryState>,
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     after: Option<u64>,
     limit: Option<u32>,
@@ -295,7 +303,7 @@ async fn list(
     State(site): State<Site>,
     asked: Result<Query<Asked>, QueryRejection>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Deliveries>, Problem> {
     let (parts, _) = request.into_parts();
     carrier_of(&parts, &site).await?;
     let asked = error::query(asked)?;
@@ -311,7 +319,7 @@ async fn list(
     };
     let deliveries = site.read(move |store| store.delivery_list(&filter)).await?;
     let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.sequence);
-    Ok(Json(json!({"deliveries": deliveries, "next": next})))
+    Ok(Json(shapes::Deliveries { deliveries, next }))
 }
 
 /// `GET /outbox/{id}`: a message by its id, or a change by its number in the queue.
@@ -319,7 +327,7 @@ async fn show(
     State(site): State<Site>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Carried>, Problem> {
     let (parts, _) = request.into_parts();
     carrier_of(&parts, &site).await?;
     let told = site
@@ -340,7 +348,7 @@ async fn show(
         .await?;
     match told {
         (None, None) => Err(no_such_message().into()),
-        (delivery, message) => Ok(Json(json!({"delivery": delivery, "message": message}))),
+        (delivery, message) => Ok(Json(shapes::Carried { delivery, message })),
     }
 }
 

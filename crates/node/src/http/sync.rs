@@ -13,13 +13,13 @@ pub mod status;
 pub mod timeline;
 pub mod why;
 
-use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
 use protocol::stream::PROTOCOL_VERSION;
-use store::Scope;
+use serde_json::Value;
+use store::{ConflictDone, Scope};
 
+use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::{Caller, PROTOCOL_HEADER};
 use crate::http::error::Failure;
 use crate::site::Site;
@@ -27,33 +27,86 @@ use crate::site::Site;
 /// The most that a body which is not a push may come to, in bytes.
 const SMALL_BODY: usize = 64 << 10;
 
+/// What streams of changes are: a line each, in JSON.
+const LINES: &str = "application/x-ndjson";
+
 /// The routes below `/sync`.
-pub fn router() -> Router<Site> {
-    Router::new()
-        .route("/feeds/outgoing/changes", get(outgoing::read))
-        .route("/feeds/outgoing/digests", get(outgoing::list))
-        .route("/feeds/outgoing/fetch", post(outgoing::fetch))
-        .route("/feeds/outgoing/receipts", post(outgoing::settle))
-        .route("/feeds/{feed}/changes", get(changes::stream))
-        .route("/feeds/{feed}/digests", get(digests::list))
-        .route("/feeds/{feed}/fetch", post(digests::fetch))
-        .route("/feeds/{feed}/patients", post(patients::of_feed))
-        .route("/patients/find", post(patients::find))
-        .route("/patients/fetch", post(patients::fetch))
-        .route("/changes", post(push::receive))
-        .route("/audit", post(audit::receive))
-        .route("/audit/place", post(audit::place))
-        .route("/receipts", post(receipts::tell))
-        .route("/status", post(status::exchange))
-        .route("/poll", get(status::poll))
-        .route("/patients/{id}/timeline", get(timeline::timeline))
-        .route("/why", get(why::why))
-        .route("/conflicts", get(conflicts::list))
-        .route("/conflicts/{id}", get(conflicts::show))
-        .route("/conflicts/{id}/resolve", post(conflicts::resolve))
-        .route("/conflicts/{id}/confirm", post(conflicts::confirm))
-        .route("/conflicts/{id}/reopen", post(conflicts::reopen))
-        .route("/join", post(join::redeem))
+pub(super) fn api() -> Api {
+    let api = Api::default()
+        .post(
+            "/join",
+            join::redeem,
+            Doc::of(Who::Anybody, "Exchanges a one-time code for a credential")
+                .takes::<join::JoinRequest>()
+                .gives::<join::JoinAnswer>(),
+        )
+        .below("/feeds/outgoing", outgoing_api());
+    both_api(children_api(api))
+}
+
+/// For the parent that reads this site.
+fn outgoing_api() -> Api {
+    let says = |summary| Doc::of(Who::Reader, summary).gives_media(&[LINES]);
+    let changes = says("What goes up and was not read").query::<outgoing::ReadQuery>();
+    let digests = says("Digests of what is here").query::<digests::DigestQuery>();
+    let settle = says("What became of changes").takes::<shapes::Words>();
+    Api::default()
+        .get("/changes", outgoing::read, changes)
+        .get("/digests", outgoing::list, digests)
+        .post("/fetch", outgoing::fetch, says("Whole records").takes::<digests::FetchBody>())
+        .post("/receipts", outgoing::settle, settle.gives::<shapes::Settled>())
+}
+
+/// For children.
+fn children_api(api: Api) -> Api {
+    let says = |summary| Doc::of(Who::Children, summary);
+    let lines = |summary| says(summary).gives_media(&[LINES]);
+    let changes = lines("What comes after a marker").query::<changes::StreamQuery>();
+    let digests = lines("Digests of a feed's records").query::<digests::DigestQuery>();
+    let patients = lines("Whole patients of a feed").takes::<patients::PatientsBody>();
+    let push = lines("Takes changes, and answers with an outcome for each");
+    let audit = says("Takes rows of an audit").takes_as::<Vec<Value>>(LINES).gives::<audit::Held>();
+    let place = says("Where two audits part").takes::<audit::Places>().gives::<audit::Held>();
+    let receipts = says("What became of messages").takes::<receipts::Asked>();
+    let status = says("Two sites tell each other how they are").takes::<status::ChildReport>();
+    let poll = says("Waits for news").query::<status::PollQuery>().with(&[200, 204]);
+    let find = says("Looks for a patient").takes::<shapes::Find>().gives::<Value>();
+    api.get("/feeds/{feed}/changes", changes::stream, changes)
+        .get("/feeds/{feed}/digests", digests::list, digests)
+        .post(
+            "/feeds/{feed}/fetch",
+            digests::fetch,
+            lines("Whole records of a feed").takes::<digests::FetchBody>(),
+        )
+        .post("/feeds/{feed}/patients", patients::of_feed, patients)
+        .post("/patients/find", patients::find, find)
+        .post(
+            "/patients/fetch",
+            patients::fetch,
+            says("Makes a patient a visitor").takes::<shapes::Fetch>().gives::<Value>(),
+        )
+        .post("/changes", push::receive, push.takes_as::<Vec<Value>>(LINES))
+        .post("/audit", audit::receive, audit)
+        .post("/audit/place", audit::place, place)
+        .post("/receipts", receipts::tell, receipts.gives::<shapes::Receipts>())
+        .post("/status", status::exchange, status.gives::<status::ParentView>())
+        .get("/poll", status::poll, poll.gives::<status::ParentView>())
+}
+
+/// For children and for programs that read records.
+fn both_api(api: Api) -> Api {
+    let says = |summary| Doc::of(Who::Both, summary);
+    let decide = |summary| says(summary).takes::<conflicts::Order>().gives::<ConflictDone>();
+    let timeline = says("What happened to a patient").query::<timeline::Asked>();
+    let list = says("Conflicts, newest first").query::<conflicts::Asked>();
+    let why = says("Where a record is on its way").query::<why::Asked>();
+    api.get("/patients/{id}/timeline", timeline::timeline, timeline.gives::<Value>())
+        .get("/why", why::why, why.gives::<Value>())
+        .get("/conflicts", conflicts::list, list.gives::<conflicts::Listed>())
+        .get("/conflicts/{id}", conflicts::show, says("One conflict, whole").gives::<Value>())
+        .post("/conflicts/{id}/resolve", conflicts::resolve, decide("Decides a conflict"))
+        .post("/conflicts/{id}/confirm", conflicts::confirm, decide("Confirms what stands"))
+        .post("/conflicts/{id}/reopen", conflicts::reopen, decide("Takes a decision back"))
 }
 
 /// Checks the protocol version and says who asks.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use protocol::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -18,7 +19,7 @@ pub struct Rounds {
 }
 
 /// How the rounds stand.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RoundsState {
     /// The newest round.
     pub number: u64,
@@ -33,10 +34,11 @@ pub struct RoundsState {
 }
 
 /// How a round ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct RoundEnd {
     pub number: u64,
+    #[schemars(with = "String")]
     pub at: Timestamp,
     pub sent: u64,
     pub received: u64,

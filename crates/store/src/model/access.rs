@@ -1,6 +1,7 @@
 //! Children and programs, and what they may do.
 
 use protocol::{CohortName, Epoch, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A child that is invited.
@@ -15,15 +16,19 @@ pub struct ChildDraft {
 }
 
 /// A child.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ChildInfo {
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// `invited`, `joined` or `revoked`.
     pub state: String,
+    #[schemars(with = "Vec<String>")]
     pub cohorts: Vec<CohortName>,
     /// In which life of its store it was here last.
+    #[schemars(with = "Option<String>")]
     pub epoch: Option<Epoch>,
+    #[schemars(with = "Option<String>")]
     pub last_seen: Option<Timestamp>,
     /// Its last status, as it sent it.
     pub report: Option<String>,
@@ -35,7 +40,7 @@ pub struct ChildInfo {
 }
 
 /// How far a child is behind what its feeds hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ChildLag {
     /// Entries of its feeds that it has not passed.
@@ -43,6 +48,7 @@ pub struct ChildLag {
     /// Patients whose whole records it has not fetched yet; of a feed at most 10,000 are counted.
     pub joins: u64,
     /// When the oldest of all these was recorded.
+    #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
     /// How long it will take at the pace of lately; `None` where there is none to go by.
     pub catch_up_millis: Option<u64>,

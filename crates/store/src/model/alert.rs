@@ -1,6 +1,7 @@
 //! What is wrong and people are told of.
 
 use protocol::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Something that a rule finds wrong.
@@ -15,14 +16,16 @@ pub struct AlertFound {
 }
 
 /// An alert: raised once, cleared once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Alert {
     pub key: u64,
     pub rule: String,
     pub subject: String,
     pub text: String,
+    #[schemars(with = "String")]
     pub raised: Timestamp,
+    #[schemars(with = "Option<String>")]
     pub cleared: Option<Timestamp>,
 }
 

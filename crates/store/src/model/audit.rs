@@ -1,6 +1,7 @@
 //! The audit, as people read it and prove it.
 
 use protocol::{RecordRef, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Which rows of the audit to give; all that is set has to fit.
@@ -27,11 +28,12 @@ pub struct AuditFilter {
 }
 
 /// A row of the audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct AuditEntry {
     /// Counts from 1, without gaps.
     pub key: u64,
+    #[schemars(with = "String")]
     pub at: Timestamp,
     pub actor: String,
     pub action: String,

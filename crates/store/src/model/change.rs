@@ -5,6 +5,7 @@ use protocol::feed::Action;
 use protocol::resource::Record;
 use protocol::stream::{InLine, Lane, RefusedLine};
 use protocol::{Author, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{SearchQuery, SourcePlace};
@@ -166,16 +167,19 @@ pub struct Applied {
 }
 
 /// A parked line, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ParkedLine {
     pub key: u64,
     pub feed: String,
     pub position: u64,
+    #[schemars(with = "Vec<String>")]
     pub patients: Vec<RecordRef>,
     pub reason: String,
     pub attempts: u32,
+    #[schemars(with = "String")]
     pub next_at: Timestamp,
+    #[schemars(with = "String")]
     pub parked: Timestamp,
     /// A person has set it aside: it is not tried again by itself.
     pub held: bool,

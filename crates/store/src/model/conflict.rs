@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::conflict::{Choice, Conflict, Contested, Mark};
 use protocol::{Author, RecordRef, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StoredVersion;
@@ -35,7 +36,7 @@ pub struct ConflictPage {
 }
 
 /// A conflict in a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ConflictInfo {
     /// The id of its own record.
@@ -43,16 +44,23 @@ pub struct ConflictInfo {
     /// `open`, `confirmed` or `decided`.
     pub state: &'static str,
     /// The record that it is about, and whose that is.
+    #[schemars(with = "String")]
     pub record: RecordRef,
+    #[schemars(with = "Vec<String>")]
     pub patients: Vec<RecordRef>,
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub elements: Vec<Contested>,
     /// The sites at whose link the two versions met.
+    #[schemars(with = "String")]
     pub parent: SiteId,
+    #[schemars(with = "String")]
     pub child: SiteId,
     /// When this site heard of it.
+    #[schemars(with = "String")]
     pub noted: Timestamp,
     /// Who closed it, or opened it again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub by: Option<Mark>,
 }
 
@@ -115,10 +123,11 @@ pub struct ConflictOrder {
 }
 
 /// What became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct ConflictDone {
     pub id: String,
+    #[schemars(with = "String")]
     pub record: RecordRef,
     /// `open`, `confirmed` or `decided`.
     pub state: &'static str,

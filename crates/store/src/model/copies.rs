@@ -1,6 +1,7 @@
 //! Who was shown what, and the audits of sites below.
 
 use protocol::{Digest, RecordRef, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Somebody was shown records: a row of the audit, or several where there are many patients.
@@ -23,12 +24,13 @@ pub struct Disclosure {
 }
 
 /// A place in a chain of audit rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditPlace {
     /// The row; 0 before the first.
     pub key: u64,
     /// Its hash; zeros before the first.
     #[serde(with = "hex")]
+    #[schemars(with = "String")]
     pub hash: Digest,
 }
 
@@ -103,39 +105,47 @@ pub enum AuditTaken {
 }
 
 /// The audit of a site as it is known here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct AuditSite {
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// The child that brings its rows; `None`: this site itself.
+    #[schemars(with = "Option<String>")]
     pub via: Option<SiteId>,
     /// The newest row that is here, and when it was written there.
     pub key: u64,
+    #[schemars(with = "Option<String>")]
     pub at: Option<Timestamp>,
     /// When it was heard of last.
+    #[schemars(with = "Option<String>")]
     pub heard: Option<Timestamp>,
     /// Of a child: the newest row that it said it had when it was here last.
     pub newest_there: Option<u64>,
 }
 
 /// Somebody who has seen a patient's records.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Seen {
+    #[schemars(with = "String")]
     pub site: SiteId,
     pub actor: String,
     /// `read`, `search`, `sent`, `wrote`, ...
     pub how: String,
+    #[schemars(with = "String")]
     pub first: Timestamp,
+    #[schemars(with = "String")]
     pub last: Timestamp,
     pub times: u64,
 }
 
 /// Who has seen a patient's records, and as of when that is known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct AuditWho {
     /// The record that was asked for and its patients.
+    #[schemars(with = "Vec<String>")]
     pub names: Vec<RecordRef>,
     /// By site, then by when they saw it last.
     pub seen: Vec<Seen>,

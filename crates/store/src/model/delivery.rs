@@ -3,6 +3,7 @@
 use protocol::delivery::{DeliveryState, Outcome};
 use protocol::stream::OutLine;
 use protocol::{Digest, RecordRef, Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One line for the parent, and what it was made of.
@@ -56,22 +57,29 @@ pub struct DeliveryFilter {
 }
 
 /// A delivery, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct DeliveryInfo {
     pub sequence: u64,
+    #[schemars(with = "String")]
     pub state: DeliveryState,
+    #[schemars(with = "String")]
     pub lane: Urgency,
+    #[schemars(with = "Vec<String>")]
     pub patients: Vec<RecordRef>,
+    #[schemars(with = "Vec<String>")]
     pub records: Vec<RecordRef>,
+    #[schemars(with = "String")]
     pub recorded: Timestamp,
     pub attempts: u32,
+    #[schemars(with = "Option<String>")]
     pub next_at: Option<Timestamp>,
     pub reason: Option<String>,
     /// The message that it is or was in, where third parties carry them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Times, outcomes and reasons, oldest first; only where one delivery was asked for.
+    #[schemars(with = "Vec<Vec<Option<String>>>")]
     pub history: Vec<(Timestamp, String, Option<String>)>,
 }
 
@@ -190,7 +198,7 @@ pub struct QueueOrder {
 }
 
 /// What an act on the queue came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct QueueDone {
     /// Changes on their way up that were acted on.
     pub changes: u64,
@@ -205,17 +213,19 @@ pub struct QueueDone {
 }
 
 /// A line from the parent that a person gave up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct DroppedLine {
     pub key: u64,
     pub feed: String,
     pub position: u64,
+    #[schemars(with = "Vec<String>")]
     pub patients: Vec<RecordRef>,
     /// Why it could not be applied.
     pub reason: String,
     /// Why it was given up.
     pub dropped_because: String,
+    #[schemars(with = "String")]
     pub dropped: Timestamp,
     pub actor: String,
 }

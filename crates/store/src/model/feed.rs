@@ -3,6 +3,7 @@
 use protocol::cohort::Definition;
 use protocol::stream::{Lane, OutLine};
 use protocol::{CohortName, Epoch, FeedId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What to read of a feed's stream.
@@ -46,18 +47,21 @@ pub struct FeedSlice {
 }
 
 /// Up to where a feed of the parent has been applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Marker {
     /// The feed.
     #[serde(serialize_with = "display")]
+    #[schemars(with = "String")]
     pub feed: FeedId,
     /// Its name when it was last read.
     pub name: String,
     /// The epoch that the positions belong to.
     #[serde(serialize_with = "display")]
+    #[schemars(with = "String")]
     pub epoch: Epoch,
     /// The lane.
     #[serde(serialize_with = "lane")]
+    #[schemars(with = "String")]
     pub lane: Lane,
     /// The position.
     pub position: u64,

@@ -3,6 +3,7 @@
 use protocol::message::{MessageId, Receipt};
 use protocol::stream::OutLine;
 use protocol::{ChangeId, Epoch, RecordRef, SiteId, Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A third party asks for messages.
@@ -68,7 +69,7 @@ pub enum Noted {
 }
 
 /// Where a message stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MessageState {
     /// A third party has it.
@@ -84,7 +85,7 @@ pub enum MessageState {
 }
 
 /// A message, for people and third parties.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct MessageInfo {
     pub id: String,
@@ -97,8 +98,10 @@ pub struct MessageInfo {
     /// Times that it was said to be delivered and the parent did not have it.
     pub missing: u32,
     /// End of the lease, or of waiting for the receipt.
+    #[schemars(with = "String")]
     pub until: Timestamp,
     /// When the last attempt was said to be delivered.
+    #[schemars(with = "Option<String>")]
     pub handed: Option<Timestamp>,
     /// Numbers in the queue of the changes that it brings.
     pub deliveries: Vec<u64>,
@@ -107,9 +110,10 @@ pub struct MessageInfo {
 }
 
 /// One thing that happened to a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct MessageEvent {
+    #[schemars(with = "String")]
     pub at: Timestamp,
     pub attempt: u32,
     /// `leased`, `delivered`, `failed`, `lease-over`, `no-receipt`, or the parent's outcome.
@@ -128,11 +132,12 @@ pub struct Unconfirmed {
 }
 
 /// How the outbox stands with those who carry it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct OutboxStatus {
     /// The third party that was here last.
     pub carrier: Option<String>,
+    #[schemars(with = "Option<String>")]
     pub carrier_at: Option<Timestamp>,
     /// Messages that were said to be delivered and that the parent does not have, after
     /// `receipt_seconds`.

@@ -2,6 +2,7 @@
 
 use protocol::delivery::is_due;
 use protocol::{SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One of this site's links.
@@ -41,14 +42,17 @@ pub struct PauseDraft {
 }
 
 /// A link that is paused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Pause {
+    #[schemars(with = "String")]
     pub link: LinkName,
     pub reason: String,
     pub actor: String,
+    #[schemars(with = "String")]
     pub since: Timestamp,
     /// When it ends by itself.
+    #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::pace::{Left, Pace};
 use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, Limits, ResourceType, SiteId, Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ChildInfo, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
@@ -23,9 +24,10 @@ pub struct SiteInfo {
 }
 
 /// Counts for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct SiteStatus {
+    #[schemars(with = "String")]
     pub site: SiteId,
     pub epoch: String,
     pub sequence: u64,
@@ -38,8 +40,10 @@ pub struct SiteStatus {
     /// `done`).
     pub deliveries: BTreeMap<String, u64>,
     /// Those of them that wait to be sent, by lane; a lane in which none does is left out.
+    #[schemars(with = "BTreeMap<String, u64>")]
     pub lanes: BTreeMap<Urgency, u64>,
     /// When the oldest change that the parent does not hold yet was recorded.
+    #[schemars(with = "Option<String>")]
     pub oldest_undelivered: Option<Timestamp>,
     /// Lines from the parent, or read from below, that could not be applied, and those that wait
     /// behind them.
@@ -96,14 +100,17 @@ pub enum LinkEvent {
 }
 
 /// How the link to the parent has done lately, a lane each, and how far its feeds go beyond ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LinkPace {
     /// Changes that go up.
+    #[schemars(with = "serde_json::Value")]
     pub up: Pace,
     /// Entries of the parent's feeds on the live lane.
+    #[schemars(with = "serde_json::Value")]
     pub live: Pace,
     /// Entries on the bulk lane: whole records of patients who joined.
+    #[schemars(with = "serde_json::Value")]
     pub bulk: Pace,
     /// Entries that we have not passed yet on the live lane, when we last asked.
     pub live_ahead: u64,
@@ -125,29 +132,35 @@ pub struct Traffic {
 }
 
 /// The link to the parent as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct LinkInfo {
     pub failures: u32,
     pub last_error: Option<String>,
+    #[schemars(with = "Option<String>")]
     pub last_attempt: Option<Timestamp>,
+    #[schemars(with = "Option<String>")]
     pub last_contact: Option<Timestamp>,
+    #[schemars(with = "Option<String>")]
     pub next_attempt: Option<Timestamp>,
     pub wire_sent: u64,
     pub wire_received: u64,
     pub raw_sent: u64,
     pub raw_received: u64,
     pub peer: Option<String>,
+    #[schemars(with = "serde_json::Value")]
     pub policies: Policies,
     pub pace: LinkPace,
 }
 
 /// What is still to move on the link to the parent, and how long that will take as it was lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Forecast {
     /// Changes that wait to be sent. (Where others carry or read them nothing of it is measured.)
+    #[schemars(with = "serde_json::Value")]
     pub up: Left,
     /// Entries of the parent's feeds, of both lanes.
+    #[schemars(with = "serde_json::Value")]
     pub down: Left,
 }
 

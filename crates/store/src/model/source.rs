@@ -3,6 +3,7 @@
 use protocol::digest::ShortDigest;
 use protocol::stream::OutLine;
 use protocol::{Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Up to where a source has been read.
@@ -17,9 +18,10 @@ pub struct SourceMark {
 }
 
 /// How a source stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SourceInfo {
     /// Its name: a site's id.
+    #[schemars(with = "String")]
     pub name: SiteId,
     /// Up to where it has been read; `None` where it never was, or where this site's own store
     /// began a new life since: what was read in the life before may be lost.
@@ -30,6 +32,7 @@ pub struct SourceInfo {
     /// The newest position there, when it was last asked.
     pub head: u64,
     /// When the oldest change that waits there was recorded, where it said so.
+    #[schemars(with = "Option<String>")]
     pub oldest: Option<Timestamp>,
     /// Its records are to be compared with those here, from after this one; all where it is empty.
     pub compare: Option<String>,
@@ -41,10 +44,13 @@ pub struct SourceInfo {
     /// The last one, in plain words.
     pub last_error: Option<String>,
     /// When it was last asked.
+    #[schemars(with = "Option<String>")]
     pub last_attempt: Option<Timestamp>,
     /// When it last answered as it should.
+    #[schemars(with = "Option<String>")]
     pub last_contact: Option<Timestamp>,
     /// When it will be asked next.
+    #[schemars(with = "Option<String>")]
     pub next_at: Option<Timestamp>,
     /// Lines that were read from it.
     pub lines: u64,
@@ -134,11 +140,13 @@ pub struct OutgoingSlice {
 }
 
 /// Who reads this site's changes, as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct ReaderStatus {
     /// The site.
+    #[schemars(with = "Option<String>")]
     pub reader: Option<SiteId>,
     /// When it was last here.
+    #[schemars(with = "Option<String>")]
     pub reader_at: Option<Timestamp>,
     /// Up to where it had read then.
     pub position: u64,

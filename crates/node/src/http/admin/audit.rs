@@ -4,10 +4,12 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use protocol::{RecordRef, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use store::{AuditEntry, AuditFilter, AuditWho};
 
 use super::administrator;
+use crate::http::api::shapes;
 use crate::http::error::{self, Problem};
 use crate::site::Site;
 use crate::who;
@@ -17,14 +19,18 @@ const ROWS: usize = 100;
 const ROWS_MOST: usize = 1_000;
 
 /// The query.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    #[schemars(with = "Option<shapes::Reference>")]
     record: Option<RecordRef>,
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     actor: Option<String>,
     action: Option<String>,
+    #[schemars(with = "Option<String>")]
     since: Option<Timestamp>,
+    #[schemars(with = "Option<String>")]
     until: Option<Timestamp>,
     /// Rows after this one, the oldest first; else the newest.
     after: Option<u64>,
@@ -60,9 +66,10 @@ pub async fn search(
 }
 
 /// The query of `/admin/audit/who`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Whom {
+    #[schemars(with = "shapes::Reference")]
     record: RecordRef,
 }
 

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use store::{LinkName, PauseDraft, StoreError};
 
 use super::{administrator, read};
+use crate::http::api::shapes;
 use crate::http::error::{Failure, Problem};
 use crate::links::{self, LinkTold};
 use crate::queue;
@@ -28,9 +29,9 @@ pub async fn list(
     Ok(Json(told))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub(super) struct Asked {
     reason: String,
     for_seconds: Option<u64>,
 }
@@ -46,11 +47,11 @@ fn named(link: &str) -> Result<LinkName, Failure> {
 }
 
 /// `POST /admin/links/{parent or child}/pause`
-pub async fn pause(
+pub(super) async fn pause(
     State(site): State<Site>,
     Path(link): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Paused>, Problem> {
     let (parts, payload) = request.into_parts();
     let actor = administrator(&parts, &site).await?;
     let link = named(&link)?;
@@ -64,23 +65,23 @@ pub async fn pause(
     let millis = asked.for_seconds.map(|seconds| seconds * 1_000);
     let (draft, now) = (PauseDraft { link, reason, actor, millis }, site.now());
     match site.write(move |store| store.link_pause(&draft, now)).await {
-        Ok(()) => Ok(Json(json!({"paused": true}))),
+        Ok(()) => Ok(Json(shapes::Paused { paused: true })),
         Err(StoreError::Name(text)) => Err(Failure::not_found(text).into()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// `POST /admin/links/{parent or child}/resume`
-pub async fn resume(
+pub(super) async fn resume(
     State(site): State<Site>,
     Path(link): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Paused>, Problem> {
     let (parts, _) = request.into_parts();
     let actor = administrator(&parts, &site).await?;
     let (link, now) = (named(&link)?, site.now());
     if site.write(move |store| store.link_resume(&link, &actor, now)).await? {
-        return Ok(Json(json!({"paused": false})));
+        return Ok(Json(shapes::Paused { paused: false }));
     }
     Err(Failure::new(StatusCode::CONFLICT, "conflict", "this link is not paused").into())
 }

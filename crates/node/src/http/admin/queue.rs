@@ -6,12 +6,14 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use protocol::RecordRef;
 use protocol::delivery::DeliveryState;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use store::{DeliveryAction, QueueChoice, QueueDone, QueueFilter, QueueId, QueueOrder};
 
 use super::{administrator, read};
 use crate::config::Up;
+use crate::http::api::shapes;
 use crate::http::error::{self, Failure, Problem};
 use crate::queue::{self, Listing};
 use crate::site::Site;
@@ -42,10 +44,12 @@ impl Chosen {
 }
 
 /// The query of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    #[schemars(with = "Option<shapes::State>")]
     state: Option<DeliveryState>,
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     older_hours: Option<u32>,
     reason_has: Option<String>,
@@ -84,13 +88,15 @@ pub async fn show(
 }
 
 /// What to act on, and how.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Act {
+pub(super) struct Act {
     /// These: `"12"`, `"L3"`.
     #[serde(default)]
     ids: Vec<String>,
+    #[schemars(with = "Option<shapes::State>")]
     state: Option<DeliveryState>,
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     older_hours: Option<u32>,
     reason_has: Option<String>,

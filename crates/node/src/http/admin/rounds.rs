@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 use store::LinkName;
 
 use super::administrator;
+use crate::http::api::shapes;
 use crate::http::error::{Failure, Problem};
 use crate::jobs::rounds::RoundsState;
 use crate::pause;
@@ -14,10 +14,10 @@ use crate::site::Site;
 
 /// `POST /admin/rounds`: wakes the job that talks with the parent. 202 with the number of the round
 /// whose outcome to wait for.
-pub async fn ask(
+pub(super) async fn ask(
     State(site): State<Site>,
     request: Request,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<shapes::RoundAsked>), Problem> {
     let (parts, _) = request.into_parts();
     administrator(&parts, &site).await?;
     let conflict = |detail: String| Failure::new(StatusCode::CONFLICT, "conflict", detail);
@@ -28,7 +28,7 @@ pub async fn ask(
     if let Some(found) = pause::of(&site, LinkName::Parent).await? {
         return Err(conflict(pause::words(&found, site.id().as_str())).into());
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({"number": site.rounds().ask()}))))
+    Ok((StatusCode::ACCEPTED, Json(shapes::RoundAsked { number: site.rounds().ask() })))
 }
 
 /// `GET /admin/rounds`: how far the round is, and how the last one ended.

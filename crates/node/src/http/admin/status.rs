@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use protocol::RecordRef;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use store::{Alert, ConflictFilter, Scope, SiteStatus};
 
 use super::administrator;
+use crate::http::api::shapes;
 use crate::http::error::{self, Problem};
 use crate::site::Site;
 
@@ -27,22 +28,23 @@ pub async fn status(
 }
 
 /// The query of `/admin/conflicts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     #[serde(default)]
     all: bool,
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     after: Option<String>,
     limit: Option<u32>,
 }
 
 /// `GET /admin/conflicts`: which there are; no values.
-pub async fn conflicts(
+pub(super) async fn conflicts(
     State(site): State<Site>,
     asked: Result<Query<Asked>, QueryRejection>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<shapes::Conflicts>, Problem> {
     let (parts, _) = request.into_parts();
     administrator(&parts, &site).await?;
     let asked = error::query(asked)?;
@@ -56,16 +58,12 @@ pub async fn conflicts(
         ..ConflictFilter::default()
     };
     let page = site.read(move |store| store.conflict_list(&filter, &Scope::Everything)).await?;
-    let more = page.next.is_some();
-    let mut told = json!({"conflicts": page.conflicts, "more": more});
-    if let Some(next) = page.next {
-        told["next"] = next.into();
-    }
-    Ok(Json(told))
+    let (conflicts, more, next) = (page.conflicts, page.next.is_some(), page.next);
+    Ok(Json(shapes::Conflicts { conflicts, more, next }))
 }
 
 /// The query of `/admin/alerts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
     #[serde(default)]

@@ -3,8 +3,10 @@
 
 use axum::http::{Method, StatusCode};
 use protocol::{RecordRef, ResourceType};
+use serde_json::Value;
 
 use super::query;
+use crate::http::api::{Doc, Operation, Who, shapes};
 use crate::http::error::Failure;
 
 /// What a request asks for.
@@ -102,6 +104,45 @@ pub(super) const ROUTES: [Route; 16] = [
         &[Claim::Type("vread")]),
     row(Method::GET, "Patient/{id}/$everything", Interaction::Everything, EVERYTHING),
 ];
+
+/// What the table's rows are for.
+pub(super) fn operations() -> Vec<Operation> {
+    let operation = |route: &Route| Operation {
+        method: route.method.clone(),
+        path: format!("/{}", route.path),
+        doc: route.interaction.doc(),
+    };
+    ROUTES.iter().map(operation).collect()
+}
+
+impl Interaction {
+    fn doc(self) -> Doc {
+        const FHIR: &str = "application/fhir+json";
+        let says = |summary| Doc::of(Who::Readers, summary).gives_media(&[FHIR]);
+        let takes = |summary| says(summary).takes_as::<Value>(FHIR);
+        let stores = |summary| takes(summary).with(&[200, 201]);
+        let history = |summary| says(summary).query::<shapes::History>();
+        match self {
+            Interaction::Capabilities => {
+                Doc::of(Who::Anybody, "What this API understands").gives_media(&[FHIR])
+            }
+            Interaction::Read => says("A record").with(&[200, 304]),
+            Interaction::Vread => says("A version of a record").with(&[200, 304]),
+            Interaction::HistoryInstance => history("Versions of a record"),
+            Interaction::HistoryType => history("Versions of records of a type"),
+            Interaction::HistorySystem => history("Versions of all records"),
+            Interaction::Search => says("Records that match").query::<shapes::Search>(),
+            Interaction::Create => stores("Stores a new record"),
+            Interaction::Update => stores("Stores a record"),
+            Interaction::UpdateWhere => stores("Stores a record in the place of what matches"),
+            Interaction::Delete => says("Deletes a record").with(&[200, 204]),
+            Interaction::DeleteWhere => says("Deletes what matches").with(&[200, 204]),
+            Interaction::Everything => says("All records of a patient"),
+            Interaction::Bundle => takes("Carries out a batch or a transaction"),
+            Interaction::ProcessMessage => takes("Takes in a message").with(&[200, 202]),
+        }
+    }
+}
 
 /// What was asked for, and of what.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use protocol::SiteId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{AuditBatch, AuditLine, AuditPlace, AuditTaken};
 
@@ -33,7 +34,7 @@ struct Head {
 }
 
 /// The parent's answer: up to where it holds the chain now.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// Where.
     pub held: AuditPlace,
@@ -42,9 +43,10 @@ pub struct Held {
 }
 
 /// What `POST /sync/audit/place` takes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Places {
     /// Whose chain.
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// Places of it, the newest first.
     pub places: Vec<AuditPlace>,

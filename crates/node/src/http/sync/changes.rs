@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use protocol::feed::EntryKind;
 use protocol::stream::{self, Header, Lane};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use store::{Disclosure, FeedQuery, FeedSlice, StoreError};
@@ -24,7 +25,7 @@ use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Encoder};
 const SLICE_BYTES: usize = 256 << 10;
 
 /// The query of a stream.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamQuery {
     /// `live` (default) or `bulk`.

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use protocol::conflict::Choice;
 use protocol::{Author, RecordRef};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
@@ -17,6 +18,7 @@ use store::{
 
 use crate::conflicts;
 use crate::disclosure;
+use crate::http::api::shapes;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
@@ -24,14 +26,16 @@ use crate::http::sync::caller_of;
 use crate::site::Site;
 
 /// The query of a list.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// `open` (as when it is left out), `closed` or `all`.
     state: Option<Which>,
     /// Of this patient.
+    #[schemars(with = "Option<shapes::Reference>")]
     patient: Option<RecordRef>,
     /// About this record.
+    #[schemars(with = "Option<shapes::Reference>")]
     record: Option<RecordRef>,
     /// Where the page before ended.
     after: Option<String>,
@@ -39,7 +43,7 @@ pub struct Asked {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Which {
     Open,
@@ -48,7 +52,7 @@ enum Which {
 }
 
 /// A page of conflicts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listed {
     conflicts: Vec<ConflictInfo>,
     /// What to ask for as `after`, where there are more.
@@ -121,7 +125,7 @@ async fn view_of(site: &Site, caller: &Caller, id: &str) -> Result<ConflictView,
 }
 
 /// What is taken.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Take {
     /// A side, or `keep` or `delete`.
@@ -131,11 +135,12 @@ enum Take {
 }
 
 /// What `POST /sync/conflicts/{id}/resolve` takes; the others take `author` and `why` only.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     take: Option<Take>,
     /// The whole record as text or as JSON.
+    #[schemars(with = "Option<serde_json::Value>")]
     edit: Option<Box<serde_json::value::RawValue>>,
     /// The person; where it is left out, the program.
     author: Option<String>,

@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use protocol::RecordRef;
 use protocol::feed::{EntryKind, FeedInfo};
 use protocol::stream::{self, Header, OutLine, OutRecord};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{DigestScope, Scope, StoredVersion};
 
+use crate::http::api::shapes;
 use crate::http::body;
 use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{SMALL_BODY, child_of, header as header_text};
@@ -25,10 +27,11 @@ pub const PAGE: usize = 10_000;
 pub const FETCH: usize = 500;
 
 /// From where a page of digests starts.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestQuery {
     /// After this record, in the order of references.
+    #[schemars(with = "Option<shapes::Reference>")]
     after: Option<RecordRef>,
 }
 
@@ -108,10 +111,11 @@ async fn feed_info(site: &Site, feed: &str, scope: &Scope) -> Result<(FeedInfo, 
 }
 
 /// What `POST /sync/feeds/{feed}/fetch` takes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FetchBody {
     /// At most `FETCH` records.
+    #[schemars(with = "Vec<shapes::Reference>")]
     pub records: Vec<RecordRef>,
 }
 

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use protocol::{CohortName, Epoch, SiteId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::credential_hash;
@@ -14,24 +15,28 @@ use crate::http::sync::SMALL_BODY;
 use crate::site::Site;
 
 /// What a child sends.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinRequest {
     /// The one-time code, as `tributary child add` printed it.
     pub code: String,
     /// The child's id, for which the code was made.
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// The child's epoch.
+    #[schemars(with = "String")]
     pub epoch: Epoch,
 }
 
 /// What it gets.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinAnswer {
     /// The parent's id.
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// The child's credential: shown once, kept only as a hash at the parent.
     pub credential: String,
     /// The cohorts that it may hold.
+    #[schemars(with = "Vec<String>")]
     pub cohorts: Vec<CohortName>,
 }
 

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use protocol::stream::{self, Header};
 use protocol::{Epoch, Refusal, SiteId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ async fn reader_of(parts: &Parts, site: &Site) -> Result<Reader, Failure> {
 }
 
 /// The query of a reader.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadQuery {
     /// Its marker.

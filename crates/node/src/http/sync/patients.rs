@@ -12,10 +12,12 @@ use axum::response::Response;
 use protocol::stream::{self, Header};
 use protocol::visit::{Denied, FetchQuestion, FindAnswer, FindQuestion};
 use protocol::{Author, FeedId, RecordRef, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Asked, AuditRow, FeedSlice, Visiting, VisitorDraft};
 
+use crate::http::api::shapes;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::error::{Failure, Problem};
@@ -91,9 +93,10 @@ pub async fn fetch(State(site): State<Site>, request: Request) -> Result<Respons
 }
 
 /// What `POST /sync/feeds/{feed}/patients` takes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PatientsBody {
     /// At most `fetch_patients` patients.
+    #[schemars(with = "Vec<shapes::Reference>")]
     pub patients: Vec<RecordRef>,
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use protocol::ChangeId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,12 +20,12 @@ use crate::wire::Coding;
 /// Messages that one request may ask about.
 const MESSAGES: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
-struct Asked {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Asked {
     messages: Vec<Message>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Message {
     id: String,
     #[serde(default)]

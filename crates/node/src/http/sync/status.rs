@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::reconcile::Policies;
 use protocol::{Epoch, FeedId, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::{FeedPosition, Scope};
@@ -21,16 +22,18 @@ use crate::site::Site;
 use crate::wire;
 
 /// What a child says of itself. Unknown fields are kept as they come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChildReport {
     /// Version of its program.
     pub version: String,
     /// Its clock.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// Changes that the parent does not hold yet, and the oldest of them.
     pub undelivered: u64,
     /// When the oldest of them was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub oldest_undelivered: Option<Timestamp>,
     /// Deliveries and lines that are parked.
     pub parked: u64,
@@ -57,25 +60,30 @@ pub struct ChildReport {
 }
 
 /// Since when, until when and why a child's link is paused at the child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct PausedThere {
+    #[schemars(with = "String")]
     pub since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
     pub reason: String,
 }
 
 /// What a parent says of itself to one child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ParentView {
     /// The parent.
+    #[schemars(with = "String")]
     pub site: SiteId,
     /// Its epoch.
+    #[schemars(with = "String")]
     pub epoch: Epoch,
     /// Version of its program.
     pub version: String,
     /// Its clock.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// The dictionary that it has, as `Available-Dictionary` names it.
     pub dictionary: String,
@@ -100,9 +108,10 @@ impl ParentView {
 }
 
 /// A feed and how far it goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FeedHead {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: FeedId,
     /// Its name.
     pub name: String,
@@ -161,10 +170,11 @@ async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
 }
 
 /// The query of a poll.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PollQuery {
     /// The epoch in which the child has its markers.
+    #[schemars(with = "String")]
     epoch: Epoch,
     /// Where the child is: `name:live:bulk`, separated by commas.
     at: String,

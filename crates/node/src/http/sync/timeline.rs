@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use protocol::{RecordRef, ResourceType, SiteId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{AuditRow, Scope, TimelinePage, TimelineQuery};
 
@@ -13,7 +14,7 @@ use crate::http::sync::caller_of;
 use crate::site::Site;
 
 /// The query of a timeline.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// Where the page before ended.
@@ -21,6 +22,7 @@ pub struct Asked {
     /// At most so many changes, joins and leaves.
     limit: Option<u32>,
     /// What was recorded at or after.
+    #[schemars(with = "Option<String>")]
     since: Option<Timestamp>,
     /// The newest first.
     #[serde(default)]

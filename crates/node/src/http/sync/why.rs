@@ -6,10 +6,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use protocol::{RecordRef, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{AuditRow, StoreError, TokenScope, Whereabouts};
 
 use crate::config::Up;
+use crate::http::api::shapes;
 use crate::http::auth::Caller;
 use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::check_version;
@@ -17,10 +19,11 @@ use crate::site::Site;
 use crate::why::sentences;
 
 /// The query.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// Which record.
+    #[schemars(with = "shapes::Reference")]
     record: RecordRef,
 }
 
