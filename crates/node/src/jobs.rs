@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod audit;
 pub mod compare;
 pub mod enrol;
+pub mod gate;
 pub mod link;
 pub mod messages;
 pub mod outbox;
@@ -22,6 +23,9 @@ pub mod unlisted;
 pub mod verify;
 pub mod visitors;
 
+use std::future::pending;
+
+use protocol::Urgency;
 use protocol::delivery::{backoff_millis, is_due};
 use store::LinkEvent;
 use tokio_util::sync::CancellationToken;
@@ -121,15 +125,25 @@ async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
     }
 }
 
-/// Returns when the parent has news, when something here waits for the parent (`true`), or after
-/// a while (`false`).
+/// Returns when the parent has news, when something here waits for the parent, or when a lane opens
+/// that has something (`true`), or after a while (`false`).
 async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, LinkError> {
     let mut news = site.news();
     news.mark_unchanged();
-    if round::has_news_for_parent(site).await {
+    if has_news(site, link, round).await {
         return Ok(true);
     }
-    let poll = link.poll(site, &round.view, &round.markers);
+    let begun = site.now();
+    let open = link.gate().open(begun);
+    let polls = open.contains(&Urgency::Normal);
+    let poll = async {
+        if !polls {
+            // What the parent has may not come now: it need not be asked.
+            return pending().await;
+        }
+        let live_only = !open.contains(&Urgency::Bulk);
+        link.poll(site, &round.view, &round.markers, live_only).await
+    };
     tokio::pin!(poll);
     loop {
         tokio::select! {
@@ -137,18 +151,29 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
             answer = &mut poll => return answer,
             () = site.rounds().wanted() => return Ok(true),
             _ = news.changed() => {
-                if round::has_news_for_parent(site).await {
+                if round::has_news_for_parent(site, link).await {
                     return Ok(true);
                 }
             }
-            // Another process may have written, or a retry may have come due.
+            // Another process may have written, a retry may have come due, or a lane opened.
             () = site.clock().sleep(LOOK_AGAIN) => {
-                if is_paused(site, link).await || round::has_news_for_parent(site).await {
+                if is_paused(site, link).await || has_news(site, link, round).await {
                     return Ok(true);
+                }
+                let now = site.now();
+                let waited = now.since(begun).unsigned_abs() / 1_000;
+                let is_over = !polls && waited >= site.config().limits.poll_seconds;
+                if is_over || link.gate().open(now) != open {
+                    return Ok(false);
                 }
             }
         }
     }
+}
+
+/// Whether something that may move now waits at either side, as far as it is known here.
+async fn has_news(site: &Site, link: &Link, round: &Round) -> bool {
+    round::has_news_for_parent(site, link).await || round::has_more(link, round, site.now())
 }
 
 /// Waits with backoff and jitter, visibly; local work does not cut the pause short, since the

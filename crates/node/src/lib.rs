@@ -22,6 +22,7 @@ pub mod queue;
 pub mod server;
 pub mod site;
 pub mod telemetry;
+pub mod told;
 pub mod transport;
 pub mod who;
 mod why;

@@ -172,7 +172,7 @@ async fn single_poll(pair: &Pair, link: &Link) -> anyhow::Result<u64> {
     let view = pair.round().await?.view;
     let at = round::positions(&pair.child, &view).await?;
     let before = pair.passed();
-    link.poll(&pair.child, &view, &at).await?;
+    link.poll(&pair.child, &view, &at, false).await?;
     Ok(pair.passed().since(before).all())
 }
 

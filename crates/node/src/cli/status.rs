@@ -14,7 +14,9 @@ use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::source::line as source_line;
 use crate::config::{Parent, Up};
+use crate::jobs::gate::{Closed, Why, local};
 use crate::site::Site;
+use crate::told::{self, Told};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
@@ -37,7 +39,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let now = site.now();
         let status = site.store().site_status(now)?;
         match args.json {
-            true => say!("{}", serde_json::to_string_pretty(&status)?),
+            true => {
+                let told = Told::of(status, site.config(), now);
+                say!("{}", serde_json::to_string_pretty(&told)?);
+            }
             false => show(&site, &status, now),
         }
         return Ok(ExitCode::SUCCESS);
@@ -47,7 +52,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let status = site.store().site_status(now)?;
         // Whoever read this has gone: there is nobody to watch.
         let begun = match (args.json, std::io::stdout().is_terminal()) {
-            (true, _) => writeln!(std::io::stdout(), "{}", serde_json::to_string(&status)?),
+            (true, _) => {
+                let told = Told::of(status.clone(), site.config(), now);
+                writeln!(std::io::stdout(), "{}", serde_json::to_string(&told)?)
+            }
             (false, true) => write!(std::io::stdout(), "\x1b[2J\x1b[H"),
             (false, false) => writeln!(std::io::stdout(), "{now}"),
         };
@@ -81,6 +89,9 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
         }
         if let Some(pause) = pause_of(status, &LinkName::Parent) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+        }
+        for closed in told::held(site.config(), now) {
+            say!("  held       {}", held(&closed));
         }
         show_link(status, (parent, &site.config().limits), now);
     }
@@ -193,6 +204,18 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         Up::Read => show_reader(status, limits, now),
     }
     show_feeds(status);
+}
+
+/// A lane that does not move now.
+pub(crate) fn held(closed: &Closed) -> String {
+    let until = closed.until.and_then(local);
+    let until =
+        until.map_or(String::new(), |at| format!(", until {}", at.format("%Y-%m-%d %H:%M")));
+    let why = match closed.why {
+        Why::Windows => "it is none of its times of the day",
+        Why::Rate => "it has moved as much as its rate allows",
+    };
+    format!("{}: {why}{until}", closed.lane.as_str())
 }
 
 /// How much of what waits is of which lane; nothing where all of it is normal.

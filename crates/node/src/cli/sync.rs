@@ -10,11 +10,12 @@ use serde_json::json;
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::cli::serve::control::Control;
-use crate::cli::status::bytes;
+use crate::cli::status::{bytes, held};
 use crate::jobs::link::Link;
 use crate::jobs::rounds::RoundsState;
 use crate::jobs::{note_failure, round};
 use crate::site::Site;
+use crate::told;
 
 /// How often a running site is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(300);
@@ -85,6 +86,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                   `tributary queue` says why",
                 status.parked_lines
             );
+        }
+        for closed in told::held(site.config(), site.now()) {
+            say!("Held: {}", held(&closed));
         }
         say!("in step: {}", if in_step { "yes" } else { "no" });
     }

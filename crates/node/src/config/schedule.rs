@@ -20,8 +20,12 @@ const LOOKED_AT: usize = 5_000;
 #[derive(Debug, Clone)]
 pub struct Schedule {
     pace: Pace,
-    windows: Vec<Window>,
+    windows: Windows,
 }
+
+/// Parts of each day, in local time; all of it where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Windows(Vec<Window>);
 
 #[derive(Debug, Clone)]
 enum Pace {
@@ -39,8 +43,7 @@ struct Window {
 impl Schedule {
     /// What the settings of a source say; why they cannot be, otherwise.
     pub fn of(source: &SourceConfig) -> anyhow::Result<Schedule> {
-        let windows = source.windows.iter().map(|text| window(text));
-        let windows = windows.collect::<anyhow::Result<_>>()?;
+        let windows = Windows::read(&source.windows)?;
         let pace = match (&source.every, &source.cron) {
             (Some(_), Some(_)) => bail!("it has both `every` and `cron`: one of them is enough"),
             (Some(every), None) => Pace::Every(interval(every)?),
@@ -60,12 +63,12 @@ impl Schedule {
     /// The next time after `now`; `None` where there is none.
     pub fn next<Tz: TimeZone>(&self, now: &DateTime<Tz>) -> Option<DateTime<Tz>> {
         match &self.pace {
-            Pace::Every(pause) => self.opened(now.clone().checked_add_signed(*pause)?),
+            Pace::Every(pause) => self.windows.opened(now.clone().checked_add_signed(*pause)?),
             Pace::Cron(cron) => {
                 let mut at = now.clone();
                 for _ in 0..LOOKED_AT {
                     at = cron.find_next_occurrence(&at, false).ok()?;
-                    if self.is_open(&at) {
+                    if self.windows.is_open(&at) {
                         return Some(at);
                     }
                 }
@@ -74,18 +77,35 @@ impl Schedule {
         }
     }
 
-    /// Whether it may be read at this time of the day.
-    pub fn is_open<Tz: TimeZone>(&self, at: &DateTime<Tz>) -> bool {
-        let time = at.naive_local().time();
-        self.windows.is_empty() || self.windows.iter().any(|window| window.has(time))
+    /// `at` itself if it may be read then, and else when the next window opens.
+    pub fn opened<Tz: TimeZone>(&self, at: DateTime<Tz>) -> Option<DateTime<Tz>> {
+        self.windows.opened(at)
+    }
+}
+
+impl Windows {
+    /// As settings write them: `20:00-06:00`.
+    pub fn read(texts: &[String]) -> anyhow::Result<Windows> {
+        texts.iter().map(|text| window(text)).collect::<anyhow::Result<_>>().map(Windows)
     }
 
-    /// `at` itself if it may be read then, and else when the next window opens.
+    /// Whether all of each day is in them.
+    pub fn is_always(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this time of the day is in them.
+    pub fn is_open<Tz: TimeZone>(&self, at: &DateTime<Tz>) -> bool {
+        let time = at.naive_local().time();
+        self.is_always() || self.0.iter().any(|window| window.has(time))
+    }
+
+    /// `at` itself if it is in them, and else when the next one opens.
     pub fn opened<Tz: TimeZone>(&self, at: DateTime<Tz>) -> Option<DateTime<Tz>> {
         if self.is_open(&at) {
             return Some(at);
         }
-        let begins = self.windows.iter().filter_map(|window| begin(&at, window.from));
+        let begins = self.0.iter().filter_map(|window| begin(&at, window.from));
         begins.min()
     }
 }
@@ -120,7 +140,12 @@ impl Window {
 }
 
 fn window(text: &str) -> anyhow::Result<Window> {
-    let wrong = || format!("windows: {text:?} is not of the form 20:00-06:00");
+    let wrong = || match meant(text) {
+        Some(meant) => {
+            format!("windows: {text:?} is not of the form 20:00-06:00; is it {meant:?}?")
+        }
+        None => format!("windows: {text:?} is not of the form 20:00-06:00"),
+    };
     let (from, to) = text.split_once('-').with_context(wrong)?;
     let time = |text: &str| NaiveTime::parse_from_str(text.trim(), "%H:%M").with_context(wrong);
     let window = Window { from: time(from)?, to: time(to)? };
@@ -128,6 +153,31 @@ fn window(text: &str) -> anyhow::Result<Window> {
         bail!("windows: {text:?} has no length");
     }
     Ok(window)
+}
+
+/// The window that somebody may have meant: `8pm-6am`, `20-6`, `20.00 to 6.00`, `2000-0600`.
+fn meant(text: &str) -> Option<String> {
+    let text = text.to_lowercase().replace(" to ", "-").replace(['\u{2013}', '\u{2014}'], "-");
+    let (from, to) = text.split_once('-')?;
+    Some(format!("{}-{}", time_meant(from)?, time_meant(to)?))
+}
+
+fn time_meant(text: &str) -> Option<String> {
+    let text = text.trim();
+    let half = text.strip_suffix("am").map(|text| (text, 0));
+    let half = half.or_else(|| text.strip_suffix("pm").map(|text| (text, 12)));
+    let (text, half) = half.map_or((text, None), |(text, hours)| (text.trim(), Some(hours)));
+    let parts = text.trim_end_matches('h').split([':', '.', 'h']).collect::<Vec<_>>();
+    let (hour, minute) = match parts[..] {
+        [digits] if digits.len() == 4 && digits.is_ascii() => digits.split_at(2),
+        [hour] => (hour, "0"),
+        [hour, minute] => (hour, minute),
+        _ => return None,
+    };
+    let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+    let hour = half.map_or(hour, |hours| hour % 12 + hours);
+    NaiveTime::from_hms_opt(hour % 24, minute, 0).filter(|_| hour <= 24)?;
+    Some(format!("{:02}:{minute:02}", hour % 24))
 }
 
 fn interval(text: &str) -> anyhow::Result<TimeDelta> {
@@ -187,6 +237,29 @@ mod tests {
             let schedule = Schedule::of(&source(every, cron, windows)).unwrap();
             assert_eq!(schedule.next(&at(now)), Some(at(next)), "{every:?} {cron:?} {windows:?}");
         }
+    }
+
+    #[test]
+    fn a_window_that_is_none_is_refused_with_what_may_have_been_meant() {
+        for (text, meant) in [
+            ("8pm-6am", Some("20:00-06:00")),
+            ("20-6", Some("20:00-06:00")),
+            ("20.30 to 6.00", Some("20:30-06:00")),
+            ("2000-0600", Some("20:00-06:00")),
+            ("20h-6h30", Some("20:00-06:30")),
+            ("18:00-24:00", Some("18:00-00:00")),
+            ("12am-12pm", Some("00:00-12:00")),
+            ("at night", None),
+            ("25:00-06:00", None),
+            ("20:00", None),
+        ] {
+            let error = Windows::read(&[text.to_owned()]).unwrap_err().to_string();
+            match meant {
+                Some(meant) => assert!(error.ends_with(&format!("is it {meant:?}?")), "{error}"),
+                None => assert!(error.ends_with("is not of the form 20:00-06:00"), "{error}"),
+            }
+        }
+        assert!(Windows::read(&["20:00-06:00".to_owned(), "12:00 - 13:00".to_owned()]).is_ok());
     }
 
     #[test]

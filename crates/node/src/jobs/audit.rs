@@ -24,7 +24,7 @@ const REQUESTS: usize = 200;
 pub async fn step(site: &Site, link: &Link) -> Result<u64, LinkError> {
     let mut taken = 0;
     for _ in 0..REQUESTS {
-        if round::has_news_for_parent(site).await {
+        if round::has_news_for_parent(site, link).await {
             break;
         }
         let seconds = i64::try_from(site.config().limits.audit_seconds).unwrap_or(i64::MAX / 1_000);

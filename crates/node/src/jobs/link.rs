@@ -8,13 +8,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use bytes::Bytes;
 use futures::StreamExt as _;
 use protocol::pace::Sample;
-use protocol::{Epoch, FeedId, Timestamp};
+use protocol::{Epoch, FeedId, Timestamp, Urgency};
 use serde::de::DeserializeOwned;
 use store::{LinkEvent, StoreError};
 
 use crate::config::Parent;
 use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
 use crate::http::sync::status::{ChildReport, ParentView};
+use crate::jobs::gate::Gate;
 use crate::jobs::speed::{Speed, Way};
 use crate::ports::{LinkError, Request, Response};
 use crate::site::Site;
@@ -34,6 +35,7 @@ pub struct Link {
     epoch: Epoch,
     traffic: Arc<Traffic>,
     speed: Arc<Speed>,
+    gate: Arc<Gate>,
 }
 
 /// Bytes moved since they were last noted.
@@ -74,7 +76,13 @@ impl Link {
         let credential = site.credential()?.to_owned();
         let epoch = site.store().site().ok()?.epoch;
         let speed = Arc::new(Speed::new(site.store().link_get().ok()?.pace, site.now()));
-        Some(Link { parent, credential, epoch, traffic: Arc::default(), speed })
+        let gate = Arc::new(Gate::new(&site.config().link));
+        Some(Link { parent, credential, epoch, traffic: Arc::default(), speed, gate })
+    }
+
+    /// Which lanes may move.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// How the link has done lately.
@@ -88,13 +96,23 @@ impl Link {
         Meter { at: site.now(), wire: count(&self.traffic.wire), text: count(&self.traffic.text) }
     }
 
-    /// A request that was measured went through and moved so many changes or entries.
-    pub fn measured(&self, site: &Site, way: Way, begun: Meter, items: u64) {
+    /// A request that was measured went through and moved so many changes or entries of a lane.
+    pub fn measured(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter, items: u64) {
         let now = self.meter(site);
+        let (wire, text) = (now.wire - begun.wire, now.text - begun.text);
+        let at_rate = self.gate.moved(lane, begun.at, wire).unwrap_or(0);
         // The clock may have been put back meanwhile: that says nothing of the link.
         let Ok(millis) = u64::try_from(now.at.since(begun.at)) else { return };
-        let (wire, text) = (now.wire - begun.wire, now.text - begun.text);
+        // A lane that has a rate is as slow as that, and what it moves at once is made for that.
+        let millis = millis.max(at_rate);
         self.speed.measured(site, way, &Sample { items, text, wire, millis });
+    }
+
+    /// A request broke off, or was too much for the other side.
+    pub fn broke(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter) {
+        let wire = self.meter(site).wire - begun.wire;
+        self.gate.moved(lane, begun.at, wire);
+        self.speed.broke(site, way);
     }
 
     /// The settings of the parent.
@@ -109,18 +127,21 @@ impl Link {
         self.json(site, response).await
     }
 
-    /// Waits until the parent has news for us (`true`), or for the longest time that it holds a
+    /// Waits until the parent has news for us (`true`; of the live lanes only, where the bulk lanes
+    /// do not move now), or for the longest time that it holds a
     /// request.
     pub async fn poll(
         &self,
         site: &Site,
         view: &ParentView,
         at: &Positions,
+        live_only: bool,
     ) -> Result<bool, LinkError> {
         let wait = site.config().limits.poll_seconds;
         let at: Vec<String> =
             at.iter().map(|(name, (_, live, bulk))| format!("{name}:{live}:{bulk}")).collect();
-        let path = format!("/sync/poll?epoch={}&at={}&wait={wait}", view.epoch, at.join(","));
+        let lane = if live_only { "&lane=live" } else { "" };
+        let path = format!("/sync/poll?epoch={}&at={}&wait={wait}{lane}", view.epoch, at.join(","));
         let idle = site.config().limits.request_seconds.max(wait + 30);
         let response =
             self.send(site, Method::GET, &path, Bytes::new(), Accept::Small, idle).await?;

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use protocol::delivery::Outcome;
 use protocol::planted::{Fault, planted};
 use protocol::stream::{self, Header, Lane, Lines, StreamLine};
-use protocol::{Limits, Refusal};
+use protocol::{Limits, Refusal, Urgency};
 use store::{Applied, Incoming, Source};
 use tokio::sync::mpsc;
 
@@ -49,17 +49,17 @@ pub async fn step(
     after: u64,
 ) -> Result<Pulled, LinkError> {
     let (way, lane_part) = match lane {
-        Lane::Live => (Way::Live, ""),
-        Lane::Bulk => (Way::Bulk, "&lane=bulk"),
+        Lane::Live => ((Way::Live, Urgency::Normal), ""),
+        Lane::Bulk => ((Way::Bulk, Urgency::Bulk), "&lane=bulk"),
     };
-    let limit = link.speed().portion(site, way);
+    let limit = link.speed().portion(site, way.0);
     let path = format!(
         "/sync/feeds/{}/changes?after={after}&epoch={}{lane_part}&limit={limit}",
         feed.name, view.epoch
     );
     let begun = link.meter(site);
     let broke = |error| {
-        link.speed().broke(site, way);
+        link.broke(site, way, begun);
         error
     };
     let response = link.get_lines(site, &path).await.map_err(broke)?;

@@ -39,15 +39,19 @@ pub async fn step(
 ) -> Result<Option<Pushed>, LinkError> {
     let now = site.now();
     let most = link.speed().portion(site, Way::Up);
+    let open = link.gate().open(now);
     let found = site.read(move |store| {
         // Nobody waits for what is bulk: it does not make a request of others longer.
-        let lines = store.delivery_next_of(now, most, &[Urgency::Urgent, Urgency::Normal])?;
-        match lines.is_empty() {
-            true => store.delivery_next_of(now, most, &[Urgency::Bulk]),
+        let (bulk, first) = open.iter().partition::<Vec<_>, _>(|lane| **lane == Urgency::Bulk);
+        let lines = store.delivery_next_of(now, most, &first)?;
+        match lines.is_empty() && !bulk.is_empty() {
+            true => store.delivery_next_of(now, most, &bulk),
             false => Ok(lines),
         }
     });
     let lines = found.await.map_err(|error| ours(&error))?;
+    // A request that has something of a lane counts for the least urgent in it.
+    let lane = lines.iter().map(|line| line.lane).max().unwrap_or_default();
     if lines.is_empty() {
         return Ok(None);
     }
@@ -61,8 +65,14 @@ pub async fn step(
     let mut waiting = Waiting::of(lines);
     for text in requests {
         let begun = link.meter(site);
-        let done = send(site, link, &mut waiting, (Bytes::from(text), coding)).await?;
-        link.measured(site, Way::Up, begun, done.taken + done.not_taken);
+        let sent = send(site, link, &mut waiting, (Bytes::from(text), coding)).await;
+        let done = sent.map_err(|(error, broke)| {
+            if broke {
+                link.broke(site, (Way::Up, lane), begun);
+            }
+            error
+        })?;
+        link.measured(site, (Way::Up, lane), begun, done.taken + done.not_taken);
         pushed.add(done);
     }
     match waiting.lines.len() {
@@ -73,23 +83,20 @@ pub async fn step(
     }
 }
 
-/// One request. Where it breaks off, or is too much, the next one is smaller.
+/// One request. An error says also whether the next one is to be smaller: this one broke off, or was
+/// too much.
 async fn send(
     site: &Site,
     link: &Link,
     waiting: &mut Waiting,
     (text, coding): (Bytes, Coding),
-) -> Result<Pushed, LinkError> {
-    let broke = |error| {
-        link.speed().broke(site, Way::Up);
-        error
-    };
+) -> Result<Pushed, (LinkError, bool)> {
+    let broke = |error| (error, true);
     let response = link.post(site, "/sync/changes", text, coding).await.map_err(broke)?;
     if response.status != StatusCode::OK {
         let status = response.status;
         let text = link.text(response).await.unwrap_or_default();
-        let error = refused(status, &text);
-        return Err(if is_too_much(status) { broke(error) } else { error });
+        return Err((refused(status, &text), is_too_much(status)));
     }
     settle(site, link, waiting, response).await.map_err(broke)
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use protocol::stream::Lane;
+use protocol::{Timestamp, Urgency};
 use store::{LinkEvent, Marker, Traffic};
 
 use crate::config::Up;
@@ -79,7 +80,9 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     };
     retry_parked(site).await;
     round.received += ended?;
-    audit::step(site, link).await?;
+    if link.gate().is_open(Urgency::Normal, site.now()) {
+        audit::step(site, link).await?;
+    }
     Ok(round)
 }
 
@@ -176,7 +179,8 @@ async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
     round.markers = positions(site, &round.view).await?;
     let (live, bulk) = ahead(&round.view, &round.markers);
     link.speed().ahead(live, bulk);
-    let Some((feed, lane, after)) = next_of(&round.view, &round.markers) else { return Ok(false) };
+    let next = next_of(&round.view, &round.markers, &link.gate().open(site.now()));
+    let Some((feed, lane, after)) = next else { return Ok(false) };
     if lane == Lane::Bulk
         && let Some(read) = patients::fetch_ahead(site, link, &round.view).await?
     {
@@ -214,14 +218,20 @@ fn ahead(view: &ParentView, at: &Positions) -> (u64, u64) {
     })
 }
 
-fn next_of(view: &ParentView, at: &Positions) -> Option<(FeedHead, Lane, u64)> {
+fn next_of(view: &ParentView, at: &Positions, open: &[Urgency]) -> Option<(FeedHead, Lane, u64)> {
     let position = |feed: &FeedHead| place(at, feed);
     let live = view.feeds.iter().find(|feed| position(feed).0 < feed.head);
-    if let Some(feed) = live {
+    if let Some(feed) = live.filter(|_| open.contains(&Urgency::Normal)) {
         return Some((feed.clone(), Lane::Live, position(feed).0));
     }
-    let bulk = view.feeds.iter().find(|feed| position(feed).1 < feed.head_join)?;
+    let bulk = view.feeds.iter().find(|feed| position(feed).1 < feed.head_join);
+    let bulk = bulk.filter(|_| open.contains(&Urgency::Bulk))?;
     Some((bulk.clone(), Lane::Bulk, position(bulk).1))
+}
+
+/// Whether there is something to fetch of what may move now.
+pub fn has_more(link: &Link, round: &Round, now: Timestamp) -> bool {
+    next_of(&round.view, &round.markers, &link.gate().open(now)).is_some()
 }
 
 /// Where we are in the feeds of `view`, in its epoch.
@@ -243,17 +253,22 @@ pub async fn positions(site: &Site, view: &ParentView) -> Result<Positions, Link
 
 /// Whether something waits to be sent now.
 pub async fn has_due_deliveries(site: &Site) -> bool {
-    let now = site.now();
-    site.read(move |store| store.delivery_next(now, 1)).await.is_ok_and(|lines| !lines.is_empty())
+    has_due_of(site, Urgency::ALL.to_vec()).await
 }
 
-/// Whether there is something to say to the parent now: something waits to be sent, or to be asked
+async fn has_due_of(site: &Site, lanes: Vec<Urgency>) -> bool {
+    let now = site.now();
+    let found = site.read(move |store| store.delivery_next_of(now, 1, &lanes)).await;
+    found.is_ok_and(|lines| !lines.is_empty())
+}
+
+/// Whether there is something to say to the parent now: something that may move waits to be sent, or to be asked
 /// about where third parties carry it.
-pub async fn has_news_for_parent(site: &Site) -> bool {
+pub async fn has_news_for_parent(site: &Site, link: &Link) -> bool {
     match site.config().up() {
         Some(Up::Carried) => outbox::has_due(site).await,
         Some(Up::Read) => false,
-        Some(Up::Direct) | None => has_due_deliveries(site).await,
+        Some(Up::Direct) | None => has_due_of(site, link.gate().open(site.now())).await,
     }
 }
 

@@ -7,7 +7,6 @@ mod child;
 mod peer;
 mod read;
 
-use chrono::{DateTime, Local};
 use futures::future::join_all;
 use protocol::Timestamp;
 use protocol::delivery::backoff_millis;
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::schedule::Schedule;
 use crate::config::{SourceConfig, SourceKind};
+use crate::jobs::gate;
 use crate::jobs::link::ours;
 use crate::pause;
 use crate::ports::LinkError;
@@ -174,11 +174,11 @@ async fn note(
 /// When a source is read first after a start: as was said before the start, if that is not far
 /// off, and else as soon as its windows allow.
 fn first_due(schedule: &Schedule, now: Timestamp, said: Option<Timestamp>) -> Timestamp {
-    let Some(local) = local(now) else { return now };
-    let latest = schedule.next(&local).map_or(now, |at| plain(&at));
+    let Some(local) = gate::local(now) else { return now };
+    let latest = schedule.next(&local).map_or(now, |at| gate::plain(&at));
     match said {
         Some(said) if said > now && said <= latest => said,
-        _ => schedule.opened(local).map_or(now, |at| plain(&at)),
+        _ => schedule.opened(local).map_or(now, |at| gate::plain(&at)),
     }
 }
 
@@ -186,23 +186,15 @@ fn first_due(schedule: &Schedule, now: Timestamp, said: Option<Timestamp>) -> Ti
 /// windows.
 fn next_due(site: &Site, schedule: &Schedule, failures: u32) -> Timestamp {
     let now = site.now();
-    let Some(local) = local(now) else { return now.plus_millis(60_000) };
-    let planned = schedule.next(&local).map_or(now.plus_millis(60_000), |at| plain(&at));
+    let Some(local) = gate::local(now) else { return now.plus_millis(60_000) };
+    let planned = schedule.next(&local).map_or(now.plus_millis(60_000), |at| gate::plain(&at));
     if failures == 0 {
         return planned;
     }
     let pause = backoff_millis(failures, &site.config().limits, site.entropy().number());
     let again = now.plus_millis(i64::try_from(pause).unwrap_or(i64::MAX));
-    let again = self::local(again).and_then(|again| schedule.opened(again));
-    again.map_or(planned, |again| plain(&again))
-}
-
-fn local(at: Timestamp) -> Option<DateTime<Local>> {
-    DateTime::from_timestamp_millis(at.millis()).map(|at| at.with_timezone(&Local))
-}
-
-fn plain(at: &DateTime<Local>) -> Timestamp {
-    Timestamp::from_millis(at.timestamp_millis())
+    let again = gate::local(again).and_then(|again| schedule.opened(again));
+    again.map_or(planned, |again| gate::plain(&again))
 }
 
 async fn wait_until(site: &Site, due: Timestamp) {

@@ -14,6 +14,7 @@ mod entitlement;
 mod epochs;
 mod examples;
 mod hostile;
+mod lanes;
 mod pauses;
 mod policies;
 mod reading;

@@ -6,25 +6,24 @@ use axum::extract::{Query, Request, State};
 use protocol::RecordRef;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use store::{Alert, ConflictFilter, Scope, SiteStatus};
+use store::{Alert, ConflictFilter, Scope};
 
 use super::administrator;
 use crate::http::api::shapes;
 use crate::http::error::{self, Problem};
 use crate::site::Site;
+use crate::told::Told;
 
 /// Alerts of an answer at the most.
 const ALERTS: usize = 1_000;
 
 /// `GET /admin/status`
-pub async fn status(
-    State(site): State<Site>,
-    request: Request,
-) -> Result<Json<SiteStatus>, Problem> {
+pub async fn status(State(site): State<Site>, request: Request) -> Result<Json<Told>, Problem> {
     let (parts, _) = request.into_parts();
     administrator(&parts, &site).await?;
     let now = site.now();
-    Ok(Json(site.read(move |store| store.site_status(now)).await?))
+    let status = site.read(move |store| store.site_status(now)).await?;
+    Ok(Json(Told::of(status, site.config(), now)))
 }
 
 /// The query of `/admin/conflicts`.

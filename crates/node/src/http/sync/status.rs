@@ -180,6 +180,8 @@ pub struct PollQuery {
     at: String,
     /// Seconds that the answer may be held back.
     wait: u64,
+    /// `live`: what is new on the bulk lanes is no news to the child now.
+    lane: Option<String>,
 }
 
 /// 204 where there is nothing new for the child until the time is over, else the parent's view.
@@ -192,6 +194,11 @@ pub async fn poll(
     let (caller, _) = child_of(&parts, &site).await?;
     let query = error::query(asked)?;
     let known = markers_of(&query.at)?;
+    let live_only = match query.lane.as_deref() {
+        None => false,
+        Some("live") => true,
+        Some(_) => return Err(Failure::bad_request("lane must be `live`, or left out").into()),
+    };
     note_positions(&site, &caller, query.epoch, &known).await?;
     let wait = query.wait.min(site.config().limits.poll_seconds);
     let end = site.now().plus_millis((wait * 1_000).cast_signed());
@@ -201,7 +208,7 @@ pub async fn poll(
         // Asked each time: its access may have ended meanwhile.
         let (_, scope) = child_of(&parts, &site).await?;
         let view = view(&site, &scope).await?;
-        if view.epoch != query.epoch || is_news(&view, &known) {
+        if view.epoch != query.epoch || is_news(&view, &known, live_only) {
             return Ok(Json(view).into_response());
         }
         let left = end.since(site.now());
@@ -239,11 +246,11 @@ async fn note_positions(
     Ok(noted.await?)
 }
 
-fn is_news(view: &ParentView, known: &BTreeMap<&str, (u64, u64)>) -> bool {
+fn is_news(view: &ParentView, known: &BTreeMap<&str, (u64, u64)>, live_only: bool) -> bool {
     view.feeds.iter().any(|feed| {
         known
             .get(feed.name.as_str())
-            .is_none_or(|(live, bulk)| feed.head > *live || feed.head_join > *bulk)
+            .is_none_or(|(live, bulk)| feed.head > *live || (feed.head_join > *bulk && !live_only))
     })
 }
 

@@ -1,0 +1,127 @@
+//! Lanes of a link: what is urgent goes at once, what is held waits, and nothing is lost by it.
+
+use chrono::{Local, TimeDelta};
+use node::config::LinkConfig;
+use node::config::link::LaneConfig;
+use node::jobs::gate::Why;
+use node::jobs::link::Link;
+use node::jobs::round;
+use protocol::cohort::Definition;
+use protocol::resource::Record;
+use protocol::{Author, Limits, Urgency};
+use store::{Draft, Expect, Write};
+
+use crate::world::*;
+
+/// A window that opens in two hours.
+fn later() -> LaneConfig {
+    let at = |hours| (Local::now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
+    let windows = vec![format!("{}-{}", at(2), at(4))];
+    LaneConfig { windows, ..LaneConfig::default() }
+}
+
+async fn set(world: &mut World, link: LinkConfig) {
+    let clinic = &mut world.clinics[0];
+    let mut config = clinic.site().config().clone();
+    config.link = link;
+    let credential = clinic.site().credential().map(str::to_owned);
+    clinic.restart(config, credential).await.unwrap();
+}
+
+/// A change that an import makes.
+fn import(world: &World, text: &str) {
+    let record = Record::parse(text.as_bytes(), &Limits::default()).unwrap();
+    let draft = Draft {
+        author: Author::new("import"),
+        writes: vec![Write { record, expect: Expect::Any }],
+        expect: Vec::new(),
+        again: false,
+        lane: Urgency::Bulk,
+    };
+    let site = world.clinic().site();
+    site.store().change_record(&draft, site.now()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_waits_and_what_is_urgent_goes() {
+    let mut world = World::pair().await;
+    set(&mut world, LinkConfig { normal: later(), ..LinkConfig::default() }).await;
+    let clinic = world.clinic();
+    clinic.record("nurse", &[observation("o1", "amina", "1")]).await.unwrap();
+    clinic.record("nurse", &[observation("o2", "beno", "1")]).await.unwrap();
+    clinic.record("nurse", &[patient("amina", "Auma")]).await.unwrap();
+    import(&world, &patient("old", "Chebet"));
+    world.centre.record("registrar", &[patient("down", "Kiprono")]).await.unwrap();
+    clinic.round().await.unwrap();
+    for (record, there) in [
+        ("Patient/amina", true),
+        ("Observation/o1", true),
+        ("Observation/o2", false),
+        ("Patient/old", true),
+    ] {
+        assert_eq!(text(&world.centre, record).is_some(), there, "{record}");
+    }
+    assert_eq!(text(clinic, "Patient/down"), None, "the live lane is held too");
+    assert_eq!(undelivered(clinic), 1);
+    let link = Link::of(clinic.site()).unwrap();
+    assert!(!round::has_news_for_parent(clinic.site(), &link).await, "it would never rest");
+    set(&mut world, LinkConfig::default()).await;
+    world.settle().await;
+    world.assert_in_step().await;
+    assert!(text(&world.centre, "Observation/o2").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_day_goes_on_while_whole_patients_wait_for_the_night() {
+    let limits = Limits { poll_seconds: 1, ..Limits::default() };
+    let mut world = World::centre_with(limits.clone()).await;
+    world.centre.record("registrar", &[patient("old", "Mwangi")]).await.unwrap();
+    world.add_clinic("clinic", Definition::All {}, limits).await;
+    set(&mut world, LinkConfig { bulk: later(), ..LinkConfig::default() }).await;
+    let clinic = world.clinic();
+    import(&world, &patient("imported", "Chebet"));
+    let site = clinic.site();
+    let link = Link::of(site).unwrap();
+    round::run(site, &link).await.unwrap();
+    world.centre.record("registrar", &[location("ward", "Ward 3")]).await.unwrap();
+    clinic.record("nurse", &[observation("o1", "old", "1")]).await.unwrap();
+    let held = round::run(site, &link).await.unwrap();
+    assert!(text(clinic, "Location/ward").is_some());
+    assert!(text(&world.centre, "Observation/o1").is_some());
+    assert_eq!(text(clinic, "Patient/old"), None);
+    assert_eq!(text(&world.centre, "Patient/imported"), None);
+    assert!(!round::has_more(&link, &held, site.now()), "it would never rest");
+    // The parent has news all the time of what is held: it is not asked for that.
+    assert!(link.poll(site, &held.view, &held.markers, false).await.unwrap());
+    assert!(!link.poll(site, &held.view, &held.markers, true).await.unwrap());
+    world.centre.record("registrar", &[location("ward", "Ward 4")]).await.unwrap();
+    assert!(link.poll(site, &held.view, &held.markers, true).await.unwrap());
+    set(&mut world, LinkConfig::default()).await;
+    world.settle().await;
+    world.assert_in_step().await;
+    assert!(text(world.clinic(), "Patient/old").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_with_a_rate_rests_and_the_others_go_on() {
+    let mut world = World::pair().await;
+    let rate = Some("100 B/s".to_owned());
+    let bulk = LaneConfig { rate, ..LaneConfig::default() };
+    set(&mut world, LinkConfig { bulk, ..LinkConfig::default() }).await;
+    let clinic = world.clinic();
+    import(&world, &patient("old1", "Chebet"));
+    let site = clinic.site();
+    let link = Link::of(site).unwrap();
+    round::run(site, &link).await.unwrap();
+    assert!(text(&world.centre, "Patient/old1").is_some());
+    let closed = link.gate().closed(Urgency::Bulk, site.now()).unwrap();
+    assert_eq!(closed.why, Why::Rate);
+    let rest = closed.until.unwrap().since(site.now());
+    assert!((1_000..60_000).contains(&rest), "{rest} ms for a few hundred bytes");
+    import(&world, &patient("old2", "Chebet"));
+    clinic.record("nurse", &[observation("o1", "beno", "1")]).await.unwrap();
+    round::run(site, &link).await.unwrap();
+    assert!(text(&world.centre, "Observation/o1").is_some());
+    assert_eq!(text(&world.centre, "Patient/old2"), None);
+    assert_eq!(undelivered(clinic), 1);
+}
