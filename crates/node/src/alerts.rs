@@ -8,6 +8,8 @@ use store::{Alert, AlertFacts, AlertFound, SiteStatus, TokenInfo};
 
 use crate::cli::status::{ago, ahead, silence};
 use crate::config::{Config, Up};
+use crate::jobs::gate::Spent;
+use crate::told;
 
 /// The rules and where to tell: `[alerts]` in the settings. A bound of 0 switches its rule off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub struct Rules {
     pub clocks: bool,
     /// Carriers that say delivered what is not there, or do not come.
     pub carriers: bool,
+    /// A month's budget of bytes of which four fifths, or all, are spent.
+    pub budget: bool,
     /// An audit whose rows do not follow from one another.
     pub audit: bool,
     /// A URL that gets alerts by POST, as JSON.
@@ -47,6 +51,7 @@ impl Default for Rules {
             credential_days: 14,
             clocks: true,
             carriers: true,
+            budget: true,
             audit: true,
             webhook: None,
         }
@@ -71,7 +76,7 @@ pub struct Known<'a> {
 const HOUR: i64 = 3_600_000;
 
 /// The names of all rules.
-pub const RULES: [&str; 9] = [
+pub const RULES: [&str; 10] = [
     "silent",
     "clock",
     "undelivered",
@@ -80,6 +85,7 @@ pub const RULES: [&str; 9] = [
     "disk",
     "credential",
     "carrier",
+    "budget",
     "audit",
 ];
 
@@ -108,6 +114,20 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     }
     if known.config.parent.is_some() {
         of_the_link(known, &is_old, &mut add);
+        let spent = told::spent(known.config, status, *now).filter(|_| rules.budget);
+        if let Some(spent) = spent.filter(Spent::warns) {
+            let (subject, what) = match spent.stops() {
+                true => {
+                    ("spent", "; what is bulk waits for the next month, or `tributary link lift`")
+                }
+                false => ("warning", ""),
+            };
+            add(
+                "budget",
+                subject,
+                format!("{} % of the month's budget are spent{what}", spent.percent),
+            );
+        }
     }
     let parked = status.deliveries.get("parked").copied().unwrap_or(0) + status.parked_lines;
     if rules.parked && parked > 0 {

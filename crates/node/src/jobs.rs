@@ -160,6 +160,7 @@ async fn wait_for_news(site: &Site, link: &Link, round: &Round) -> Result<bool, 
                 if is_paused(site, link).await || has_news(site, link, round).await {
                     return Ok(true);
                 }
+                link.look_at_budget(site).await?;
                 let now = site.now();
                 let waited = now.since(begun).unsigned_abs() / 1_000;
                 let is_over = !polls && waited >= site.config().limits.poll_seconds;

@@ -1,34 +1,44 @@
 //! How a site stands, as the command line and `/admin/status` tell it in JSON.
 
 use protocol::{Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::SiteStatus;
 
 use crate::config::Config;
-use crate::jobs::gate::{Closed, Gate};
+use crate::jobs::gate::{Closed, Gate, Spent};
 
 /// The status, and what is known of the site by its settings.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Told {
     #[serde(flatten)]
     status: SiteStatus,
     /// Lanes of the link to the parent that do not move now.
     held: Vec<Closed>,
+    /// What was spent of the month's budget of bytes, where there is one.
+    spent: Option<Spent>,
 }
 
 impl Told {
     /// Of a status that was asked for just now.
     pub fn of(status: SiteStatus, config: &Config, now: Timestamp) -> Told {
-        let held = held(config, now);
-        Told { status, held }
+        let (held, spent) = (held(config, &status, now), spent(config, &status, now));
+        Told { status, held, spent }
     }
 }
 
+/// What was spent of the month's budget, where there is one.
+pub fn spent(config: &Config, status: &SiteStatus, now: Timestamp) -> Option<Spent> {
+    config.parent.as_ref()?;
+    Spent::of(config.link.budget(), status.link.month.as_ref(), now)
+}
+
 /// Lanes of the link to the parent that do not move now, by the settings.
-pub fn held(config: &Config, now: Timestamp) -> Vec<Closed> {
+pub fn held(config: &Config, status: &SiteStatus, now: Timestamp) -> Vec<Closed> {
     if config.parent.is_none() {
         return Vec::new();
     }
     let gate = Gate::new(&config.link);
+    gate.counted(status.link.month.clone());
     Urgency::ALL.into_iter().filter_map(|lane| gate.closed(lane, now)).collect()
 }

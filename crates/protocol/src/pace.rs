@@ -28,6 +28,10 @@ pub struct Pace {
     pub bytes: u64,
     /// Milliseconds that they took.
     pub millis: u64,
+    /// Bytes of text of the smallest request that the other side refused as too large; 0 where it
+    /// refused none. Not kept for ever: its limit may be another one by then.
+    #[serde(skip)]
+    pub too_much: u64,
 }
 
 /// One request that went through.
@@ -56,7 +60,7 @@ pub struct Left {
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0 }
+        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0, too_much: 0 }
     }
 }
 
@@ -76,11 +80,17 @@ impl Pace {
             // There was no more to move: it says nothing of how much would have gone.
             self.portion
         };
-        Pace { portion: bounded(portion, most), ..self.counted(sample) }
+        let known = if self.too_much == 0 { most } else { self.too_much / 4 * 3 };
+        Pace { portion: bounded(portion.min(known), most), ..self.counted(sample) }
     }
 
-    /// What is known after a request that broke off, took too long, or was too large for the
-    /// other side.
+    /// What is known after a request that the other side refused as too large.
+    pub fn refused(self, text: u64, most: u64) -> Pace {
+        let too_much = if self.too_much == 0 { text } else { self.too_much.min(text) };
+        Pace { too_much, ..self.broken(most) }
+    }
+
+    /// What is known after a request that broke off or took too long.
     pub fn broken(self, most: u64) -> Pace {
         Pace { portion: bounded(self.portion / 2, most), ..self }
     }
@@ -91,10 +101,10 @@ impl Pace {
         }
         let half = if self.millis > LATELY { 2 } else { 1 };
         Pace {
-            portion: self.portion,
             items: self.items / half + sample.items,
             bytes: self.bytes / half + sample.wire,
             millis: self.millis / half + sample.millis.max(1),
+            ..self
         }
     }
 
@@ -176,6 +186,21 @@ mod tests {
         }
         assert_eq!(portions, [512, 256, 128, 64, 32, 16, 16]);
         assert_eq!(Pace::default().broken(1_000).portion, 1_000, "a bound below the least");
+    }
+
+    #[test]
+    fn what_the_other_side_refuses_is_not_tried_again_and_again() {
+        let mut pace = Pace::default().refused(600_000, MOST);
+        assert_eq!(pace.portion, FIRST / 2);
+        for _ in 0..10 {
+            pace = pace.after(&sample(pace.portion, 1), MOST);
+        }
+        assert_eq!(pace.portion, 450_000, "three quarters of what was refused");
+        pace = pace.refused(450_000, MOST).refused(5_000_000, MOST);
+        for _ in 0..10 {
+            pace = pace.after(&sample(pace.portion, 1), MOST);
+        }
+        assert_eq!(pace.portion, 337_500);
     }
 
     #[test]

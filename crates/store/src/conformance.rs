@@ -124,6 +124,7 @@ macro_rules! for_each_rule {
                 a_state_older_than_the_parents_word_is_dropped,
                 bytes_that_moved_are_counted_with_the_contact_and_without,
                 how_much_is_left_is_told_by_what_was_measured,
+                what_moved_is_counted_by_month_and_its_budget_is_lifted_for_one,
                 defect_09_a_restored_parent_gets_back_what_it_lost;
             lanes:
                 what_is_urgent_goes_first_with_what_is_before_it_of_its_patient,

@@ -426,6 +426,9 @@ pub trait Store: SourceStore + WatchStore + Send + Sync + 'static {
     fn link_resume(&self, link: &LinkName, actor: &str, now: Timestamp) -> Result<bool>;
     /// Whether a link is paused now. Cheap: it is asked with every request on the link.
     fn link_paused(&self, link: &LinkName, now: Timestamp) -> Result<Option<Pause>>;
+    /// An operator lets more move on the link to the parent than the budget of a month allows; in
+    /// the audit with the reason.
+    fn budget_lift(&self, month: u32, reason: &str, actor: &str, now: Timestamp) -> Result<()>;
     /// Notes what happened on the link.
     fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()>;
     /// The link as it was last seen.

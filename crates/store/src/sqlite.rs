@@ -481,6 +481,9 @@ impl Store for SqliteStore {
     fn link_note(&self, event: &LinkEvent, now: Timestamp) -> Result<()> {
         link::link_note(self, event, now)
     }
+    fn budget_lift(&self, month: u32, reason: &str, actor: &str, now: Timestamp) -> Result<()> {
+        link::budget_lift(self, month, reason, actor, now)
+    }
     fn link_get(&self) -> Result<LinkInfo> {
         status::link_get(self)
     }

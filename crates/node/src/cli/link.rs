@@ -10,6 +10,7 @@ use store::{LinkName, PauseDraft};
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::status::ago;
+use crate::jobs::gate::month_of;
 use crate::links::{self, LinkTold};
 use crate::queue;
 use crate::site::Site;
@@ -42,6 +43,14 @@ enum Action {
         /// A child, or `parent`; the parent where nothing is said
         #[arg(value_name = "CHILD|parent")]
         link: Option<String>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Let what is bulk go on although the budget of this month is spent
+    Lift {
+        /// Why: the audit keeps it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
         #[command(flatten)]
         dir: Dir,
     },
@@ -94,8 +103,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             say!("The link to {link} works again.");
             Ok(ExitCode::SUCCESS)
         }
+        Action::Lift { reason, dir } => lift(&dir.open()?, reason),
         Action::List { dir, json } => list(&dir.open()?, *json),
     }
+}
+
+fn lift(site: &Site, reason: &str) -> anyhow::Result<ExitCode> {
+    if site.config().link.budget().is_none() {
+        bail!("failed to lift the budget: link.monthly_budget is not set in tributary.toml");
+    }
+    let reason = queue::reason(reason, &site.config().limits).map_err(anyhow::Error::msg)?;
+    let now = site.now();
+    let month = month_of(now).context("failed to work out which month it is")?;
+    site.store().budget_lift(month, &reason, "operator", now).context("failed to lift it")?;
+    say!("The budget is lifted until this month ends. The running site goes on by itself.");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn named(link: Option<&str>) -> anyhow::Result<LinkName> {

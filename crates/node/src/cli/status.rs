@@ -14,7 +14,7 @@ use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::source::line as source_line;
 use crate::config::{Parent, Up};
-use crate::jobs::gate::{Closed, Why, local};
+use crate::jobs::gate::{Closed, Spent, Why, local};
 use crate::site::Site;
 use crate::told::{self, Told};
 
@@ -90,8 +90,11 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
         if let Some(pause) = pause_of(status, &LinkName::Parent) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
         }
-        for closed in told::held(site.config(), now) {
+        for closed in told::held(site.config(), status, now) {
             say!("  held       {}", held(&closed));
+        }
+        if let Some(spent) = told::spent(site.config(), status, now) {
+            say!("  {}", budget(&spent));
         }
         show_link(status, (parent, &site.config().limits), now);
     }
@@ -214,8 +217,18 @@ pub(crate) fn held(closed: &Closed) -> String {
     let why = match closed.why {
         Why::Windows => "it is none of its times of the day",
         Why::Rate => "it has moved as much as its rate allows",
+        Why::Budget => "the month's budget is spent (`tributary link lift` lets it go on)",
     };
     format!("{}: {why}{until}", closed.lane.as_str())
+}
+
+/// What was spent of the month's budget.
+fn budget(spent: &Spent) -> String {
+    let head = if spent.warns() { "BUDGET    " } else { "budget    " };
+    let lifted = spent.lifted.as_ref();
+    let lifted = lifted.map_or(String::new(), |why| format!("; lifted for this month: {why}"));
+    let (moved, budget, percent) = (bytes(spent.bytes), bytes(spent.budget), spent.percent);
+    format!("{head} {moved} of {budget} this month ({percent} %){lifted}")
 }
 
 /// How much of what waits is of which lane; nothing where all of it is normal.

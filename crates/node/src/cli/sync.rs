@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 status.parked_lines
             );
         }
-        for closed in told::held(site.config(), site.now()) {
+        for closed in told::held(site.config(), &status, site.now()) {
             say!("Held: {}", held(&closed));
         }
         say!("in step: {}", if in_step { "yes" } else { "no" });

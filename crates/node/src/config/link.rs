@@ -16,6 +16,10 @@ pub struct LinkConfig {
     /// said otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub urgent: Option<Vec<String>>,
+    /// Bytes on the wire in a month of local time, both ways, at which what is bulk stops:
+    /// `500 MB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_budget: Option<String>,
     /// When and how fast what is normal moves, up and down. (What is urgent always does.)
     #[serde(skip_serializing_if = "is_free")]
     pub normal: LaneConfig,
@@ -73,8 +77,14 @@ impl LinkConfig {
 
     pub(super) fn check(&self) -> anyhow::Result<()> {
         check_urgent(self.urgent.as_deref().unwrap_or_default())?;
+        self.monthly_budget.as_deref().map(budget).transpose().context("link.monthly_budget")?;
         self.normal.rules().context("link.normal")?;
         self.bulk.rules().context("link.bulk").map(drop)
+    }
+
+    /// Bytes of a month, where there is a budget.
+    pub fn budget(&self) -> Option<u64> {
+        self.monthly_budget.as_deref().and_then(|text| budget(text).ok())
     }
 
     /// What holds for a lane: nothing for what is urgent.
@@ -105,6 +115,27 @@ fn rate(text: &str) -> anyhow::Result<u64> {
         bail!("rate: {text:?} is below {LEAST_RATE} B/s: to let nothing move, pause the link");
     }
     Ok(bytes)
+}
+
+/// Bytes of a month.
+fn budget(text: &str) -> anyhow::Result<u64> {
+    let Some(bytes) = amount(text) else {
+        let wrong = format!("{text:?} is not of the form 500 MB or 2 GB");
+        match rate_meant(text).or_else(|| gigabytes_meant(text)) {
+            Some(meant) => bail!("{wrong}; is it {:?}?", meant.trim_end_matches("/s")),
+            None => bail!("{wrong}"),
+        }
+    };
+    if bytes < 1_000_000 {
+        bail!("{text:?} is below 1 MB: leave it out where there is none");
+    }
+    Ok(bytes)
+}
+
+fn gigabytes_meant(text: &str) -> Option<String> {
+    let text = text.trim().to_lowercase().replace(' ', "");
+    let number = text.trim_end_matches("ib").trim_end_matches('b').strip_suffix('g')?;
+    number.parse::<u64>().ok().map(|number| format!("{number} GB"))
 }
 
 /// Bytes, of `500 B`, `20 kB`, `1 MB` or `2 GB`.
@@ -180,6 +211,23 @@ mod tests {
             ("0 kB/s", "is below 100 B/s: to let nothing move, pause the link"),
         ] {
             let error = rate(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_read_and_what_is_none_is_refused_with_what_may_have_been_meant() {
+        for (text, bytes) in [("500 MB", 500_000_000), ("2GB", 2_000_000_000)] {
+            assert_eq!(budget(text).unwrap(), bytes);
+        }
+        for (text, words) in [
+            ("2 gb", "is it \"2 GB\"?"),
+            ("500mb", "is it \"500 MB\"?"),
+            ("500M", "is it \"500 MB\"?"),
+            ("much", "is not of the form 500 MB or 2 GB"),
+            ("500 kB", "is below 1 MB"),
+        ] {
+            let error = budget(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

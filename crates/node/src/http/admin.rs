@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use store::{Alert, AuditEntry, AuditWho, QueueDone, SiteStatus};
+use store::{Alert, AuditEntry, AuditWho, QueueDone};
 
 use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::Caller;
@@ -22,6 +22,7 @@ use crate::jobs::rounds::RoundsState;
 use crate::links::LinkTold;
 use crate::queue::Listing;
 use crate::site::Site;
+use crate::told::Told;
 
 /// The most that a body may come to, in bytes.
 const BODY_BYTES: usize = 1 << 20;
@@ -32,7 +33,7 @@ pub(super) fn api() -> Api {
     let link = |summary| says(summary).gives::<shapes::Paused>();
     let act = |summary| says(summary).takes::<queue::Act>().gives::<QueueDone>();
     let api = Api::default()
-        .get("/status", status::status, says("How the site stands").gives::<SiteStatus>())
+        .get("/status", status::status, says("How the site stands").gives::<Told>())
         .get(
             "/alerts",
             status::alerts,

@@ -1,11 +1,13 @@
-//! Which lanes of the link to the parent may move now: by times of the day, and by how much they have
-//! moved. What is urgent always may.
+//! Which lanes of the link to the parent may move now: by times of the day, by how fast they have
+//! moved, and by how much moved this month. What is urgent always may.
 
 use std::sync::Mutex;
 
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Datelike as _, Local, Months, NaiveTime};
 use protocol::{Timestamp, Urgency};
+use schemars::JsonSchema;
 use serde::Serialize;
+use store::MonthTraffic;
 
 use crate::config::LinkConfig;
 use crate::config::link::LaneRules;
@@ -15,6 +17,9 @@ use crate::config::link::LaneRules;
 pub struct Gate {
     normal: Passage,
     bulk: Passage,
+    budget: Option<u64>,
+    /// What moved in the month that something moved in last.
+    month: Mutex<Option<MonthTraffic>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,23 +30,27 @@ struct Passage {
 }
 
 /// Why a lane does not move now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// It is none of its times of the day.
     Windows,
     /// It has moved as much as its rate allows.
     Rate,
+    /// As much has moved this month as its budget allows.
+    Budget,
 }
 
 /// A lane that does not move now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Closed {
     /// The lane.
+    #[schemars(with = "String")]
     pub lane: Urgency,
     /// Why.
     pub why: Why,
     /// Until when; `None` where that cannot be worked out.
+    #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
 }
 
@@ -49,7 +58,29 @@ impl Gate {
     /// As the settings say.
     pub fn new(config: &LinkConfig) -> Gate {
         let passage = |lane| Passage { rules: config.lane(lane), rest: Mutex::default() };
-        Gate { normal: passage(Urgency::Normal), bulk: passage(Urgency::Bulk) }
+        Gate {
+            normal: passage(Urgency::Normal),
+            bulk: passage(Urgency::Bulk),
+            budget: config.budget(),
+            month: Mutex::default(),
+        }
+    }
+
+    /// Whether it has to hear how much moves.
+    pub fn counts(&self) -> bool {
+        self.budget.is_some()
+    }
+
+    /// So much moved, by the last note.
+    pub fn counted(&self, month: Option<MonthTraffic>) {
+        *self.month.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = month;
+    }
+
+    fn over_budget(&self, now: Timestamp) -> Option<Closed> {
+        let month = self.month.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let spent = Spent::of(self.budget, month.as_ref(), now)?;
+        let (lane, why, until) = (Urgency::Bulk, Why::Budget, next_month(now));
+        spent.stops().then_some(Closed { lane, why, until })
     }
 
     fn passage(&self, lane: Urgency) -> Option<&Passage> {
@@ -70,6 +101,11 @@ impl Gate {
         {
             let until = windows.opened(local).map(|at| plain(&at));
             return Some(Closed { lane, why: Why::Windows, until });
+        }
+        if lane == Urgency::Bulk
+            && let Some(closed) = self.over_budget(now)
+        {
+            return Some(closed);
         }
         let (since, millis) = (*passage.lock())?;
         // Where the clock was put back it does not rest for longer than it would have.
@@ -97,6 +133,56 @@ impl Gate {
         *passage.lock() = Some((begun, i64::try_from(millis).unwrap_or(i64::MAX)));
         Some(millis)
     }
+}
+
+/// A budget and what was spent of it this month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Spent {
+    /// Bytes that may move in a month.
+    pub budget: u64,
+    /// Bytes that have moved in this one, both ways.
+    pub bytes: u64,
+    /// The same in hundredths of the budget.
+    pub percent: u64,
+    /// Why an operator lets more move this month, where one does.
+    pub lifted: Option<String>,
+}
+
+/// Hundredths of the budget from which it is warned.
+const WARNING: u64 = 80;
+
+impl Spent {
+    /// `None` where there is no budget. What moved in another month than this does not count.
+    pub fn of(budget: Option<u64>, month: Option<&MonthTraffic>, now: Timestamp) -> Option<Spent> {
+        let budget = budget?;
+        let month = month.filter(|month| Some(month.month) == month_of(now));
+        let bytes = month.map_or(0, |month| month.sent.saturating_add(month.received));
+        let percent = bytes.saturating_mul(100) / budget.max(1);
+        Some(Spent { budget, bytes, percent, lifted: month.and_then(|month| month.lifted.clone()) })
+    }
+
+    /// Whether it is worth a warning.
+    pub fn warns(&self) -> bool {
+        self.percent >= WARNING
+    }
+
+    /// Whether what is bulk stops.
+    pub fn stops(&self) -> bool {
+        self.bytes >= self.budget && self.lifted.is_none()
+    }
+}
+
+/// The month of a time, as the people of this machine have it: 202611 is November 2026.
+pub fn month_of(at: Timestamp) -> Option<u32> {
+    let at = local(at)?;
+    Some(u32::try_from(at.year()).ok()? * 100 + at.month())
+}
+
+/// When the next month begins.
+fn next_month(now: Timestamp) -> Option<Timestamp> {
+    let first = local(now)?.date_naive().with_day(1)?.checked_add_months(Months::new(1))?;
+    let begins = first.and_time(NaiveTime::MIN).and_local_timezone(Local);
+    begins.earliest().map(|at| plain(&at))
 }
 
 impl Passage {
@@ -145,6 +231,34 @@ mod tests {
             assert_eq!(gate.closed(Urgency::Bulk, NOON.plus_millis(millis)), expected, "{millis}");
         }
         assert_eq!(gate.open(NOON), [Urgency::Urgent, Urgency::Normal]);
+    }
+
+    #[test]
+    fn what_is_bulk_stops_at_the_budget_until_the_month_ends_or_somebody_lifts_it() {
+        let config =
+            LinkConfig { monthly_budget: Some("1 MB".to_owned()), ..LinkConfig::default() };
+        let this = month_of(NOON).unwrap();
+        for (month, sent, received, lifted, warns, stops) in [
+            (this, 0, 0, None, false, false),
+            (this, 300_000, 499_999, None, false, false),
+            (this, 300_000, 500_000, None, true, false),
+            (this, 300_000, 700_000, None, true, true),
+            (this, 300_000, 700_000, Some("paid for"), true, false),
+            (this - 1, 300_000, 700_000, None, false, false),
+        ] {
+            let lifted = lifted.map(str::to_owned);
+            let month = MonthTraffic { month, sent, received, lifted };
+            let spent = Spent::of(config.budget(), Some(&month), NOON).unwrap();
+            assert_eq!((spent.warns(), spent.stops()), (warns, stops), "{month:?}");
+            let gate = Gate::new(&config);
+            gate.counted(Some(month.clone()));
+            assert_eq!(gate.is_open(Urgency::Bulk, NOON), !stops, "{month:?}");
+            assert!(gate.is_open(Urgency::Normal, NOON));
+        }
+        let next = next_month(NOON).unwrap();
+        assert_eq!(month_of(next.plus_millis(-1)), Some(this));
+        assert_ne!(month_of(next), Some(this));
+        assert_eq!(Spent::of(None, None, NOON), None);
     }
 
     #[test]

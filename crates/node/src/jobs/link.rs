@@ -15,8 +15,8 @@ use store::{LinkEvent, StoreError};
 use crate::config::Parent;
 use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
 use crate::http::sync::status::{ChildReport, ParentView};
-use crate::jobs::gate::Gate;
-use crate::jobs::speed::{Speed, Way};
+use crate::jobs::gate::{Gate, month_of};
+use crate::jobs::speed::{Size, Speed, Way};
 use crate::ports::{LinkError, Request, Response};
 use crate::site::Site;
 use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Decoder};
@@ -108,11 +108,15 @@ impl Link {
         self.speed.measured(site, way, &Sample { items, text, wire, millis });
     }
 
-    /// A request broke off, or was too much for the other side.
-    pub fn broke(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter) {
-        let wire = self.meter(site).wire - begun.wire;
-        self.gate.moved(lane, begun.at, wire);
-        self.speed.broke(site, way);
+    /// A request did not go through; `size` says what of that is to be learnt.
+    pub fn broke(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter, size: Size) {
+        let now = self.meter(site);
+        self.gate.moved(lane, begun.at, now.wire - begun.wire);
+        match size {
+            Size::Fits => {}
+            Size::Broke => self.speed.broke(site, way, None),
+            Size::TooMuch => self.speed.broke(site, way, Some(now.text - begun.text)),
+        }
     }
 
     /// The settings of the parent.
@@ -325,22 +329,35 @@ impl Link {
 
     /// Notes that the parent answered, and what moved.
     pub async fn note(&self, site: &Site) -> Result<(), LinkError> {
-        let contact = LinkEvent::Contact { peer: None, traffic: self.traffic.take() };
         let now = site.now();
+        let contact = LinkEvent::Contact { peer: None, traffic: self.traffic.take(now) };
         let noted = site.read(move |store| store.link_note(&contact, now)).await;
         noted.map_err(|error| ours(&error))
     }
 
     /// Writes the counts of bytes to the store, where there are any that it does not have.
     pub async fn note_traffic(&self, site: &Site) -> Result<(), LinkError> {
-        let traffic = self.traffic.take();
-        let pace = self.speed.take(site.now());
-        if traffic == store::Traffic::default() && pace.is_none() {
+        let now = site.now();
+        let traffic = self.traffic.take(now);
+        let pace = self.speed.take(now);
+        if traffic.is_nothing() && pace.is_none() {
             return Ok(());
         }
-        let (event, now) = (LinkEvent::Traffic(traffic, pace), site.now());
+        let event = LinkEvent::Traffic(traffic, pace);
         let noted = site.read(move |store| store.link_note(&event, now)).await;
         noted.map_err(|error| ours(&error))
+    }
+
+    /// Looks how much has moved this month, where there is a budget: other commands move something
+    /// too, and a person may lift it.
+    pub async fn look_at_budget(&self, site: &Site) -> Result<(), LinkError> {
+        if !self.gate.counts() {
+            return Ok(());
+        }
+        self.note_traffic(site).await?;
+        let link = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
+        self.gate.counted(link.month);
+        Ok(())
     }
 
     /// The same in the middle of a round that takes long: `status` tells how far it is.
@@ -361,13 +378,14 @@ impl Traffic {
         add(&[&self.raw_sent, &self.text], raw);
     }
 
-    fn take(&self) -> store::Traffic {
+    fn take(&self, now: Timestamp) -> store::Traffic {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         store::Traffic {
             wire_sent: take(&self.wire_sent),
             wire_received: take(&self.wire_received),
             raw_sent: take(&self.raw_sent),
             raw_received: take(&self.raw_received),
+            month: month_of(now),
         }
     }
 }

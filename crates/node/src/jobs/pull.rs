@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::http::sync::status::{FeedHead, ParentView};
 use crate::jobs::link::{Link, ours, refused};
-use crate::jobs::speed::{Way, is_too_much};
+use crate::jobs::speed::{Size, Way};
 use crate::metrics;
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
@@ -59,7 +59,7 @@ pub async fn step(
     );
     let begun = link.meter(site);
     let broke = |error| {
-        link.broke(site, way, begun);
+        link.broke(site, way, begun, Size::Broke);
         error
     };
     let response = link.get_lines(site, &path).await.map_err(broke)?;
@@ -69,8 +69,8 @@ pub async fn step(
         StatusCode::NOT_FOUND => return Ok(Pulled::Absent),
         status => {
             let text = link.text(response).await.unwrap_or_default();
-            let error = refused(status, &text);
-            return Err(if is_too_much(status) { broke(error) } else { error });
+            link.broke(site, way, begun, Size::of(status));
+            return Err(refused(status, &text));
         }
     }
     let target = Target { feed: feed.clone(), epoch: view.epoch, lane, is_ahead: false };

@@ -14,7 +14,7 @@ use store::{PushLine, Settled};
 
 use crate::http::sync::status::ParentView;
 use crate::jobs::link::{Link, ours, refused};
-use crate::jobs::speed::{Way, is_too_much};
+use crate::jobs::speed::{Size, Way};
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
 use crate::wire::{self, Coding};
@@ -66,10 +66,8 @@ pub async fn step(
     for text in requests {
         let begun = link.meter(site);
         let sent = send(site, link, &mut waiting, (Bytes::from(text), coding)).await;
-        let done = sent.map_err(|(error, broke)| {
-            if broke {
-                link.broke(site, (Way::Up, lane), begun);
-            }
+        let done = sent.map_err(|(error, size)| {
+            link.broke(site, (Way::Up, lane), begun, size);
             error
         })?;
         link.measured(site, (Way::Up, lane), begun, done.taken + done.not_taken);
@@ -83,20 +81,19 @@ pub async fn step(
     }
 }
 
-/// One request. An error says also whether the next one is to be smaller: this one broke off, or was
-/// too much.
+/// One request. An error says also what is to be learnt of how much it was.
 async fn send(
     site: &Site,
     link: &Link,
     waiting: &mut Waiting,
     (text, coding): (Bytes, Coding),
-) -> Result<Pushed, (LinkError, bool)> {
-    let broke = |error| (error, true);
+) -> Result<Pushed, (LinkError, Size)> {
+    let broke = |error| (error, Size::Broke);
     let response = link.post(site, "/sync/changes", text, coding).await.map_err(broke)?;
     if response.status != StatusCode::OK {
         let status = response.status;
         let text = link.text(response).await.unwrap_or_default();
-        return Err((refused(status, &text), is_too_much(status)));
+        return Err((refused(status, &text), Size::of(status)));
     }
     settle(site, link, waiting, response).await.map_err(broke)
 }

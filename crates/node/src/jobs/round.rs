@@ -59,6 +59,7 @@ pub async fn lock(site: &Site) -> Result<Option<File>, LinkError> {
 async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     let view = hear(site, link).await?;
     check_parent(link, &view)?;
+    link.look_at_budget(site).await?;
     let mut round =
         Round { view, markers: Positions::new(), sent: 0, not_taken: 0, received: 0, parked: 0 };
     compare::meet_all(site, link, &round.view).await?;
@@ -73,6 +74,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         }
         site.rounds().progress(&round);
         link.note_at_times(site).await?;
+        link.look_at_budget(site).await?;
     }
     let ended = match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
@@ -262,8 +264,8 @@ async fn has_due_of(site: &Site, lanes: Vec<Urgency>) -> bool {
     found.is_ok_and(|lines| !lines.is_empty())
 }
 
-/// Whether there is something to say to the parent now: something that may move waits to be sent, or to be asked
-/// about where third parties carry it.
+/// Whether there is something to say to the parent now: something that may move waits to be sent,
+/// or to be asked about where third parties carry it.
 pub async fn has_news_for_parent(site: &Site, link: &Link) -> bool {
     match site.config().up() {
         Some(Up::Carried) => outbox::has_due(site).await,

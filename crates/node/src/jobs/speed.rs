@@ -63,12 +63,16 @@ impl Speed {
         });
     }
 
-    /// A request broke off, or was too much for the other side: the next one is smaller.
-    pub fn broke(&self, site: &Site, way: Way) {
+    /// A request broke off, or so many bytes were too much for the other side: the next one is
+    /// smaller.
+    pub fn broke(&self, site: &Site, way: Way, too_much: Option<u64>) {
         let most = most(site, way);
         let portion = self.with(|state| {
             let pace = pace_of(&mut state.pace, way);
-            *pace = pace.broken(most);
+            *pace = match too_much {
+                Some(text) => pace.refused(text, most),
+                None => pace.broken(most),
+            };
             pace.portion
         });
         tracing::debug!(?way, portion, "a request broke off; the next one is smaller");
@@ -109,13 +113,26 @@ fn most(site: &Site, way: Way) -> u64 {
     (if way == Way::Up { limits.body_bytes } else { limits.stream_bytes }) as u64
 }
 
-/// Whether a status says that a request was too much, or took too long for something in between.
-pub fn is_too_much(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::GATEWAY_TIMEOUT
-    )
+/// What a status says of how much was asked for or sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Nothing.
+    Fits,
+    /// It took too long for something in between, or broke off.
+    Broke,
+    /// It was more than the other side takes.
+    TooMuch,
+}
+
+impl Size {
+    /// What this status says.
+    pub fn of(status: StatusCode) -> Size {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Size::TooMuch,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Size::Broke
+            }
+            _ => Size::Fits,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use node::jobs::{push, round};
 use protocol::delivery::DeliveryState;
-use protocol::{Limits, RecordRef};
+use protocol::{Limits, RecordRef, pace};
 use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, LeavePolicy};
 
 use crate::world::*;
@@ -161,6 +161,42 @@ async fn defect_43_what_cannot_be_sent_does_not_stop_what_comes() {
     assert!(error.to_string().contains("body_bytes"), "{error}");
     assert!(text(clinic, "Patient/down").is_some());
     assert_eq!(undelivered(clinic), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_off_or_is_too_much_makes_the_next_request_smaller() {
+    let portion =
+        |site: &node::demo::site::DemoSite| site.site().store().link_get().unwrap().pace.up.portion;
+    let world = World::pair().await;
+    let clinic = world.clinic();
+    for number in 0..20 {
+        clinic.record("nurse", &[patient(&format!("p{number}"), "Achieng")]).await.unwrap();
+    }
+    clinic.switch().cut_after(900);
+    failed_round(clinic).await;
+    assert_eq!(portion(clinic), pace::FIRST / 2);
+    clinic.switch().set(true);
+    world.settle().await;
+    assert_eq!(portion(clinic), pace::FIRST / 2, "so few changes tell nothing of the link");
+    // The parent takes less in one request than is sent in one: it comes to what it takes.
+    let mut world = World::centre_with(Limits { body_bytes: 60_000, ..Limits::default() }).await;
+    world.add_clinic("clinic", protocol::cohort::Definition::All {}, Limits::default()).await;
+    let clinic = world.clinic();
+    for number in 0..40 {
+        let text = patient(&format!("p{number}"), &"x".repeat(5_000));
+        clinic.record("nurse", &[text]).await.unwrap();
+    }
+    let link = node::jobs::link::Link::of(clinic.site()).unwrap();
+    let mut failures = 0;
+    while undelivered(clinic) > 0 {
+        if round::run(clinic.site(), &link).await.is_err() {
+            failures += 1;
+        }
+        assert!(failures < 8, "it does not come to what the parent takes");
+    }
+    assert!(portion(clinic) < 100_000, "{}", portion(clinic));
+    world.settle().await;
+    world.assert_in_step().await;
 }
 
 /// An Observation with a note of so many characters.

@@ -104,6 +104,11 @@ async fn odd_questions_get_clear_answers() {
         ("/sync/feeds/clinic/changes?after=0&epoch=7", 422, "UUID"),
         ("/sync/feeds/clinic/changes?after=0&odd=1", 400, "odd"),
         ("/sync/poll?epoch=1&at=&wait=0", 400, ""),
+        (
+            "/sync/poll?epoch=3f3f3f3f-3f3f-4f3f-8f3f-3f3f3f3f3f3f&at=&wait=0&lane=fast",
+            400,
+            "lane must be `live`",
+        ),
         ("/feeds/clinic/0", 404, "no such"),
         ("/feeds/clinic/99999999999999999999999", 404, "no such"),
         ("/feeds/clinic/-1", 404, "no such"),

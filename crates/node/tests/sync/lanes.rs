@@ -1,15 +1,16 @@
 //! Lanes of a link: what is urgent goes at once, what is held waits, and nothing is lost by it.
 
 use chrono::{Local, TimeDelta};
+use node::alerts::Known;
 use node::config::LinkConfig;
 use node::config::link::LaneConfig;
-use node::jobs::gate::Why;
+use node::jobs::gate::{Why, month_of};
 use node::jobs::link::Link;
 use node::jobs::round;
 use protocol::cohort::Definition;
 use protocol::resource::Record;
 use protocol::{Author, Limits, Urgency};
-use store::{Draft, Expect, Write};
+use store::{Draft, Expect, LinkEvent, Traffic, Write};
 
 use crate::world::*;
 
@@ -51,7 +52,7 @@ async fn what_is_held_waits_and_what_is_urgent_goes() {
     clinic.record("nurse", &[observation("o2", "beno", "1")]).await.unwrap();
     clinic.record("nurse", &[patient("amina", "Auma")]).await.unwrap();
     import(&world, &patient("old", "Chebet"));
-    world.centre.record("registrar", &[patient("down", "Kiprono")]).await.unwrap();
+    world.centre.record("registrar", &[location("ward", "Ward 3")]).await.unwrap();
     clinic.round().await.unwrap();
     for (record, there) in [
         ("Patient/amina", true),
@@ -61,7 +62,7 @@ async fn what_is_held_waits_and_what_is_urgent_goes() {
     ] {
         assert_eq!(text(&world.centre, record).is_some(), there, "{record}");
     }
-    assert_eq!(text(clinic, "Patient/down"), None, "the live lane is held too");
+    assert_eq!(text(clinic, "Location/ward"), None, "the live lane is held too");
     assert_eq!(undelivered(clinic), 1);
     let link = Link::of(clinic.site()).unwrap();
     assert!(!round::has_news_for_parent(clinic.site(), &link).await, "it would never rest");
@@ -85,6 +86,8 @@ async fn the_day_goes_on_while_whole_patients_wait_for_the_night() {
     round::run(site, &link).await.unwrap();
     world.centre.record("registrar", &[location("ward", "Ward 3")]).await.unwrap();
     clinic.record("nurse", &[observation("o1", "old", "1")]).await.unwrap();
+    round::run(site, &link).await.unwrap();
+    // The parent's feed has what we sent ourselves: that is passed, too.
     let held = round::run(site, &link).await.unwrap();
     assert!(text(clinic, "Location/ward").is_some());
     assert!(text(&world.centre, "Observation/o1").is_some());
@@ -124,4 +127,57 @@ async fn a_lane_with_a_rate_rests_and_the_others_go_on() {
     assert!(text(&world.centre, "Observation/o1").is_some());
     assert_eq!(text(&world.centre, "Patient/old2"), None);
     assert_eq!(undelivered(clinic), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bulk_stops_when_the_budget_is_spent_and_goes_on_when_it_is_lifted() {
+    let mut world = World::pair().await;
+    let link = LinkConfig { monthly_budget: Some("1 MB".to_owned()), ..LinkConfig::default() };
+    set(&mut world, link.clone()).await;
+    let alerts = |world: &World| {
+        let site = world.clinic().site();
+        let status = site.store().site_status(site.now()).unwrap();
+        let known = Known {
+            config: site.config(),
+            status: &status,
+            facts: site.store().alert_facts().unwrap(),
+            tokens: &[],
+            disk_free: None,
+            audit_broken: None,
+            now: site.now(),
+        };
+        let found = node::alerts::found(&known).into_iter();
+        found.filter(|alert| alert.rule == "budget").map(|alert| alert.subject).collect::<Vec<_>>()
+    };
+    import(&world, &patient("old1", "Chebet"));
+    world.clinic().round().await.unwrap();
+    assert!(text(&world.centre, "Patient/old1").is_some(), "little has moved so far");
+    assert_eq!(alerts(&world), Vec::<String>::new());
+    let counted = |bytes: u64| {
+        let site = world.clinic().site();
+        let month = month_of(site.now());
+        let traffic = Traffic { wire_received: bytes, month, ..Traffic::default() };
+        site.store().link_note(&LinkEvent::Traffic(traffic, None), site.now()).unwrap();
+    };
+    counted(850_000);
+    assert_eq!(alerts(&world), ["warning"]);
+    counted(150_000);
+    assert_eq!(alerts(&world), ["spent"]);
+    // It holds through a restart, and what is urgent goes.
+    set(&mut world, link).await;
+    import(&world, &patient("old2", "Chebet"));
+    world.clinic().record("nurse", &[patient("new", "Auma")]).await.unwrap();
+    let site = world.clinic().site();
+    let link = Link::of(site).unwrap();
+    round::run(site, &link).await.unwrap();
+    assert!(text(&world.centre, "Patient/new").is_some());
+    assert_eq!(text(&world.centre, "Patient/old2"), None);
+    let closed = link.gate().closed(Urgency::Bulk, site.now()).unwrap();
+    assert_eq!(closed.why, Why::Budget);
+    assert_ne!(month_of(closed.until.unwrap()), month_of(site.now()));
+    let month = month_of(site.now()).unwrap();
+    site.store().budget_lift(month, "paid for more", "operator", site.now()).unwrap();
+    round::run(site, &link).await.unwrap();
+    assert!(text(&world.centre, "Patient/old2").is_some());
+    assert_eq!(alerts(&world), ["warning"], "more than all is spent, and nothing stops");
 }

@@ -69,6 +69,27 @@ async fn a_site_that_loses_power_at_any_moment_goes_on_from_its_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_as_long_as_was_asked_for_and_one_line_always_comes() {
+    let world = World::pair().await;
+    for number in 0..40 {
+        let id = format!("p{number}");
+        world.centre.record("registrar", &[patient(&id, &"x".repeat(1_000))]).await.unwrap();
+    }
+    // What does not compress shows how much of it there is.
+    let whole = 40 * 1_000;
+    for (limit, least, most) in
+        [(1, 1_000, 3_000), (10_000, 9_000, 14_000), (90_000, whole, 90_000)]
+    {
+        let path = format!("/sync/feeds/clinic/changes?after=0&limit={limit}");
+        let (status, body) = ask(&world, world.clinic(), "GET", &path, b"").await;
+        assert_eq!(status, 200);
+        assert!((least..=most).contains(&body.len()), "limit {limit}: {} bytes", body.len());
+        let more = String::from_utf8(body).unwrap().contains("\"more\":true");
+        assert_eq!(more, limit < whole, "limit {limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_changed_often_is_sent_once_in_its_latest_state() {
     let world = World::pair().await;
     for number in 0..50 {

@@ -12,8 +12,8 @@ use super::builders::{a_location, a_patient, an_encounter, an_observation, delet
 use super::pair::{Pair, body, read_back};
 use super::{Maker, START, feed_id, site};
 use crate::{
-    CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent, LinkPace, Source,
-    Store, StoreError, Traffic,
+    AuditFilter, CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent,
+    LinkPace, MonthTraffic, Source, Store, StoreError, Traffic,
 };
 
 /// How many deliveries are not done.
@@ -83,10 +83,16 @@ pub fn becoming_a_child_queues_what_is_here(maker: &dyn Maker) {
 
 pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Maker) {
     let store = maker.make(&site("clinic"), &Limits::default());
-    let traffic = Traffic { wire_sent: 1, wire_received: 20, raw_sent: 300, raw_received: 4_000 };
+    let traffic = Traffic {
+        wire_sent: 1,
+        wire_received: 20,
+        raw_sent: 300,
+        raw_received: 4_000,
+        month: None,
+    };
     let failure = LinkEvent::Failure { error: "cut".to_owned(), next: START };
     store.link_note(&failure, START).unwrap();
-    let up = Pace { portion: 70_000, items: 10, bytes: 20_000, millis: 4_000 };
+    let up = Pace { portion: 70_000, items: 10, bytes: 20_000, millis: 4_000, ..Pace::default() };
     let pace = LinkPace { up, live_ahead: 7, ..LinkPace::default() };
     store.link_note(&LinkEvent::Traffic(traffic, Some(pace)), START).unwrap();
     let link = store.link_get().unwrap();
@@ -99,6 +105,30 @@ pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Mak
     assert_eq!(link.pace, pace);
     store.link_note(&LinkEvent::Traffic(traffic, None), START).unwrap();
     assert_eq!(store.link_get().unwrap().pace, pace, "it stays until there is another");
+}
+
+pub fn what_moved_is_counted_by_month_and_its_budget_is_lifted_for_one(maker: &dyn Maker) {
+    let store = maker.make(&site("clinic"), &Limits::default());
+    let moved = |month, wire_sent, wire_received| {
+        let traffic = Traffic { wire_sent, wire_received, month, ..Traffic::default() };
+        store.link_note(&LinkEvent::Traffic(traffic, None), START).unwrap();
+        store.link_get().unwrap().month
+    };
+    assert_eq!(moved(None, 5, 6), None);
+    let month = |month, sent, received, lifted: Option<&str>| {
+        Some(MonthTraffic { month, sent, received, lifted: lifted.map(str::to_owned) })
+    };
+    assert_eq!(moved(Some(202_611), 10, 100), month(202_611, 10, 100, None));
+    assert_eq!(moved(Some(202_611), 1, 2), month(202_611, 11, 102, None));
+    store.budget_lift(202_611, "the new branch", "operator", START).unwrap();
+    assert_eq!(moved(Some(202_611), 1, 0), month(202_611, 12, 102, Some("the new branch")));
+    assert_eq!(moved(Some(202_612), 7, 0), month(202_612, 7, 0, None), "for that month only");
+    let link = store.link_get().unwrap();
+    assert_eq!((link.wire_sent, link.wire_received), (24, 108), "and all of it in all");
+    let filter = AuditFilter { limit: 10, ..AuditFilter::default() };
+    let rows = store.audit_list(&filter).unwrap();
+    let row = rows.iter().find(|row| row.action == "budget-lift").unwrap();
+    assert_eq!((row.subject.as_str(), row.detail.as_str()), ("202611", "the new branch"));
 }
 
 pub fn how_much_is_left_is_told_by_what_was_measured(maker: &dyn Maker) {

@@ -129,6 +129,28 @@ pub struct Traffic {
     pub raw_sent: u64,
     /// Received, after inflation.
     pub raw_received: u64,
+    /// The month that it counts for, in local time: 202611 is November 2026. `None`: for none.
+    pub month: Option<u32>,
+}
+
+impl Traffic {
+    /// Whether nothing moved.
+    pub fn is_nothing(&self) -> bool {
+        *self == Traffic { month: self.month, ..Traffic::default() }
+    }
+}
+
+/// What moved on the link to the parent in one month of local time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct MonthTraffic {
+    /// 202611: November 2026.
+    pub month: u32,
+    /// Bytes on the wire, sent.
+    pub sent: u64,
+    /// Likewise received.
+    pub received: u64,
+    /// Why an operator lets more move than the budget allows, where one does.
+    pub lifted: Option<String>,
 }
 
 /// The link to the parent as it was last seen.
@@ -151,6 +173,8 @@ pub struct LinkInfo {
     #[schemars(with = "serde_json::Value")]
     pub policies: Policies,
     pub pace: LinkPace,
+    /// The newest month in which something moved.
+    pub month: Option<MonthTraffic>,
 }
 
 /// What is still to move on the link to the parent, and how long that will take as it was lately.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::lanes::LaneColumn;
 use super::{SqliteStore, audit, rows};
-use crate::{AuditRow, LinkEvent, LinkPace, Result, StoreError, Traffic};
+use crate::{AuditRow, LinkEvent, LinkPace, MonthTraffic, Result, StoreError, Traffic};
 
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
     store.write("become a child", |step| {
@@ -105,6 +105,42 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
     })
 }
 
+/// The newest month in which something moved.
+pub(super) fn month(conn: &Connection) -> Result<Option<MonthTraffic>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT month, sent, received, lifted FROM link_month ORDER BY month DESC LIMIT 1",
+        )?
+        .query_row([], |row| {
+            let (month, sent, received) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(MonthTraffic { month, sent, received, lifted: row.get(3)? })
+        })
+        .optional()?)
+}
+
+pub(super) fn budget_lift(
+    store: &SqliteStore,
+    month: u32,
+    reason: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<()> {
+    store.write("lift the budget", |step| {
+        step.prepare_cached(
+            "INSERT INTO link_month (month, lifted) VALUES (?1, ?2)
+             ON CONFLICT (month) DO UPDATE SET lifted = ?2",
+        )?
+        .execute(params![month, reason])?;
+        let row = AuditRow {
+            actor: actor.to_owned(),
+            action: "budget-lift",
+            subject: month.to_string(),
+            detail: reason.to_owned(),
+        };
+        audit::append(step, &row, now)
+    })
+}
+
 fn keep_pace(step: &Connection, pace: &LinkPace) -> Result<()> {
     let text = serde_json::to_string(pace)
         .map_err(|e| StoreError::Database { step: "keep the pace", source: Box::new(e) })?;
@@ -113,7 +149,14 @@ fn keep_pace(step: &Connection, pace: &LinkPace) -> Result<()> {
 }
 
 fn count(step: &Connection, traffic: &Traffic) -> Result<usize> {
-    let Traffic { wire_sent, wire_received, raw_sent, raw_received } = traffic;
+    let Traffic { wire_sent, wire_received, raw_sent, raw_received, month } = traffic;
+    if let Some(month) = month {
+        step.prepare_cached(
+            "INSERT INTO link_month (month, sent, received) VALUES (?1, ?2, ?3)
+             ON CONFLICT (month) DO UPDATE SET sent = sent + ?2, received = received + ?3",
+        )?
+        .execute(params![month, wire_sent, wire_received])?;
+    }
     Ok(step
         .prepare_cached(
             "UPDATE link SET wire_sent = wire_sent + ?1, wire_received = wire_received + ?2,

@@ -59,7 +59,13 @@ mod tests {
     #[test]
     fn the_speed_is_told_of_what_was_measured() {
         assert_eq!(speed(&LinkPace::default()), None);
-        let up = Pace { portion: 1_500_000, items: 10, bytes: 80_000, millis: 10_000 };
+        let up = Pace {
+            portion: 1_500_000,
+            items: 10,
+            bytes: 80_000,
+            millis: 10_000,
+            ..Pace::default()
+        };
         let pace = LinkPace { up, ..LinkPace::default() };
         let told = speed(&pace).unwrap();
         assert_eq!(told, "up 8000 B/s, 1500 kB a request (before compression)");
