@@ -1,11 +1,14 @@
 //! What is wrong with a site, by rules: a pure function of what is known of it.
 
+pub mod email;
+
 use std::collections::BTreeMap;
 
 use protocol::{Limits, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Alert, AlertFacts, AlertFound, SiteStatus, TokenInfo};
 
+pub use self::email::Email;
 use crate::cli::status::{ago, ahead, silence};
 use crate::config::{Config, Up};
 use crate::jobs::gate::Spent;
@@ -38,6 +41,9 @@ pub struct Rules {
     /// A URL that gets alerts by POST, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// An SMTP server that gets them, and who is to have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
 }
 
 impl Default for Rules {
@@ -54,6 +60,7 @@ impl Default for Rules {
             budget: true,
             audit: true,
             webhook: None,
+            email: None,
         }
     }
 }
@@ -228,6 +235,9 @@ pub fn check(rules: &Rules, limits: &Limits) -> anyhow::Result<()> {
     }
     if limits.clock_offset_seconds == 0 && rules.clocks {
         anyhow::bail!("limits.clock_offset_seconds is 0: every clock would raise an alert");
+    }
+    if let Some(email) = &rules.email {
+        email.check()?;
     }
     match &rules.webhook {
         Some(url) if !(url.starts_with("https://") || url.starts_with("http://")) => {

@@ -15,9 +15,9 @@ pub trait WatchStore {
     /// Raises alerts, but for those that are raised already, and clears others.
     fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()>;
     /// Alerts that were raised or cleared and that nobody was told of, oldest first.
-    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>>;
+    fn alert_untold(&self, way: AlertWay, limit: usize) -> Result<Vec<Alert>>;
     /// Somebody was told of these, as they stand here.
-    fn alert_told(&self, told: &[Alert]) -> Result<()>;
+    fn alert_told(&self, way: AlertWay, told: &[Alert]) -> Result<()>;
     /// What rules look at beside the status.
     fn alert_facts(&self) -> Result<AlertFacts>;
 }

@@ -89,23 +89,28 @@ pub(crate) fn read_secrets(
     let mut secrets = BTreeMap::new();
     for source in &config.sources {
         let Some(file) = &source.token_file else { continue };
-        let path = dir.join(file);
-        let failed = || format!("failed to read {} of the source {}", path.display(), source.name);
-        let text = std::fs::read_to_string(&path).with_context(failed)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(&path).with_context(failed)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                bail!("{}: others can read it; `chmod 600` shuts them out", failed());
-            }
-        }
-        if text.trim().is_empty() {
-            bail!("{}: it is empty", failed());
-        }
-        secrets.insert(source.name.clone(), text.trim().to_owned());
+        let secret = read_secret(&dir.join(file), &format!("the source {}", source.name))?;
+        secrets.insert(source.name.clone(), secret);
     }
     Ok(secrets)
+}
+
+/// A secret in a file. Refuses one that others than its owner can read.
+pub(crate) fn read_secret(path: &Path, whose: &str) -> anyhow::Result<String> {
+    let failed = || format!("failed to read {} of {whose}", path.display());
+    let text = std::fs::read_to_string(path).with_context(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).with_context(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            bail!("{}: others can read it; `chmod 600` shuts them out", failed());
+        }
+    }
+    if text.trim().is_empty() {
+        bail!("{}: it is empty", failed());
+    }
+    Ok(text.trim().to_owned())
 }
 
 fn read_credential(dir: &Path) -> anyhow::Result<Option<String>> {

@@ -30,6 +30,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
     let _alone = alone(&args.dir)?;
+    if let Some(email) = &site.config().alerts.email {
+        // At the start, and not when something is wrong.
+        email.credentials(&args.dir.dir)?;
+    }
     block_on(async {
         // Before anybody is answered: visits may have ended while the site was down.
         jobs::visitors::step(&site).await;

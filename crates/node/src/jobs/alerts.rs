@@ -1,5 +1,7 @@
-//! Looking for what is wrong, and telling people: in the log at once, and by a webhook in a job of
-//! its own, so that one that hangs delays nobody.
+//! Looking for what is wrong, and telling people: in the log at once, and by a webhook and by
+//! e-mail in jobs of their own, so that one that hangs delays nobody.
+
+use std::path::Path;
 
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use bytes::Bytes;
@@ -7,9 +9,10 @@ use futures::StreamExt as _;
 use protocol::Timestamp;
 use protocol::delivery::backoff_millis;
 use serde_json::json;
-use store::{Alert, StoreError};
+use store::{Alert, AlertWay, StoreError};
+use tokio::sync::watch;
 
-use crate::alerts::{self, Known, Well};
+use crate::alerts::{self, Email, Known, Well, email};
 use crate::disk::Disk;
 use crate::ports::{LinkError, Request};
 use crate::site::Site;
@@ -23,19 +26,28 @@ const ALERTS: usize = 10_000;
 const AT_ONCE: usize = 50;
 /// Seconds without a byte after which a webhook is given up, until the next try.
 const IDLE_SECONDS: u64 = 20;
+/// Seconds that one e-mail may take.
+const MAIL_SECONDS: u64 = 60;
 
 /// Looks and tells, for ever.
 pub async fn run(site: &Site) {
-    tokio::join!(look(site), tell(site));
+    let news = watch::Sender::new(());
+    let (webhook, email) = (news.subscribe(), news.subscribe());
+    tokio::join!(
+        look(site, &news),
+        tell(site, AlertWay::Webhook, webhook),
+        tell(site, AlertWay::Email, email)
+    );
 }
 
-async fn look(site: &Site) {
+async fn look(site: &Site, news: &watch::Sender<()>) {
     let mut well = Well::new();
     let mut audit = Audit::default();
     loop {
         if let Err(error) = step(site, &mut well, &mut audit).await {
             tracing::warn!(%error, "failed to look for what is wrong");
         }
+        news.send_replace(());
         site.clock().sleep(LOOK_EVERY).await;
     }
 }
@@ -79,33 +91,64 @@ pub async fn step(site: &Site, well: &mut Well, audit: &mut Audit) -> Result<(),
     site.read(move |store| store.alert_update(&raise, &clear, now)).await
 }
 
-/// Tells the webhook of what it was not told of; again, ever more seldom, until it takes it.
-async fn tell(site: &Site) {
-    let Some(url) = site.config().alerts.webhook.clone() else { return };
+/// Tells of what nobody was told of by this way; again, ever more seldom, until it is taken.
+async fn tell(site: &Site, way: AlertWay, mut news: watch::Receiver<()>) {
+    let rules = &site.config().alerts;
+    let is_set = match way {
+        AlertWay::Webhook => rules.webhook.is_some(),
+        AlertWay::Email => rules.email.is_some(),
+    };
+    if !is_set {
+        return;
+    }
     let mut failures = 0u32;
     loop {
-        let pause = match tell_once(site, &url).await {
-            Ok(()) => {
-                failures = 0;
-                LOOK_EVERY
-            }
-            Err(error) => {
-                failures = failures.saturating_add(1);
-                tracing::warn!(failures, %error, "the webhook for alerts does not take them");
-                backoff_millis(failures, &site.config().limits, site.entropy().number())
-            }
-        };
-        site.clock().sleep(pause).await;
+        // Whoever looks lives as long as this.
+        let _ = news.changed().await;
+        while let Err(error) = tell_once(site, way).await {
+            failures = failures.saturating_add(1);
+            tracing::warn!(?way, failures, %error, "alerts are not taken");
+            let limits = &site.config().limits;
+            let pause = backoff_millis(failures, limits, site.entropy().number());
+            site.clock().sleep(pause).await;
+        }
+        failures = 0;
     }
 }
 
 /// One message with all that is new, at most `AT_ONCE`.
-pub async fn tell_once(site: &Site, url: &str) -> Result<(), LinkError> {
+pub async fn tell_once(site: &Site, way: AlertWay) -> Result<(), LinkError> {
     let ours = |error: StoreError| LinkError(format!("this site's own store failed: {error}"));
-    let untold = site.read(|store| store.alert_untold(AT_ONCE)).await.map_err(ours)?;
+    let untold = site.read(move |store| store.alert_untold(way, AT_ONCE)).await.map_err(ours)?;
     if untold.is_empty() {
         return Ok(());
     }
+    let rules = &site.config().alerts;
+    match (way, &rules.webhook, &rules.email) {
+        (AlertWay::Webhook, Some(url), _) => post(site, url, &untold).await?,
+        (AlertWay::Email, _, Some(email)) => mail(site, email, &untold).await?,
+        _ => return Ok(()),
+    }
+    site.read(move |store| store.alert_told(way, &untold)).await.map_err(ours)
+}
+
+/// Hands them to the SMTP server, in a bounded time.
+async fn mail(site: &Site, email: &Email, untold: &[Alert]) -> Result<(), LinkError> {
+    let plain = |error: anyhow::Error| LinkError(format!("{error:#}"));
+    let folder = site.run_lock().and_then(Path::parent).unwrap_or(Path::new(""));
+    let credentials = email.credentials(folder).map_err(plain)?;
+    let told = email::told(site.id(), site.now(), untold);
+    tokio::select! {
+        biased;
+        sent = email.send(credentials, &told) => sent.map_err(plain),
+        () = site.clock().sleep(MAIL_SECONDS * 1_000) => {
+            Err(LinkError(format!("the SMTP server took longer than {MAIL_SECONDS} s")))
+        }
+    }
+}
+
+/// Posts them to the webhook.
+async fn post(site: &Site, url: &str, untold: &[Alert]) -> Result<(), LinkError> {
     let of = |cleared: bool| {
         untold.iter().filter(|alert| alert.cleared.is_some() == cleared).collect::<Vec<&Alert>>()
     };
@@ -127,5 +170,5 @@ pub async fn tell_once(site: &Site, url: &str) -> Result<(), LinkError> {
     if !response.status.is_success() {
         return Err(LinkError(format!("it answered {}", response.status)));
     }
-    site.read(move |store| store.alert_told(&untold)).await.map_err(ours)
+    Ok(())
 }

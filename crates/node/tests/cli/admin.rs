@@ -6,7 +6,7 @@ use crate::folder::Folder;
 use crate::pair::joined;
 
 /// A credential for `/admin`.
-fn administrator(site: &Folder) -> String {
+pub(crate) fn administrator(site: &Folder) -> String {
     let told = site.run(&["token", "add", "desk", "--scope", "administer"]).ok();
     told.split_whitespace().last().unwrap().to_owned()
 }
@@ -16,7 +16,7 @@ fn body(answer: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
-fn get(site: &Folder, path: &str, bearer: &str) -> Value {
+pub(crate) fn get(site: &Folder, path: &str, bearer: &str) -> Value {
     let (status, answer) = site.ask(&format!("GET {path}"), Some(bearer), "");
     assert_eq!(status, 200, "{answer}");
     body(&answer)
@@ -259,64 +259,4 @@ fn what_is_asked_wrongly_or_by_others_shows_no_audit(centre: &Folder, desk: &str
     assert!(!others.contains("\"entry\""), "no audit for other programs: {others}");
     let (_, metadata) = centre.ask("GET /fhir/metadata", None, "");
     assert!(metadata.contains("With a credential of the scope administer"));
-}
-
-/// Takes one request of a webhook and answers it; gives its body.
-fn webhook(listener: &std::net::TcpListener, status: &str) -> Value {
-    use std::io::{BufRead, BufReader, Read, Write};
-    let (stream, _) = listener.accept().unwrap();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    (&stream).write_all(answer.as_bytes()).unwrap();
-    serde_json::from_slice(&body).unwrap()
-}
-
-#[test]
-fn what_is_wrong_is_raised_once_and_told_until_the_webhook_takes_it() {
-    let (_centre, clinic, _centre_runs) = joined();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let settings = clinic.dir().join("tributary.toml");
-    let text = std::fs::read_to_string(&settings).unwrap();
-    let wrong = format!("{text}\n[alerts]\nwebhook = \"ftp://nowhere\"\n");
-    std::fs::write(&settings, wrong).unwrap();
-    clinic.run(&["status"]).refused(&["alerts.webhook"]);
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    std::fs::write(&settings, format!("{text}\n[alerts]\nwebhook = \"{url}\"\n")).unwrap();
-    assert!(clinic.run(&["alerts"]).ok().contains("Nothing is raised"));
-    let file = clinic.write("amina.json", crate::folder::patient("amina", "Otieno"));
-    clinic.run(&["import", &file]).ok();
-    clinic.run(&["queue", "park", "--all", "--reason", "room 4"]).ok();
-    clinic.run(&["token", "add", "short", "--scope", "fhir-read", "--days", "3"]).ok();
-    let _running = clinic.serve();
-    let first = webhook(&listener, "500 Internal Server Error");
-    let again = webhook(&listener, "204 No Content");
-    let rules = |body: &Value| {
-        let raised = body["raised"].as_array().unwrap();
-        raised.iter().map(|one| one["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    for body in [&first, &again] {
-        let rules = rules(body);
-        assert!(rules.contains(&"parked".to_owned()), "{body}");
-        assert!(rules.contains(&"credential".to_owned()), "{body}");
-        assert!(!body.to_string().contains("Otieno"));
-    }
-    let said = clinic.run(&["alerts"]);
-    assert!(said.code == Some(1) && said.out.contains("are parked or stuck"), "{}", said.out);
-    assert!(clinic.run(&["status"]).ok().contains("ALERTS"));
-    let desk = administrator(&clinic);
-    let got = get(&clinic, "/admin/alerts", &desk);
-    assert_eq!(got.as_array().unwrap().len(), rules(&again).len(), "raised once: {got}");
 }

@@ -7,6 +7,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod audit;
 mod conflict;
 mod damage;

@@ -3,7 +3,7 @@
 use protocol::Limits;
 
 use super::{Maker, START, site};
-use crate::AlertFound;
+use crate::{AlertFound, AlertWay};
 
 pub fn an_alert_is_raised_once_and_cleared_once_and_told_of_once(maker: &dyn Maker) {
     let store = maker.make(&site("centre"), &Limits::default());
@@ -19,18 +19,23 @@ pub fn an_alert_is_raised_once_and_cleared_once_and_told_of_once(maker: &dyn Mak
     let open = store.alert_list(false, 9).unwrap();
     assert_eq!(open.iter().map(|one| &*one.subject).collect::<Vec<_>>(), ["west", "east"]);
     assert_eq!((open[0].raised, open[0].cleared), (START, None));
-    let untold = store.alert_untold(9).unwrap();
+    let untold = store.alert_untold(AlertWay::Webhook, 9).unwrap();
     assert_eq!(untold.len(), 2);
-    store.alert_told(&untold[..1]).unwrap();
-    assert_eq!(store.alert_untold(9).unwrap(), untold[1..]);
+    store.alert_told(AlertWay::Webhook, &untold[..1]).unwrap();
+    assert_eq!(store.alert_untold(AlertWay::Webhook, 9).unwrap(), untold[1..]);
     // One is cleared after it was told of, the other before: the latter is told of as one.
     let end = START.plus_millis(60);
     store.alert_update(&[], &[open[0].key, open[1].key], end).unwrap();
     assert_eq!(store.alert_list(false, 9).unwrap(), []);
-    let untold = store.alert_untold(9).unwrap();
+    let untold = store.alert_untold(AlertWay::Webhook, 9).unwrap();
     assert!(untold.len() == 2 && untold.iter().all(|one| one.cleared == Some(end)));
-    store.alert_told(&untold).unwrap();
-    assert_eq!(store.alert_untold(9).unwrap(), []);
+    store.alert_told(AlertWay::Webhook, &untold).unwrap();
+    assert_eq!(store.alert_untold(AlertWay::Webhook, 9).unwrap(), []);
+    // Who is told by another way was told of none of them yet.
+    let mailed = store.alert_untold(AlertWay::Email, 9).unwrap();
+    assert_eq!(mailed.len(), 2);
+    store.alert_told(AlertWay::Email, &mailed).unwrap();
+    assert_eq!(store.alert_untold(AlertWay::Email, 9).unwrap(), []);
     // It comes again: a new one.
     store.alert_update(&[found("east")], &[], end).unwrap();
     let count = |all| store.alert_list(all, 9).unwrap().len();

@@ -29,6 +29,14 @@ pub struct Alert {
     pub cleared: Option<Timestamp>,
 }
 
+/// By which way people are told of alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum AlertWay {
+    Webhook,
+    Email,
+}
+
 /// Facts that rules look at and that no other method gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AlertFacts {

@@ -4,7 +4,7 @@ use protocol::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{SqliteStore, open, rows, status};
-use crate::{Alert, AlertFacts, AlertFound, Result, WatchStore};
+use crate::{Alert, AlertFacts, AlertFound, AlertWay, Result, WatchStore};
 
 impl WatchStore for SqliteStore {
     fn site_ready(&self) -> Result<()> {
@@ -16,11 +16,11 @@ impl WatchStore for SqliteStore {
     fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()> {
         alert_update(self, raise, clear, now)
     }
-    fn alert_untold(&self, limit: usize) -> Result<Vec<Alert>> {
-        alert_untold(self, limit)
+    fn alert_untold(&self, way: AlertWay, limit: usize) -> Result<Vec<Alert>> {
+        alert_untold(self, way, limit)
     }
-    fn alert_told(&self, told: &[Alert]) -> Result<()> {
-        alert_told(self, told)
+    fn alert_told(&self, way: AlertWay, told: &[Alert]) -> Result<()> {
+        alert_told(self, way, told)
     }
     fn alert_facts(&self) -> Result<AlertFacts> {
         alert_facts(self)
@@ -88,22 +88,32 @@ fn alert_update(
 }
 
 /// Oldest first: raised and not told, or cleared and told only that it was raised.
-fn alert_untold(store: &SqliteStore, limit: usize) -> Result<Vec<Alert>> {
+fn alert_untold(store: &SqliteStore, way: AlertWay, limit: usize) -> Result<Vec<Alert>> {
+    let (column, index) = names(way);
     store.read("find alerts that nobody was told of", |conn| {
         let sql = format!(
-            "SELECT {COLUMNS} FROM alert INDEXED BY alert_untold
-             WHERE told < 2 AND (told = 0 OR cleared IS NOT NULL) ORDER BY key LIMIT ?1"
+            "SELECT {COLUMNS} FROM alert INDEXED BY {index}
+             WHERE {column} < 2 AND ({column} = 0 OR cleared IS NOT NULL) ORDER BY key LIMIT ?1"
         );
         status::list(conn, &sql, [limit], read)
     })
 }
 
-fn alert_told(store: &SqliteStore, told: &[Alert]) -> Result<()> {
+/// The column and the index of a way of telling.
+fn names(way: AlertWay) -> (&'static str, &'static str) {
+    match way {
+        AlertWay::Webhook => ("told", "alert_untold"),
+        AlertWay::Email => ("mailed", "alert_unmailed"),
+    }
+}
+
+fn alert_told(store: &SqliteStore, way: AlertWay, told: &[Alert]) -> Result<()> {
+    let (column, _) = names(way);
     store.write("note who was told of alerts", |step| {
         for alert in told {
             let state = if alert.cleared.is_some() { 2 } else { 1 };
-            step.prepare_cached("UPDATE alert SET told = max(told, ?2) WHERE key = ?1")?
-                .execute(params![alert.key, state])?;
+            let sql = format!("UPDATE alert SET {column} = max({column}, ?2) WHERE key = ?1");
+            step.prepare_cached(&sql)?.execute(params![alert.key, state])?;
         }
         Ok(())
     })

@@ -52,6 +52,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0022_link_pace.sql")),
         M::up(include_str!("../../migrations/sqlite/0023_lanes.sql")),
         M::up(include_str!("../../migrations/sqlite/0024_budget.sql")),
+        M::up(include_str!("../../migrations/sqlite/0025_alerts_mailed.sql")),
     ]
 });
 

@@ -1,0 +1,214 @@
+//! Alerts by e-mail: the settings, the text, and handing it to an SMTP server.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use protocol::{SiteId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::Alert;
+
+use crate::cli::open::read_secret;
+
+/// How long each step of talking with the server may take.
+const STEP: Duration = Duration::from_secs(20);
+
+/// Where alerts are sent by e-mail: `[alerts.email]` in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Email {
+    /// The SMTP server's name.
+    pub host: String,
+    /// Its port: unless said otherwise 587, 465 for `implicit`, and 25 for `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How what is said to it is kept secret.
+    #[serde(default)]
+    pub tls: Tls,
+    /// The user, where the server wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file with the user's password, readable by its owner only; a path below the site's
+    /// folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// Whom it is from.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+}
+
+/// How the connection to an SMTP server is kept secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// By STARTTLS, and not at all where the server does not have it.
+    #[default]
+    Starttls,
+    /// From the first byte on.
+    Implicit,
+    /// Not at all: for a server on this machine or a network that is private itself.
+    None,
+}
+
+impl Email {
+    /// Whether it can be kept to; else what is wrong.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.host.is_empty() || self.host.contains(['/', ' ', ':']) {
+            bail!("alerts.email.host must be the name of an SMTP server");
+        }
+        if self.to.is_empty() {
+            bail!("alerts.email.to is empty: nobody would get it");
+        }
+        for address in self.to.iter().chain([&self.from]) {
+            address
+                .parse::<Mailbox>()
+                .with_context(|| format!("alerts.email: {address:?} is no e-mail address"))?;
+        }
+        match (&self.user, &self.password_file) {
+            (Some(_), None) => bail!("alerts.email.user needs a password_file"),
+            (None, Some(_)) => bail!("alerts.email.password_file needs a user"),
+            (Some(_), Some(_)) if self.tls == Tls::None => {
+                bail!("alerts.email: a password is not sent without TLS (tls = \"none\")")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The user and the password, where the server wants them.
+    pub fn credentials(&self, folder: &Path) -> anyhow::Result<Option<(String, String)>> {
+        let (Some(user), Some(file)) = (&self.user, &self.password_file) else { return Ok(None) };
+        let password = read_secret(&folder.join(file), "alerts.email")?;
+        Ok(Some((user.clone(), password)))
+    }
+
+    /// Hands a message to the server.
+    pub async fn send(
+        &self,
+        credentials: Option<(String, String)>,
+        told: &Told,
+    ) -> anyhow::Result<()> {
+        let mut message = Message::builder()
+            .from(self.from.parse()?)
+            .subject(&told.subject)
+            .message_id(Some(told.id.clone()))
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.to {
+            message = message.to(to.parse()?);
+        }
+        let message = message.body(told.text.clone()).context("failed to write it")?;
+        type Smtp = AsyncSmtpTransport<Tokio1Executor>;
+        let (builder, port) = match self.tls {
+            Tls::Starttls => (Smtp::starttls_relay(&self.host)?, 587),
+            Tls::Implicit => (Smtp::relay(&self.host)?, 465),
+            Tls::None => (Smtp::builder_dangerous(&self.host), 25),
+        };
+        let mut builder = builder.port(self.port.unwrap_or(port)).timeout(Some(STEP));
+        if let Some((user, password)) = credentials {
+            builder = builder.credentials(Credentials::new(user, password));
+        }
+        builder.build().send(message).await.context("the SMTP server did not take it")?;
+        Ok(())
+    }
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Told {
+    pub subject: String,
+    pub text: String,
+    /// The same for the same alerts: who gets it twice can tell.
+    pub id: String,
+}
+
+/// A message that tells of these alerts.
+pub fn told(site: &SiteId, now: Timestamp, alerts: &[Alert]) -> Told {
+    let (over, raised): (Vec<_>, Vec<_>) = alerts.iter().partition(|it| it.cleared.is_some());
+    let mut text = format!("Site {site}, {now}\n");
+    for (head, some) in [("Raised", &raised), ("Over", &over)] {
+        if some.is_empty() {
+            continue;
+        }
+        text += &format!("\n{head}:\n");
+        for alert in some.iter() {
+            let over = alert.cleared.map_or(String::new(), |at| format!(", over since {at}"));
+            text += &format!("- {} (since {}{over})\n", alert.text, alert.raised);
+        }
+    }
+    text += "\n`tributary alerts` and `tributary doctor` at the site say more.\n";
+    let keys = alerts
+        .iter()
+        .map(|alert| format!("{}{}", alert.key, if alert.cleared.is_some() { "o" } else { "r" }));
+    let keys = keys.collect::<Vec<_>>();
+    let (first, last) = (keys.first().cloned(), keys.last().cloned());
+    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    Told {
+        subject: format!("[tributary {site}] {} raised, {} over", raised.len(), over.len()),
+        text,
+        id: format!("<alerts.{first}.{last}.{}@{site}.tributary>", alerts.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email() -> Email {
+        Email {
+            host: "mail.example".to_owned(),
+            port: None,
+            tls: Tls::Starttls,
+            user: None,
+            password_file: None,
+            from: "Tributary <tributary@clinic.example>".to_owned(),
+            to: vec!["desk@clinic.example".to_owned()],
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused_in_words() {
+        email().check().unwrap();
+        let user = Some("desk".to_owned());
+        let file = Some(PathBuf::from("smtp.password"));
+        let cases: [(Email, &str); 6] = [
+            (Email { host: "https://mail".to_owned(), ..email() }, "the name of an SMTP server"),
+            (Email { to: Vec::new(), ..email() }, "nobody would get it"),
+            (Email { from: "nobody".to_owned(), ..email() }, "\"nobody\" is no e-mail address"),
+            (Email { user: user.clone(), ..email() }, "needs a password_file"),
+            (Email { password_file: file.clone(), ..email() }, "needs a user"),
+            (
+                Email { user, password_file: file, tls: Tls::None, ..email() },
+                "a password is not sent without TLS",
+            ),
+        ];
+        for (email, words) in cases {
+            let said = format!("{:#}", email.check().unwrap_err());
+            assert!(said.contains(words), "{words:?} is not in {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_was_raised_and_what_is_over() {
+        let at = Timestamp::from_millis(1_795_000_000_000);
+        let one = |key, text: &str, cleared| Alert {
+            key,
+            rule: "silent".to_owned(),
+            subject: "east".to_owned(),
+            text: text.to_owned(),
+            raised: at,
+            cleared,
+        };
+        let alerts = [one(3, "east is silent", None), one(4, "the disk is full", Some(at))];
+        let told = told(&"centre".parse().unwrap(), at, &alerts);
+        assert_eq!(told.subject, "[tributary centre] 1 raised, 1 over");
+        assert_eq!(told.id, "<alerts.3r.4o.2@centre.tributary>");
+        let raised = format!("Raised:\n- east is silent (since {at})\n");
+        let over = format!("Over:\n- the disk is full (since {at}, over since {at})\n");
+        assert!(told.text.contains(&raised) && told.text.contains(&over), "{}", told.text);
+    }
+}
