@@ -220,7 +220,18 @@ pub struct OutcomeLine {
     /// The receiver's sequence after it.
     pub sequence: u64,
     /// Records whose state at the receiver differs from what was sent.
-    pub differs: Vec<(RecordRef, ShortDigest)>,
+    pub differs: Vec<Differing>,
+}
+
+/// A record whose state at the receiver is another one than was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differing {
+    /// The record.
+    pub record: RecordRef,
+    /// What the receiver holds.
+    pub digest: ShortDigest,
+    /// Whether the receiver has had what was sent: it has merged it, or has gone on from it.
+    pub had: bool,
 }
 
 /// All outcomes, for reading their names.

@@ -141,12 +141,15 @@ macro_rules! for_each_rule {
                 a_line_in_parts_is_done_with_its_last_part,
                 defect_16_what_is_of_no_patient_waits_by_its_records,
                 a_purge_waits_until_the_parent_has_read,
+                what_is_to_go_again_is_read_again,
+                what_the_reader_went_on_from_before_its_word_came_is_asked_for,
                 a_new_life_of_the_reader_begins_anew_and_takes_what_it_never_had;
             merges:
                 a_child_merges_by_what_its_parent_told_last,
                 edits_of_different_elements_are_merged_at_both_sides,
                 edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
                 to_come_back_to_an_earlier_state_is_an_edit_too,
+                what_the_parent_took_back_before_its_word_came_stays_so,
                 a_merge_keeps_all_three_versions,
                 the_same_in_another_order_ends_with_the_parents_bytes,
                 an_edit_wins_over_a_deletion,
@@ -233,7 +236,8 @@ macro_rules! for_each_rule {
                 what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again,
                 what_a_restored_parent_does_not_list_is_sent_and_then_let_go,
                 an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept,
-                what_a_restored_parent_went_on_from_is_no_edit_of_the_childs;
+                what_a_restored_parent_went_on_from_is_no_edit_of_the_childs,
+                a_patient_of_whom_there_was_a_join_before_a_record_is_held;
             rights:
                 defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
@@ -252,7 +256,8 @@ macro_rules! for_each_rule {
             leaving:
                 what_an_edit_brings_back_to_the_feed_is_not_let_go,
                 a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back,
-                what_is_sent_before_a_patients_return_is_heard_of_comes_back;
+                what_is_sent_before_a_patients_return_is_heard_of_comes_back,
+                what_a_return_does_not_bring_has_left;
             visitors:
                 defect_36_a_patient_who_walks_in_is_found_and_fetched_at_once,
                 a_search_shows_whom_it_fits_and_no_more,

@@ -31,6 +31,7 @@ mod lag;
 mod leaves;
 mod link;
 mod markers;
+mod offer;
 mod open;
 mod outbox;
 mod parked;

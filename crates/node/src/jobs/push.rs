@@ -203,29 +203,24 @@ impl Waiting {
     fn outcome(&mut self, outcome: OutcomeLine) -> Option<Settled> {
         let id = outcome.id.clone();
         let last = outcome.part.is_none_or(|(part, parts)| part >= parts);
-        if let (Outcome::Already, Some(line)) = (outcome.outcome, self.lines.get_mut(&id)) {
-            // The changes were held before; later bodies of their records may not be.
-            line.sent.retain(|(name, _)| !outcome.differs.iter().any(|(other, _)| other == name));
-        }
         let outcome = match self.parts.remove(&id) {
             Some(before) if !before.outcome.is_held() => before,
-            _ => outcome,
+            Some(mut before) => {
+                before.differs.extend(outcome.differs);
+                OutcomeLine { differs: before.differs, ..outcome }
+            }
+            None => outcome,
         };
         if !last {
             let settled = self.lines.get(&id).and_then(|line| part_settled(line, &outcome));
             self.parts.insert(id, outcome);
             return settled;
         }
-        let mut line = self.lines.remove(&id)?;
-        if outcome.outcome == Outcome::Already {
-            // What it had already may be older than what was sent with the line this time.
-            line.sent
-                .retain(|(record, _)| outcome.differs.iter().all(|(other, _)| other != record));
-        }
+        let line = self.lines.remove(&id)?;
         Some(Settled {
             deliveries: line.deliveries,
             sent: line.sent,
-            differs: outcome.differs.into_iter().map(|(record, _)| record).collect(),
+            differs: outcome.differs,
             outcome: outcome.outcome,
             reason: outcome.reason.or_else(|| default_reason(outcome.outcome)),
             sequence: outcome.sequence,
@@ -247,7 +242,7 @@ fn part_settled(line: &PushLine, outcome: &OutcomeLine) -> Option<Settled> {
     Some(Settled {
         deliveries: Vec::new(),
         sent: sent.to_vec(),
-        differs: outcome.differs.iter().map(|(record, _)| record.clone()).collect(),
+        differs: outcome.differs.clone(),
         outcome: outcome.outcome,
         reason: None,
         sequence: outcome.sequence,

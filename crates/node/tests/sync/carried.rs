@@ -253,6 +253,7 @@ async fn a_receipt_comes_by_the_next_contact_and_none_can_be_forged() {
     let (epoch, number) = id.rsplit_once('-').unwrap();
     let id: protocol::ChangeId = format!("{epoch}:{number}").parse().unwrap();
     let receipt = Receipt {
+        differs: vec![],
         id: id.clone(),
         attempt: 1,
         outcome: protocol::delivery::Outcome::Applied,

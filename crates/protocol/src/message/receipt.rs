@@ -31,6 +31,8 @@ pub struct Receipt {
     /// The states that the receiver has taken in or held before: of records whose state is not
     /// among these, the receipt says nothing.
     pub digests: Vec<(RecordRef, ShortDigest)>,
+    /// Records whose state at the receiver is another one than came, and that state's digest.
+    pub differs: Vec<(RecordRef, ShortDigest)>,
 }
 
 /// A receipt as JSON.
@@ -44,19 +46,31 @@ struct Told {
     sequence: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     digests: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    differs: Vec<(String, String)>,
+}
+
+/// Records and digests as they are written.
+fn written(list: &[(RecordRef, ShortDigest)]) -> Vec<(String, String)> {
+    list.iter().map(|(name, it)| (name.to_string(), it.to_string())).collect()
+}
+
+/// Reads what [`written`] wrote.
+fn parsed(list: &[(String, String)]) -> Result<Vec<(RecordRef, ShortDigest)>, Refusal> {
+    list.iter().map(|(name, it)| Ok((name.parse()?, it.parse()?))).collect()
 }
 
 impl Receipt {
     /// The receipt as one line of JSON.
     pub fn to_text(&self) -> String {
-        let digests = self.digests.iter().map(|(name, it)| (name.to_string(), it.to_string()));
         let told = Told {
             id: self.id.to_string(),
             attempt: self.attempt,
             outcome: self.outcome,
             reason: self.reason.clone(),
             sequence: self.sequence,
-            digests: digests.collect(),
+            digests: written(&self.digests),
+            differs: written(&self.differs),
         };
         serde_json::to_string(&told).unwrap_or_default()
     }
@@ -64,14 +78,14 @@ impl Receipt {
     pub fn read(text: &str) -> Result<Receipt, Refusal> {
         let told: Told =
             serde_json::from_str(text).map_err(|_| Refusal::malformed("it is not a receipt"))?;
-        let digests = told.digests.iter().map(|(name, it)| Ok((name.parse()?, it.parse()?)));
         Ok(Receipt {
             id: told.id.parse()?,
             attempt: told.attempt,
             outcome: told.outcome,
             reason: told.reason,
             sequence: told.sequence,
-            digests: digests.collect::<Result<_, Refusal>>()?,
+            digests: parsed(&told.digests)?,
+            differs: parsed(&told.differs)?,
         })
     }
 }

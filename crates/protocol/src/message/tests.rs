@@ -165,6 +165,7 @@ fn what_is_no_message_is_told_from_a_message_that_is_refused() {
 
 fn receipt(outcome: Outcome) -> Receipt {
     Receipt {
+        differs: vec![],
         id: id(18_234),
         attempt: 2,
         outcome,

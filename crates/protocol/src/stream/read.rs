@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::{
-    Base, Header, InLine, InRecord, OUTCOMES, OutcomeLine, PROTOCOL_VERSION, RefusedLine,
-    StreamLine, outcome_name,
+    Base, Differing, Header, InLine, InRecord, OUTCOMES, OutcomeLine, PROTOCOL_VERSION,
+    RefusedLine, StreamLine, outcome_name,
 };
 use crate::change::{Author, ChangeId};
+use crate::delivery::Outcome;
 use crate::digest::{self, Digest, ShortDigest};
 use crate::error::Refusal;
 use crate::feed::EntryKind;
@@ -215,6 +216,11 @@ pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
     let json = json::parse(line, OUTCOME_DEPTH)?;
     let name = required(&json, "outcome", string)?;
     let known = OUTCOMES.into_iter().find(|outcome| outcome_name(*outcome) == name);
+    let mut differs = optional(&json, "differs", |list| each(list, differing))?.unwrap_or_default();
+    if known != Some(Outcome::Already) {
+        // A parent that does not say so has looked at all that it took.
+        differs.iter_mut().for_each(|other| other.had = true);
+    }
     Ok(OutcomeLine {
         id: required(&json, "id", change_id)?,
         part: part(&json)?,
@@ -223,13 +229,16 @@ pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
         })?,
         reason: optional(&json, "reason", string)?.map(Cow::into_owned),
         sequence: required(&json, "sequence", number)?,
-        differs: optional(&json, "differs", |list| each(list, differing))?.unwrap_or_default(),
+        differs,
     })
 }
 
-fn differing(json: &Json<'_>) -> Result<(RecordRef, ShortDigest), Refusal> {
+fn differing(json: &Json<'_>) -> Result<Differing, Refusal> {
     match json.as_array() {
-        Some([record, digest, ..]) => Ok((parsed(record)?, parsed(digest)?)),
+        Some([record, digest, rest @ ..]) => {
+            let had = matches!(rest.first(), Some(Json::Bool(true)));
+            Ok(Differing { record: parsed(record)?, digest: parsed(digest)?, had })
+        }
         _ => Err(Refusal::malformed("it is not a record and its digest")),
     }
 }

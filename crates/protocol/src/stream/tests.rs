@@ -11,7 +11,8 @@ const BULK: &str = include_str!("../../fixtures/v1/stream-bulk.ndjson");
 const PUSH: &str = include_str!("../../fixtures/v1/push.ndjson");
 const RELAYED: &str = include_str!("../../fixtures/v1/push-relayed.ndjson");
 const SINCE: &str = include_str!("../../fixtures/v1/push-since.ndjson");
-const OUTCOMES: &str = include_str!("../../fixtures/v1/push-outcomes.ndjson");
+const OUTCOMES_BEFORE: &str = include_str!("../../fixtures/v1/push-outcomes.ndjson");
+const OUTCOMES: &str = include_str!("../../fixtures/v1/push-outcomes-had.ndjson");
 
 const AMINA: &str = r#"{"resourceType":"Patient","id":"amina","active":true}"#;
 const WEIGHT: &str = concat!(
@@ -161,12 +162,17 @@ fn outcome_lines() -> Vec<OutcomeLine> {
         sequence: 500 + number,
         differs: vec![],
     };
-    let differs = vec![(reference("Patient/amina"), ShortDigest([3; 8]))];
+    let (record, digest) = (reference("Patient/amina"), ShortDigest([3; 8]));
+    let other = Differing { record, digest, had: true };
+    let unknown = Differing { had: false, ..other.clone() };
     vec![
         OutcomeLine { part: Some((2, 3)), ..line(1, Outcome::Applied, None) },
-        OutcomeLine { differs: differs.clone(), ..line(2, Outcome::Merged, None) },
-        OutcomeLine { differs, ..line(3, Outcome::Conflict, Some("Patient/amina: birthDate")) },
-        line(4, Outcome::Already, None),
+        OutcomeLine { differs: vec![other.clone()], ..line(2, Outcome::Merged, None) },
+        OutcomeLine {
+            differs: vec![other],
+            ..line(3, Outcome::Conflict, Some("Patient/amina: birthDate"))
+        },
+        OutcomeLine { differs: vec![unknown], ..line(4, Outcome::Already, None) },
         line(5, Outcome::Refused, Some("it is over the limit resource_bytes = 2097152")),
         line(6, Outcome::Later, Some("the site is busy")),
     ]
@@ -280,9 +286,13 @@ fn a_bulk_stream_a_push_and_its_outcomes_of_version_1_can_be_read_for_ever() {
         let expected = [InRecord::State { record: record(AMINA), base: Some(base) }];
         assert_eq!(whole(read(line).unwrap()).records, expected);
     }
-    let read: Vec<_> =
-        OUTCOMES.lines().map(|line| read_outcome(line.as_bytes()).unwrap()).collect();
-    assert_eq!(read, outcome_lines());
+    let outcomes_of = |text: &str| {
+        text.lines().map(|line| read_outcome(line.as_bytes()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes_of(OUTCOMES), outcome_lines());
+    let mut before = outcome_lines();
+    before[3].differs.clear();
+    assert_eq!(outcomes_of(OUTCOMES_BEFORE), before, "who took a line had all that it sent");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Base, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION, outcome_name};
+use super::{
+    Base, Differing, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION, outcome_name,
+};
 use crate::change::ChangeId;
 use crate::digest::{self, Digest};
 use crate::feed::EntryKind;
@@ -123,8 +125,9 @@ pub fn write_outcome(out: &mut String, outcome: &OutcomeLine) {
     }
     object.number("sequence", outcome.sequence);
     if !outcome.differs.is_empty() {
-        object.list("differs", &outcome.differs, |out, (record, digest)| {
-            let _ = write!(out, "[\"{record}\",\"{digest}\"]");
+        object.list("differs", &outcome.differs, |out, Differing { record, digest, had }| {
+            let had = if *had { ",true" } else { "" };
+            let _ = write!(out, "[\"{record}\",\"{digest}\"{had}]");
         });
     }
     object.end_line();

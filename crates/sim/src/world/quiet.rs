@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use node::jobs::link::Link;
-use node::jobs::{messages, outbox, patients, replaced, round, visitors};
+use node::jobs::patients::{self, Answer};
+use node::jobs::{messages, outbox, replaced, round, visitors};
 use protocol::delivery::DeliveryState;
+use protocol::resource::compartment;
 use protocol::visit::FetchQuestion;
-use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo};
+use protocol::{Limits, RecordRef, json};
+use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, HistoryQuery, Scope};
 
 use super::Shared;
 use crate::place::{Place, Up};
@@ -23,6 +26,8 @@ const PAUSE: u64 = 20 * 60_000;
 
 /// Refused deliveries that an operator looks at in one pass.
 const REFUSED: usize = 100;
+/// Versions of a record in which somebody looks for whose it was.
+const VERSIONS: u32 = 1_000;
 
 impl Shared {
     /// Brings the world to rest; `false` where it does not come there.
@@ -77,7 +82,7 @@ impl Shared {
     async fn settle(&self, place: &Place) -> u64 {
         let Some(up) = place.up() else { return 1 };
         if let Some(link) = Link::of(&up.site) {
-            self.fetch_refused(&up, &link).await;
+            self.fetch_refused(place, &up, &link).await;
         }
         self.retry_all(&up).await;
         self.harvest(&up);
@@ -124,22 +129,47 @@ impl Shared {
 
     /// What the parent refuses because it is of nobody of the site's there: the operator does what
     /// the reason says, and fetches the patients.
-    async fn fetch_refused(&self, up: &Up, link: &Link) {
+    async fn fetch_refused(&self, place: &Place, up: &Up, link: &Link) {
         let filter = DeliveryFilter { limit: REFUSED, ..DeliveryFilter::default() };
         let Ok(waiting) = up.site.store().delivery_list(&filter) else { return };
         let refused = |one: &DeliveryInfo| {
             one.reason.as_ref().is_some_and(|reason| reason.contains("patient fetch"))
         };
-        let patients = waiting.into_iter().filter(refused).flat_map(|one| one.patients);
-        for patient in patients.collect::<BTreeSet<_>>() {
-            let question = FetchQuestion {
-                patient: patient.to_string(),
-                reason: "what was written here is refused".to_owned(),
-                days: Some(1),
-                author: Some("somebody".to_owned()),
-            };
-            let said = patients::fetch(&up.site, link, &question).await;
-            self.note(&format!("{} fetches {patient} as it was told: {said:?}", up.site.id()));
+        let mut patients = BTreeSet::new();
+        for one in waiting.into_iter().filter(refused) {
+            // The parent may have the record under somebody whose it was; or of whom nobody here
+            // has heard, which somebody there says who is asked.
+            let names = one.reason.iter().flat_map(|reason| reason.split(' '));
+            for name in names.filter_map(|name| name.parse::<RecordRef>().ok()) {
+                let above = place.parent.and_then(|parent| self.places[parent].up());
+                for asked in std::iter::once(up).chain(&above) {
+                    patients.extend(whose_it_was(asked, &name));
+                }
+            }
+            patients.extend(one.patients);
+        }
+        for patient in patients {
+            let mut said = self.fetch_one(up, link, &patient).await;
+            if let Some(other) = said.split_once(" was replaced by ").map(|(_, other)| other) {
+                let other = other.split(':').next().and_then(|other| other.parse().ok());
+                if let Some(other) = other {
+                    said = self.fetch_one(up, link, &other).await;
+                }
+            }
+            self.note(&format!("{} fetches {patient} as it was told: {said}", up.site.id()));
+        }
+    }
+
+    async fn fetch_one(&self, up: &Up, link: &Link, patient: &RecordRef) -> String {
+        let question = FetchQuestion {
+            patient: patient.to_string(),
+            reason: "what was written here is refused".to_owned(),
+            days: Some(1),
+            author: Some("somebody".to_owned()),
+        };
+        match patients::fetch(&up.site, link, &question).await {
+            Ok(Answer::Refused(reason)) => reason,
+            other => format!("{other:?}"),
         }
     }
 
@@ -154,4 +184,20 @@ impl Shared {
             self.note(&format!("{} fails to retry: {error}", site.id()));
         }
     }
+}
+
+/// The patients whose a record is here, or was in any version.
+fn whose_it_was(up: &Up, name: &RecordRef) -> BTreeSet<RecordRef> {
+    let query =
+        HistoryQuery { record: Some(name.clone()), limit: VERSIONS, ..HistoryQuery::default() };
+    let Ok(page) = up.site.store().record_history(&query, &Scope::Everything) else {
+        return BTreeSet::new();
+    };
+    let depth = Limits::default().json_depth;
+    let named = |body: String| {
+        let resource = json::parse(body.as_bytes(), depth).ok()?;
+        Some(compartment::patients(name, &resource))
+    };
+    let bodies = page.versions.into_iter().filter_map(|version| version.body);
+    bodies.filter_map(named).flatten().collect()
 }

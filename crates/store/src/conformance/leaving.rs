@@ -104,3 +104,18 @@ pub fn what_is_sent_before_a_patients_return_is_heard_of_comes_back(maker: &dyn 
     assert_eq!(pair.child.patient_purge(pair.now()).unwrap(), 1);
     assert_here(&pair);
 }
+
+pub fn what_a_return_does_not_bring_has_left(maker: &dyn Maker) {
+    for policy in [LeavePolicy::Keep, LeavePolicy::Freeze] {
+        let pair = east(maker, policy);
+        pair.at_parent(&put(&[a_patient("amina").managed_by("west")]));
+        pair.quiet();
+        assert!(body(&*pair.child, "Observation/pulse").is_some(), "it is kept");
+        // Nobody tells the child: the record is of nobody of its cohort before or after.
+        pair.at_parent(&put(&[an_observation("pulse", "chao")]));
+        pair.quiet();
+        pair.at_parent(&put(&[a_patient("amina").managed_by("east")]));
+        pair.quiet();
+        pair.assert_in_step();
+    }
+}

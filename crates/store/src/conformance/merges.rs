@@ -204,3 +204,18 @@ fn first_edits(pair: &Pair, amina: &Resource) {
     pair.at_child(&put(&[amina.clone().born("1985-05-05").gender("female")]));
     pair.push();
 }
+
+pub fn what_the_parent_took_back_before_its_word_came_stays_so(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    pair.at_child(&put(&[a_patient("amina").born("1981")]));
+    // It is taken, and the word on that is lost.
+    let line = pair.child.delivery_next(pair.now(), 100_000).unwrap().remove(0);
+    assert_eq!(pair.send(&line).outcome, Outcome::Applied);
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    pair.pull();
+    pair.quiet();
+    let taken_back = a_patient("amina").born("1980").text();
+    assert_eq!(pair.bodies("Patient/amina"), (Some(taken_back.clone()), Some(taken_back)));
+}

@@ -198,17 +198,12 @@ impl Pair {
         let lines = line.lines.iter().map(|part| read_back(part, &self.limits));
         let lines = lines.collect::<Vec<_>>();
         let applied = self.parent.change_apply(&source, &lines, self.now()).unwrap();
-        let mut sent = line.sent.clone();
-        let again = applied.iter().filter(|part| part.outcome == Outcome::Already);
-        for (differs, _) in again.flat_map(|part| &part.differs) {
-            sent.retain(|(name, _)| name != differs);
-        }
         let word = applied.iter().find(|part| !part.outcome.is_held());
         let word = word.or(applied.last()).unwrap();
         Settled {
             deliveries: line.deliveries.clone(),
-            sent,
-            differs: word.differs.iter().map(|(name, _)| name.clone()).collect(),
+            sent: line.sent.clone(),
+            differs: applied.iter().flat_map(|part| part.differs.clone()).collect(),
             outcome: word.outcome,
             reason: word.reason.clone(),
             sequence: word.sequence,
@@ -231,7 +226,8 @@ impl Pair {
     pub fn quiet(&self) {
         for _ in 0..20 {
             let moved = self.push().len() + self.pull().len();
-            if moved == 0 {
+            let asked = self.ask_again(&Pair::scope(&*self.child, &["all"]));
+            if moved + asked == 0 {
                 return;
             }
         }
@@ -279,13 +275,15 @@ impl Pair {
     }
 
     /// Asks for what was not listed, and lets go of what does not come.
-    fn ask_again(&self, scope: &Scope) {
+    fn ask_again(&self, scope: &Scope) -> usize {
         let feeds = self.parent.feed_list(scope).unwrap();
+        let mut asked = 0;
         loop {
             let unlisted = self.child.unlisted_list(100).unwrap();
-            let Some((feed, _)) = unlisted.first() else { return };
+            let Some((feed, _)) = unlisted.first() else { return asked };
             let names = unlisted.iter().filter(|(other, _)| other == feed);
             let names = names.map(|(_, name)| name.clone()).collect::<Vec<_>>();
+            asked += names.len();
             let info = feeds.iter().find(|info| info.id == *feed).unwrap();
             let slice = self.slice(&info.name, Lane::Live, (0, 0)).unwrap();
             self.fetch_by_name(&info.name, &names, scope, &slice);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use protocol::Epoch;
 use protocol::cohort::Definition;
 
-use super::builders::{a_patient, an_observation, put};
+use super::builders::{a_group, a_patient, an_observation, named, put};
 use super::pair::{Pair, body};
 use super::{Maker, site};
 use crate::LeavePolicy;
@@ -90,4 +90,21 @@ pub fn what_a_restored_parent_went_on_from_is_no_edit_of_the_childs(maker: &dyn 
     pair.quiet();
     assert_eq!(body(&*pair.parent, "Observation/pulse"), Some(moved.text()));
     pair.assert_in_step();
+}
+
+pub fn a_patient_of_whom_there_was_a_join_before_a_record_is_held(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    let group = || Definition::Group { groups: [named("Group/g")].into() };
+    pair.cohort("all", group());
+    pair.at_child(&put(&[a_patient("amina"), an_observation("pulse", "amina")]));
+    pair.at_parent(&put(&[a_group("g", &["amina"])]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &[]);
+    // What the parent got again makes her join, and nothing of hers can be compared there.
+    pair.at_parent(&put(&[a_group("g", &["amina"])]));
+    pair.cohort("all", group());
+    pair.reconcile();
+    pair.quiet();
+    pair.assert_in_step();
+    assert!(pair.bodies("Patient/amina").0.is_some());
 }

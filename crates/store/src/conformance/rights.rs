@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use protocol::cohort::Definition;
 use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
+use protocol::stream::Differing;
 use protocol::stream::{OutLine, OutRecord};
-use protocol::{ChangeId, Digest, RecordRef};
+use protocol::{ChangeId, Digest};
 
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, delete, named, put};
@@ -116,14 +117,14 @@ pub fn defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record(m
     assert_eq!(forged(&pair, 70, state(&mine, None)).outcome, Outcome::Applied);
     // The number is known already; the body is another one.
     let applied = forged(&pair, 70, state(&drawn(), None));
-    let nothing: (RecordRef, Digest) =
-        (named("Observation/hidden"), Digest::of_deletion(&named("Observation/hidden")));
+    let hidden = named("Observation/hidden");
+    let digest = Digest::of_deletion(&hidden).short();
+    let nothing = Differing { record: hidden, digest, had: false };
     assert_eq!((applied.outcome, &applied.differs[..]), (Outcome::Already, &[nothing][..]));
     let newer = forged(&pair, 70, state(&mine.with("note", r#"[{"text":"x"}]"#), None));
-    assert_eq!(
-        newer.differs,
-        [(named("Observation/mine"), an_observation("mine", "own").record().digest)]
-    );
+    let digest = an_observation("mine", "own").record().digest.short();
+    let mine = Differing { record: named("Observation/mine"), digest, had: false };
+    assert_eq!(newer.differs, [mine]);
     is_unmoved(&pair);
 }
 

@@ -269,3 +269,41 @@ pub fn a_new_life_of_the_reader_begins_anew_and_takes_what_it_never_had(maker: &
     let unknown = pair.parent.source_unknown(&child.site, &page).unwrap();
     assert_eq!(unknown, [edited.0, new.0]);
 }
+
+pub fn what_is_to_go_again_is_read_again(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    let parent = pair.parent.site().unwrap();
+    let seen = ReaderSeen { site: parent.site, epoch: parent.epoch, position: 0 };
+    pair.child.outgoing_read(&seen, pair.now()).unwrap();
+    let made = pair.at_child(&put(&[a_patient("amina")]));
+    assert_eq!(read(&pair), [Outcome::Applied]);
+    // The parent does not hold it any more, and has read past it.
+    let lost = [made.sequence.unwrap()];
+    assert_eq!(pair.child.delivery_reopen(&lost, pair.now()).unwrap(), 1);
+    assert_eq!((read(&pair), open(&pair)), (vec![Outcome::Already], vec![]));
+    // So it is with what an operator sends again.
+    pair.at_child(&put(&[an_observation("o", "amina")]));
+    apply(&pair, &slice(&pair, 2_000));
+    let act = |state, action| {
+        pair.child.delivery_act(&DeliveryChoice::State(state), &action, pair.now()).unwrap();
+    };
+    act(DeliveryState::Ready, DeliveryAction::Park("for now".to_owned()));
+    act(DeliveryState::Parked, DeliveryAction::Retry);
+    assert_eq!((read(&pair), open(&pair)), (vec![Outcome::Already], vec![]));
+    assert_eq!(pair.child.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
+}
+
+pub fn what_the_reader_went_on_from_before_its_word_came_is_asked_for(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    pair.at_child(&put(&[a_patient("amina").born("1981")]));
+    apply(&pair, &slice(&pair, 2_000));
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    // The child hears of what came after its change before it hears that this was taken.
+    pair.pull();
+    tell(&pair);
+    pair.quiet();
+    let taken_back = a_patient("amina").born("1980").text();
+    assert_eq!(pair.bodies("Patient/amina"), (Some(taken_back.clone()), Some(taken_back)));
+}

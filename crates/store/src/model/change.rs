@@ -3,8 +3,8 @@
 use protocol::delivery::Outcome;
 use protocol::feed::Action;
 use protocol::resource::Record;
-use protocol::stream::{InLine, Lane, RefusedLine};
-use protocol::{Author, Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp, Urgency};
+use protocol::stream::{Differing, InLine, Lane, RefusedLine};
+use protocol::{Author, Epoch, FeedId, RecordRef, SiteId, Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -163,7 +163,7 @@ pub struct Applied {
     /// Records that were written.
     pub written: u32,
     /// Records whose state here differs from the one that came.
-    pub differs: Vec<(RecordRef, Digest)>,
+    pub differs: Vec<Differing>,
 }
 
 /// A parked line, for people.

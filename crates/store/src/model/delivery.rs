@@ -1,7 +1,7 @@
 //! What is on its way to the parent.
 
 use protocol::delivery::{DeliveryState, Outcome};
-use protocol::stream::OutLine;
+use protocol::stream::{Differing, OutLine};
 use protocol::{Digest, RecordRef, Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -24,11 +24,10 @@ pub struct PushLine {
 pub struct Settled {
     /// As in the `PushLine`.
     pub deliveries: Vec<u64>,
-    /// As in the `PushLine`; where its word is `already`, without those that it said differ: it
-    /// held the changes before, and has not looked at later bodies.
+    /// As in the `PushLine`.
     pub sent: Vec<(RecordRef, Digest)>,
     /// Records of which it said that its state is another one.
-    pub differs: Vec<RecordRef>,
+    pub differs: Vec<Differing>,
     /// Its word.
     pub outcome: Outcome,
     /// Its reason.

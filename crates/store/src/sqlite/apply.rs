@@ -12,7 +12,7 @@ use protocol::feed::EntryKind;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
 use protocol::resource::Record;
-use protocol::stream::{Base, InLine, InRecord, RefusedLine};
+use protocol::stream::{Base, Differing, InLine, InRecord, RefusedLine};
 use protocol::{Digest, RecordRef, Refusal, SiteId, Timestamp};
 use rusqlite::Connection;
 
@@ -22,7 +22,7 @@ use super::journal::Way;
 use super::prepared::Prepared;
 use super::rows::RecordRow;
 use super::writer::in_savepoint;
-use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites, sources};
+use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites, sources, unlisted};
 use crate::{Applied, Incoming, Reading, Result, Source, StoreError};
 
 pub(super) fn change_apply(
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 let behind = self.is_behind(line.position);
                 let applied = self.line(line, raw, states)?;
                 if let (Some((source, _)), Some(id), false) = (self.reading(), &line.id, behind) {
-                    let digests = sources::words::digests_of(line, &applied, false);
+                    let digests = sources::words::digests_of(line, &applied);
                     let named = (id, line.part);
                     sources::words::keep(self.step, source, named, &applied, digests)?;
                 }
@@ -307,6 +307,7 @@ impl<'a> Run<'a> {
             let differs = self.unlike(line, states)?;
             return Ok(Applied { differs, ..self.applied(Outcome::Already) });
         }
+        self.expect_listed(line)?;
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;
         self.note_listed(line, states)?;
@@ -333,20 +334,23 @@ impl<'a> Run<'a> {
     /// The records whose state here is another one. A line that is sent again may carry later
     /// bodies than it did: its sender must not take them for held, nor learn by them what became
     /// of records that it has no right to.
-    fn unlike(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<Vec<(RecordRef, Digest)>> {
+    fn unlike(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<Vec<Differing>> {
         let mut unlike = Vec::new();
         for (Prepared { record, .. }, named) in states.iter().zip(bases_of(line)) {
             let name = &record.reference;
-            let here = match rows::record_row(self.step, name)? {
-                Some(known) if self.is_open((name, &known), record.digest, named)? => {
-                    Some(known.digest)
-                }
+            let known = match rows::record_row(self.step, name)? {
+                Some(known) if self.is_open((name, &known), record.digest, named)? => Some(known),
                 Some(_) | None => None,
             };
-            let here = here.unwrap_or_else(|| Digest::of_deletion(name));
-            if here != record.digest && !planted(Fault::DifferenceUnsaid) {
-                unlike.push((name.clone(), here));
+            let here = known.as_ref().map_or(Digest::of_deletion(name), |known| known.digest);
+            if here == record.digest || planted(Fault::DifferenceUnsaid) {
+                continue;
             }
+            let had = match &known {
+                Some(known) => with_short(self.step, known, record.digest.short())?.is_some(),
+                None => false,
+            };
+            unlike.push(Differing { record: name.clone(), digest: here.short(), had });
         }
         Ok(unlike)
     }
@@ -364,11 +368,32 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A record that was fetched by name came without its patient's join.
+    /// A join says all that the feed holds of its patients: what else this site has of them is to
+    /// be asked for. In the end, that is what none of the join's parts has listed.
+    fn expect_listed(&self, line: &InLine) -> Result<()> {
+        let Source::Parent { feed, sequence, .. } = self.source else { return Ok(()) };
+        let begins = line.part.is_none_or(|(part, _)| part == 1);
+        if line.kind != EntryKind::Join || !begins {
+            return Ok(());
+        }
+        for patient in &line.patients {
+            unlisted::expect(self.step, feed, patient, *sequence)?;
+        }
+        Ok(())
+    }
+
+    /// A record that was fetched by name came without its patient's join. So does a patient whom
+    /// the cohort held before there was a record: the join was passed while feeds were compared.
     fn note_listed(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<()> {
         let Source::Parent { feed, .. } = self.source else { return Ok(()) };
-        for state in states.iter().filter(|_| line.position.is_none_or(|at| at == 0)) {
-            if let Some(row) = rows::record_row(self.step, &state.record.reference)? {
+        let position = line.position.unwrap_or(0);
+        let is_change = line.kind == EntryKind::Change;
+        for Prepared { record, .. } in states {
+            let patient = is_change && record.reference.is_patient() && record.body.is_some();
+            if position > 0 && !(patient && leaves::is_new(self.step, feed, record, position)?) {
+                continue;
+            }
+            if let Some(row) = rows::record_row(self.step, &record.reference)? {
                 leaves::listed(self.step, feed, row.key, self.now)?;
             }
         }

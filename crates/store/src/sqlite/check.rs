@@ -161,7 +161,10 @@ fn feeds(conn: &Connection, findings: &mut Findings) -> Result<()> {
          FROM (SELECT feed, position, sequence,
                 lag(sequence, 1, 0) OVER (PARTITION BY feed ORDER BY position) AS before
                FROM feed_entry) AS e
-         JOIN feed AS f ON f.key = e.feed WHERE e.sequence < e.before",
+         JOIN feed AS f ON f.key = e.feed WHERE e.sequence < e.before
+            AND NOT (f.kind = 'outgoing' AND EXISTS (SELECT 1 FROM feed_entry AS first
+                WHERE first.feed = e.feed AND first.sequence = e.sequence
+                    AND first.position < e.position))",
         [],
     )?;
     findings.query(

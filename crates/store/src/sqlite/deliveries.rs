@@ -5,11 +5,16 @@ pub(super) mod lines;
 pub(super) mod turns;
 
 use protocol::delivery::{DeliveryState, Outcome, after_refusal, backoff_millis};
+use protocol::digest::ShortDigest;
+use protocol::message::Receipt;
 use protocol::planted::{Fault, planted};
+use protocol::stream::Differing;
 use protocol::{Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, audit, leaves, unlisted};
+use super::apply::with_short;
+use super::rows::RecordRow;
+use super::{SqliteStore, audit, leaves, offer, rows, unlisted};
 use crate::{AuditRow, PushLine, Result, Settled};
 
 pub(super) fn delivery_next(
@@ -41,40 +46,140 @@ pub(super) fn delivery_settle(
 ) -> Result<()> {
     store.write("note what the parent said", |step| {
         for word in settled {
-            if word.outcome.is_held() {
-                for (name, digest) in &word.sent {
-                    agree(step, name, *digest, word.sequence)?;
-                }
-                for name in &word.differs {
-                    unlisted::doubt(step, name)?;
-                }
-            }
-            for sequence in &word.deliveries {
-                settle(store, step, *sequence, word, now, jitter)?;
-            }
+            take_in(store, step, word, now, jitter)?;
         }
         Ok(())
     })
 }
 
-/// Notes that the parent holds a state, unless something newer is known of it.
-pub(super) fn agree(
+/// Notes what the parent holds by its word, and moves the deliveries on that it is about.
+pub(super) fn take_in(
+    store: &SqliteStore,
+    step: &Connection,
+    word: &Settled,
+    now: Timestamp,
+    jitter: u64,
+) -> Result<()> {
+    if word.outcome.is_held() {
+        hear(step, word)?;
+    }
+    for sequence in &word.deliveries {
+        settle(store, step, *sequence, word, now, jitter)?;
+    }
+    if word.outcome.is_held() { offer_unseen(store, step, word, now) } else { Ok(()) }
+}
+
+/// What a receipt says of these deliveries.
+pub(super) fn by_receipt(
+    step: &Connection,
+    receipt: &Receipt,
+    deliveries: Vec<u64>,
+) -> Result<Settled> {
+    let mut sent = Vec::new();
+    for (name, short) in &receipt.digests {
+        let Some(row) = rows::record_row(step, name)? else { continue };
+        sent.extend(with_short(step, &row, *short)?.map(|(_, digest)| (name.clone(), digest)));
+    }
+    let differs = receipt.differs.iter().map(|(record, digest)| Differing {
+        record: record.clone(),
+        digest: *digest,
+        had: receipt.digests.iter().any(|(name, _)| name == record),
+    });
+    Ok(Settled {
+        deliveries,
+        sent,
+        differs: differs.collect(),
+        outcome: receipt.outcome,
+        reason: receipt.reason.clone(),
+        sequence: receipt.sequence,
+    })
+}
+
+fn hear(step: &Connection, word: &Settled) -> Result<()> {
+    for (name, digest) in &word.sent {
+        match word.differs.iter().find(|other| other.record == *name) {
+            None => {
+                if let Some(record) = agree(step, name, *digest, word.sequence)? {
+                    leaves::came_back(step, record)?;
+                }
+            }
+            Some(other) if other.had => stands(step, (name, *digest), other.digest, word.sequence)?,
+            // It held the changes before, and has not looked at later bodies.
+            Some(_) => {}
+        }
+    }
+    for other in &word.differs {
+        unlisted::doubt(step, &other.record)?;
+    }
+    Ok(())
+}
+
+/// The parent has had what was `sent`, and stands by another state. Where that was heard already
+/// and is not what stands here, nothing would bring it again: it is asked for.
+fn stands(
+    step: &Connection,
+    (name, sent): (&RecordRef, Digest),
+    theirs: ShortDigest,
+    sequence: u64,
+) -> Result<()> {
+    let Some(row) = rows::record_row(step, name)? else { return Ok(()) };
+    if row.parent_digest.map(|digest| digest.short()) != Some(theirs) {
+        return agree(step, name, sent, sequence).map(drop);
+    }
+    if row.digest.short() == theirs { Ok(()) } else { gone_on(step, &row, sent) }
+}
+
+/// What the parent has never had of records that it holds in another state, which was heard
+/// before: no line of ours brings it any more.
+fn offer_unseen(
+    store: &SqliteStore,
+    step: &Connection,
+    word: &Settled,
+    now: Timestamp,
+) -> Result<()> {
+    let mut unseen = Vec::new();
+    for other in word.differs.iter().filter(|other| !other.had) {
+        let row = rows::record_row(step, &other.record)?;
+        let heard = row.and_then(|row| row.parent_digest).map(|digest| digest.short());
+        unseen.extend((heard == Some(other.digest)).then_some(&other.record));
+    }
+    offer::if_apart(store, step, unseen, now)
+}
+
+/// Notes that the parent has had a state, as of its `sequence`. Where it was heard since that it
+/// holds another one, which is not what stands here, it has gone on from ours: that state was taken
+/// for older, and nothing would bring it again. Gives the record, where that was new.
+fn agree(
     step: &Connection,
     name: &RecordRef,
     digest: Digest,
     sequence: u64,
-) -> Result<()> {
-    let record: Option<i64> = step
-        .prepare_cached(
-            "UPDATE record SET parent_digest = ?3, parent_sequence = ?4
-             WHERE type = ?1 AND id = ?2 AND parent_sequence <= ?4 RETURNING key",
-        )?
-        .query_row(params![name.kind.name(), name.id(), digest.0, sequence], |row| row.get(0))
-        .optional()?;
-    if let Some(record) = record {
-        leaves::came_back(step, record)?;
+) -> Result<Option<i64>> {
+    let Some(row) = rows::record_row(step, name)? else { return Ok(None) };
+    let heard = row.parent_digest.filter(|theirs| *theirs != digest);
+    match heard {
+        Some(theirs) if row.parent_sequence >= sequence => {
+            if theirs != row.digest {
+                gone_on(step, &row, digest)?;
+            }
+            Ok(None)
+        }
+        None if row.parent_sequence > sequence => Ok(None),
+        _ => {
+            step.prepare_cached(
+                "UPDATE record SET parent_digest = ?2, parent_sequence = ?3 WHERE key = ?1",
+            )?
+            .execute(params![row.key, digest.0, sequence])?;
+            Ok(Some(row.key))
+        }
     }
-    Ok(())
+}
+
+/// The parent has gone on from `had` to a state that was heard: it is asked for that once more.
+fn gone_on(step: &Connection, row: &RecordRow, had: Digest) -> Result<()> {
+    step.prepare_cached("UPDATE record SET parent_digest = ?2 WHERE key = ?1")?
+        .execute(params![row.key, had.0])?;
+    unlisted::ask(step, row.key)
 }
 
 /// Moves one delivery on. One that is done, or gone, stays so.

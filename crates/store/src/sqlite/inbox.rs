@@ -3,12 +3,11 @@
 
 use protocol::delivery::{Outcome, latest_due};
 use protocol::message::{Proof, Receipt};
-use protocol::stream::InRecord;
-use protocol::{ChangeId, Digest, RecordRef, SiteId, Timestamp};
+use protocol::{ChangeId, SiteId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{Run, prepare};
-use super::{SqliteStore, body, received, rows};
+use super::{SqliteStore, body, received, rows, sources};
 use crate::{Applied, Inboxed, Incoming, Post, Posted, ReceiptWord, Result, Source, StoreError};
 
 /// What a child is told whose access has ended.
@@ -171,7 +170,15 @@ pub(super) fn inbox_apply(
             let sequence = rows::site_sequence(step)?;
             let (id, attempt) = (waiting.id.clone(), waiting.attempt);
             let (outcome, reason) = (Outcome::Refused, Some(SHUT.to_owned()));
-            Receipt { id, attempt, outcome, reason, sequence, digests: Vec::new() }
+            Receipt {
+                id,
+                attempt,
+                outcome,
+                reason,
+                sequence,
+                digests: Vec::new(),
+                differs: Vec::new(),
+            }
         };
         step.prepare_cached(
             "INSERT INTO receipt (child, origin, number, digest, held, text, at)
@@ -219,21 +226,11 @@ fn waiting(step: &Connection, key: u64) -> Result<Option<Waiting>> {
 /// What is said of a line: which of its states are held, and why what was refused is.
 fn receipt(waiting: &Waiting, incoming: &Incoming, applied: Applied) -> Receipt {
     let told = matches!(applied.outcome, Outcome::Refused | Outcome::Later | Outcome::Conflict);
-    // What it had already may be older than what came with the message this time.
-    let differs = |name: &RecordRef, digest: &Digest| {
-        applied.outcome == Outcome::Already
-            && applied.differs.iter().any(|(other, here)| other == name && here != digest)
+    let digests = match incoming {
+        Incoming::Line { line, .. } => sources::words::digests_of(line, &applied),
+        _ => Vec::new(),
     };
-    let mut digests = Vec::new();
-    if let (Incoming::Line { line, .. }, true) = (incoming, applied.outcome.is_held()) {
-        for record in &line.records {
-            if let InRecord::State { record, .. } = record
-                && !differs(&record.reference, &record.digest)
-            {
-                digests.push((record.reference.clone(), record.digest.short()));
-            }
-        }
-    }
+    let differs = sources::words::differs_of(&applied);
     Receipt {
         id: waiting.id.clone(),
         attempt: waiting.attempt,
@@ -241,6 +238,7 @@ fn receipt(waiting: &Waiting, incoming: &Incoming, applied: Applied) -> Receipt 
         reason: applied.reason.filter(|_| told),
         sequence: applied.sequence,
         digests,
+        differs,
     }
 }
 
@@ -300,6 +298,7 @@ fn word(
             reason: None,
             sequence,
             digests: Vec::new(),
+            differs: Vec::new(),
         }));
     }
     Ok(receipt.map_or(ReceiptWord::Unknown, ReceiptWord::Receipt))

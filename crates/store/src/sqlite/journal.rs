@@ -104,12 +104,16 @@ pub(super) fn write_alone(
     Ok(place.sequence)
 }
 
-/// Records that a record went from this store by itself, where feeds of this site hold its
-/// patients: their readers have to hear that it left. Nobody's edit, so there is no version of it
-/// and no delivery.
+/// Records that a record went from this store by itself, where feeds of this site hold patients
+/// whose it is, or was: their readers have to hear that it left. Nobody's edit, so there is no
+/// version of it and no delivery.
 pub(super) fn write_gone(step: &Connection, record: i64, now: Timestamp) -> Result<()> {
     let patients = step
-        .prepare_cached("SELECT patient FROM record_patient WHERE record = ?1 ORDER BY patient")?
+        .prepare_cached(
+            "SELECT patient FROM record_patient WHERE record = ?1
+             UNION SELECT patient FROM former_patient WHERE record = ?1 AND patient IS NOT NULL
+             ORDER BY patient",
+        )?
         .query_map([record], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut feeds = BTreeSet::new();

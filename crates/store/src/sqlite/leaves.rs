@@ -2,6 +2,7 @@
 //! records of those who left.
 
 use protocol::planted::{Fault, planted};
+use protocol::resource::Record;
 use protocol::{FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -52,13 +53,20 @@ pub(super) fn joined(
 }
 
 /// Notes that the parent lists a record in its feed, outside of any join: where the record has
-/// one patient, that is whom the feed holds. (Of several it cannot be told which.)
+/// one patient, that is whom the feed holds. (Of several it cannot be told which; but nobody else's
+/// being there, a patient's own record is listed for that patient.)
 pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timestamp) -> Result<()> {
     let mut statement = step.prepare_cached(
-        "SELECT patient FROM record_patient WHERE record = ?1
-            AND (SELECT count(*) FROM record_patient WHERE record = ?1) = 1",
+        "SELECT rp.patient FROM record_patient AS rp
+         CROSS JOIN record AS r ON r.key = rp.record CROSS JOIN patient AS p ON p.key = rp.patient
+         WHERE rp.record = ?1 AND ((SELECT count(*) FROM record_patient WHERE record = ?1) = 1
+            OR r.type = 'Patient' AND r.id = p.id AND NOT EXISTS
+                (SELECT 1 FROM record_patient AS other CROSS JOIN held_patient AS h
+                    ON h.feed = ?2 AND h.patient = other.patient
+                 WHERE other.record = ?1 AND other.patient <> rp.patient))",
     )?;
-    let patient: Option<i64> = statement.query_row([record], |row| row.get(0)).optional()?;
+    let values = params![record, feed.as_bytes()];
+    let patient: Option<i64> = statement.query_row(values, |row| row.get(0)).optional()?;
     let Some(patient) = patient else { return Ok(()) };
     let new = step
         .prepare_cached(
@@ -74,6 +82,23 @@ pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timesta
     step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
         .execute([patient])?;
     Ok(())
+}
+
+/// Whether a feed that gives a patient's own record at `position` holds somebody of whom it said
+/// no join here, and no later leave.
+pub(super) fn is_new(
+    step: &Connection,
+    feed: &FeedId,
+    patient: &Record,
+    position: u64,
+) -> Result<bool> {
+    let sql = "SELECT 1 FROM patient AS p WHERE p.id = ?2
+            AND NOT EXISTS (SELECT 1 FROM held_patient AS h
+                WHERE h.feed = ?1 AND h.patient = p.key)
+            AND NOT EXISTS (SELECT 1 FROM left_patient AS l
+                WHERE l.feed = ?1 AND l.patient = p.key AND l.position > ?3)";
+    let id = patient.reference.id();
+    Ok(step.prepare_cached(sql)?.exists(params![feed.as_bytes(), id, position])?)
 }
 
 /// Notes that the parent's feed does not hold a patient any more. Where no other feed does, the
@@ -357,6 +382,7 @@ fn purge(step: &Connection, patient: i64, name: &RecordRef, now: Timestamp) -> R
         .query_map([patient], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     for record in &records {
+        journal::write_gone(step, *record, now)?;
         remove(step, *record)?;
     }
     replaced::forget(step, patient, name)?;

@@ -4,20 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::ShortDigest;
-use protocol::resource::Record;
 use protocol::stream::Lane;
-use protocol::{Author, Epoch, FeedId, RecordRef, Timestamp, Urgency};
+use protocol::{Epoch, FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::with_short;
-use super::journal::{self, NewChange, Way};
-use super::prepared::{Prepared, State};
 use super::rows::{self, RecordRow};
-use super::{SqliteStore, body, leaves, parked, unlisted};
+use super::{SqliteStore, leaves, offer, parked, unlisted};
 use crate::{DigestRange, DigestScope, Marker, Result, Store as _};
 
-/// Who offers records again after the parent was restored.
-const OFFER_AUTHOR: &str = "tributary-reconciliation";
 /// Records of this site that are compared at once.
 const COMPARED_AT_ONCE: usize = 1_000;
 
@@ -141,11 +136,6 @@ pub(super) fn marker_compare(
             // All there is of the feed is compared and fetched now.
             parked::forget_feed(step, feed)?;
         }
-        let patients = theirs.keys().filter(|name| name.is_patient() && range.name != "reference");
-        for patient in patients {
-            // The joins of the life before are gone, and these are of the cohort.
-            leaves::joined(step, feed, patient, 0, now)?;
-        }
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {
@@ -157,7 +147,7 @@ pub(super) fn marker_compare(
                 Verdict::Fetch => fetch.push(name.clone()),
             }
         }
-        offer(store, step, offers, now)?;
+        offer::offer(store, step, offers, now)?;
         Ok(fetch)
     })
 }
@@ -193,14 +183,17 @@ fn compare(
     (sequence, now): (u64, Timestamp),
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(Verdict::Fetch) };
-    if theirs.is_some() {
-        leaves::record_listed(step, feed, name)?;
-        leaves::listed(step, feed, row.key, now)?;
-    }
     let base = match theirs {
         Some(short) => with_short(step, &row, short)?,
         None => None,
     };
+    if theirs.is_some() {
+        leaves::record_listed(step, feed, name)?;
+        // The joins of the life before are gone. What is another one there may be others' there.
+        if name.is_patient() || base.is_some_and(|(_, digest)| digest == row.digest) {
+            leaves::listed(step, feed, row.key, now)?;
+        }
+    }
     let agreed = base.map(|(_, digest)| digest);
     // A parent that lists another state, or none, may have gone on from ours all the same: it is
     // told what its life before held, so that it takes that for no edit of ours.
@@ -221,104 +214,7 @@ fn compare(
     match (theirs, base) {
         (_, Some((_, digest))) if digest == row.digest => Ok(Verdict::Agreed),
         (None, _) if row.deleted => Ok(Verdict::Nothing),
-        _ if is_queued(step, &row)? => Ok(Verdict::Nothing),
+        _ if offer::is_queued(step, &row)? => Ok(Verdict::Nothing),
         _ => Ok(Verdict::Offer(Box::new(row))),
     }
-}
-
-fn is_queued(step: &Connection, row: &RecordRow) -> Result<bool> {
-    Ok(step
-        .prepare_cached(
-            "SELECT 1 FROM version AS v
-             JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
-             WHERE v.record = ?1 AND d.state <> 'done'",
-        )?
-        .exists([row.key])?)
-}
-
-/// Offers records again as new changes of our own, by patient, within the limits of a change.
-fn offer(
-    store: &SqliteStore,
-    step: &Connection,
-    offers: Vec<(RecordRef, RecordRow)>,
-    now: Timestamp,
-) -> Result<()> {
-    let mut by_patient: BTreeMap<Vec<i64>, Vec<(Record, RecordRow)>> = BTreeMap::new();
-    for (name, row) in offers {
-        let record = current(store, step, name, &row)?;
-        by_patient.entry(patients_of(step, row.key)?).or_default().push((record, row));
-    }
-    for group in by_patient.into_values() {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        for (record, row) in group {
-            let size = record.body.as_ref().map_or(0, String::len);
-            let limits = &store.options.limits;
-            let full = batch.len() >= limits.change_records || bytes + size > limits.line_bytes;
-            if full && !batch.is_empty() {
-                offer_batch(store, step, std::mem::take(&mut batch), now)?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push((record, row));
-        }
-        offer_batch(store, step, batch, now)?;
-    }
-    Ok(())
-}
-
-fn offer_batch(
-    store: &SqliteStore,
-    step: &Connection,
-    batch: Vec<(Record, RecordRow)>,
-    now: Timestamp,
-) -> Result<()> {
-    let (records, known): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let prepared = records.iter().map(Prepared::of).collect::<Result<Vec<_>>>()?;
-    let states = prepared.iter().zip(known);
-    let states = states
-        .map(|(prepared, row)| State {
-            prepared,
-            known: Some(row),
-            parent_sequence: None,
-            patients: &[],
-            since: None,
-        })
-        .collect::<Vec<_>>();
-    let author = Author::new(OFFER_AUTHOR);
-    let change = NewChange {
-        id: None,
-        way: Way::Here,
-        author: &author,
-        at: now,
-        now,
-        actor: OFFER_AUTHOR,
-        lane: Urgency::Bulk,
-    };
-    journal::write(store, step, &change, &states).map(drop)
-}
-
-fn current(
-    store: &SqliteStore,
-    step: &Connection,
-    name: RecordRef,
-    row: &RecordRow,
-) -> Result<Record> {
-    let bytes: Option<Vec<u8>> = step
-        .prepare_cached("SELECT body FROM version WHERE record = ?1 AND sequence = ?2")?
-        .query_row(params![row.key, row.sequence], |found| found.get(0))?;
-    match bytes {
-        Some(bytes) => {
-            let text = body::decode(&bytes)?;
-            Ok(Record::parse(text.as_bytes(), &store.options.limits)?)
-        }
-        None => Ok(Record::deleted(name)),
-    }
-}
-
-fn patients_of(step: &Connection, record: i64) -> Result<Vec<i64>> {
-    let mut statement = step
-        .prepare_cached("SELECT patient FROM record_patient WHERE record = ?1 ORDER BY patient")?;
-    let found = statement.query_map([record], |row| row.get(0))?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
 }

@@ -53,6 +53,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0023_lanes.sql")),
         M::up(include_str!("../../migrations/sqlite/0024_budget.sql")),
         M::up(include_str!("../../migrations/sqlite/0025_alerts_mailed.sql")),
+        M::up(include_str!("../../migrations/sqlite/0026_again.sql")),
     ]
 });
 

@@ -404,7 +404,7 @@ fn apply_again(
 /// A source that is read hears what became of its change after all.
 fn tell(step: &Connection, source: &Source, line: &InLine, applied: &Applied) -> Result<()> {
     let (Source::Child { site, .. }, Some(id)) = (source, &line.id) else { return Ok(()) };
-    let digests = sources::words::digests_of(line, applied, true);
+    let digests = sources::words::digests_of(line, applied);
     sources::words::keep(step, site, (id, line.part), applied, digests)
 }
 

@@ -9,6 +9,7 @@ use protocol::{ChangeId, FeedId, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
 use super::deliveries::lanes::{self, LaneColumn};
+use super::sources::outgoing;
 use super::{SqliteStore, leaves, markers, rows};
 use crate::{DigestRange, LeavePolicy, Result};
 
@@ -54,6 +55,7 @@ pub(super) fn delivery_reopen(
                 )?
                 .execute(params![sequence, now.millis(), LaneColumn(Urgency::Bulk)])?;
             lanes::place(step, *sequence)?;
+            outgoing::again(step, *sequence, now)?;
             // The parent holds none of the versions from here on; the one before it may.
             step.prepare_cached(
                 "UPDATE record SET parent_digest = NULL, parent_sequence = 0, base_below =
@@ -109,6 +111,41 @@ pub(super) fn note(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result
          ON CONFLICT (record, feed) DO UPDATE SET sequence = 0",
     )?
     .execute(params![feed.as_bytes(), name.kind.name(), name.id()])?;
+    Ok(())
+}
+
+/// A join, as of the parent's `sequence`, is about to say all that the feed has of a patient: what
+/// it does not list is to be asked for, unless that was said to have left before.
+pub(super) fn expect(
+    step: &Connection,
+    feed: &FeedId,
+    patient: &RecordRef,
+    sequence: u64,
+) -> Result<()> {
+    step.prepare_cached(
+        "INSERT INTO left_record (record, feed, sequence)
+         SELECT r.key, ?1, 0 FROM patient AS p
+         CROSS JOIN record_patient AS rp ON rp.patient = p.key
+         CROSS JOIN record AS r ON r.key = rp.record
+         WHERE p.id = ?2 AND r.deleted = 0 AND r.parent_sequence <= ?3
+         ON CONFLICT (record, feed) DO NOTHING",
+    )?
+    .execute(params![feed.as_bytes(), patient.id(), sequence])?;
+    Ok(())
+}
+
+/// A record's state at the parent is one that was heard and counts for more than it did then: it is
+/// to be asked for by name in each feed that may list it.
+pub(super) fn ask(step: &Connection, record: i64) -> Result<()> {
+    step.prepare_cached(
+        "INSERT INTO left_record (record, feed, sequence)
+         SELECT DISTINCT rp.record, h.feed, 0 FROM record_patient AS rp
+         CROSS JOIN held_patient AS h ON h.patient = rp.patient WHERE rp.record = ?1
+         UNION SELECT ?1, m.feed, 0 FROM marker AS m WHERE m.name = 'reference'
+            AND NOT EXISTS (SELECT 1 FROM record_patient WHERE record = ?1)
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0",
+    )?
+    .execute([record])?;
     Ok(())
 }
 
@@ -205,13 +242,18 @@ fn held_patients(step: &Connection, feed: &FeedId, record: i64) -> Result<Vec<Re
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whether no record of a patient is in the feed any more.
+/// Whether a patient is in the feed no more: the patient's own record is not, nor any other where
+/// there is no such record. (What another feed brought was perhaps never listed in this one.)
 fn has_left(step: &Connection, feed: &FeedId, patient: &RecordRef) -> Result<bool> {
     let mut statement = step.prepare_cached(
         "SELECT 1 FROM patient AS p CROSS JOIN record_patient AS rp ON rp.patient = p.key
          CROSS JOIN record AS r ON r.key = rp.record
-         WHERE p.id = ?2 AND r.deleted = 0 AND NOT EXISTS (SELECT 1 FROM left_record AS lr
-            WHERE lr.record = r.key AND lr.feed = ?1 AND lr.sequence = r.sequence)",
+         WHERE p.id = ?2 AND r.deleted = 0
+            AND (r.type = 'Patient' AND r.id = p.id OR NOT EXISTS
+                (SELECT 1 FROM record AS own
+                 WHERE own.type = 'Patient' AND own.id = p.id AND own.deleted = 0))
+            AND NOT EXISTS (SELECT 1 FROM left_record AS lr
+                WHERE lr.record = r.key AND lr.feed = ?1 AND lr.sequence = r.sequence)",
     )?;
     Ok(!statement.exists(params![feed.as_bytes(), patient.id()])?)
 }

@@ -195,7 +195,7 @@ fn outcome(id: ChangeId, part: Option<(u32, u32)>, applied: Applied) -> OutcomeL
         outcome: applied.outcome,
         reason: applied.reason.filter(|_| told),
         sequence: applied.sequence,
-        differs: applied.differs.into_iter().map(|(r, digest)| (r, digest.short())).collect(),
+        differs: applied.differs,
     }
 }
 

@@ -9,7 +9,7 @@ use protocol::digest::ShortDigest;
 use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
-use protocol::stream::{Base, InLine};
+use protocol::stream::{Base, Differing, InLine};
 use protocol::{Author, Digest, RecordRef, Refusal, Timestamp, Urgency};
 use rusqlite::params;
 
@@ -17,6 +17,7 @@ use super::{Run, bases, bases_of, rights};
 use crate::sqlite::body;
 use crate::sqlite::conflicts::{Met, Noted, to_write};
 use crate::sqlite::journal::{self, NewChange, Way};
+use crate::sqlite::offer;
 use crate::sqlite::prepared::{Prepared, State};
 use crate::sqlite::replaced::{self, Meeting, Through};
 use crate::sqlite::rows::{self, RecordRow};
@@ -33,9 +34,11 @@ pub(super) struct Merge<'a> {
     /// What merges came to, to be written after them.
     results: Vec<MergeResult>,
     /// Records whose state here stays another one.
-    differs: Vec<(RecordRef, Digest)>,
+    differs: Vec<Differing>,
     /// Of records that are new here: the version that a child says to have made its state from.
     below: Vec<(&'a RecordRef, ShortDigest)>,
+    /// Records of which the parent holds less than this site.
+    apart: Vec<&'a RecordRef>,
 }
 
 struct MergeResult {
@@ -89,14 +92,20 @@ impl<'a> Merge<'a> {
         run: &Run<'_>,
         known: &RecordRow,
         prepared: &Prepared<'_>,
-        named: Option<Base>,
+        (named, line): (Option<Base>, &InLine),
     ) -> Result<bool> {
         let Source::Child { site, .. } = run.source else { return Ok(true) };
         let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
+        if line.id.is_none() && !rights::may_change(run.step, site, (name, known), incoming, named)?
+        {
+            // It was asked for by name when records were compared: nobody there has sent it.
+            return Ok(false);
+        }
         let again = bases::is_again(incoming, named) && incoming != known.digest;
         if again && !rights::may_change(run.step, site, (name, known), incoming, named)? {
             // It changed nothing, and by now it is not for it to know more.
-            self.differs.push((name.clone(), Digest::of_deletion(name)));
+            let digest = Digest::of_deletion(name).short();
+            self.differs.push(Differing { record: name.clone(), digest, had: false });
             return Ok(false);
         }
         rights::check(run.step, site, (name, known), incoming, named)?;
@@ -127,7 +136,7 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
-        if !self.may_go_on(run, &known, prepared, named)? {
+        if !self.may_go_on(run, &known, prepared, (named, line))? {
             return Ok(());
         }
         let base = bases::of(run.step, run.way, (&known, incoming), named)?;
@@ -136,6 +145,7 @@ impl<'a> Merge<'a> {
             (&plan, parent_sequence)
         {
             agree(run, &known, incoming, sequence)?;
+            self.apart.extend((known.digest != incoming).then_some(name));
         }
         let plan = match plan {
             Through::Plan(plan) => plan,
@@ -148,7 +158,7 @@ impl<'a> Merge<'a> {
         let (contested, body) = match plan {
             Plan::AlreadyHave => return Ok(()),
             Plan::KeepLocal => {
-                self.differs.push((name.clone(), known.digest));
+                self.differs.push(stands(name, known.digest));
                 return Ok(());
             }
             Plan::TakeIncoming => {
@@ -187,7 +197,7 @@ impl<'a> Merge<'a> {
 
     /// Writes it all; gives what became of the line.
     pub(super) fn write(self, run: &mut Run<'_>, line: &InLine) -> Result<Applied> {
-        let Merge { taken, results, mut differs, below } = self;
+        let Merge { taken, results, mut differs, below, apart } = self;
         if !taken.is_empty() {
             let author = line.author.clone().unwrap_or_else(|| Author::new(&run.actor));
             let change = NewChange {
@@ -207,12 +217,16 @@ impl<'a> Merge<'a> {
         write_results(run, &results)?;
         for result in &results {
             if result.record.digest != result.incoming {
-                differs.push((result.record.reference.clone(), result.record.digest));
+                differs.push(stands(&result.record.reference, result.record.digest));
             }
         }
         let moved = follow(run, &taken, &results)?;
         let followed = !moved.is_empty();
         differs.extend(moved);
+        if !apart.is_empty() {
+            offer::if_apart(run.store, run.step, apart, run.now)?;
+            run.sequence = rows::site_sequence(run.step)?;
+        }
         let conflicts = results.iter().filter_map(|result| {
             let elements = &result.noted.as_ref()?.conflict.elements;
             let paths = elements.iter().map(|element| element.path.as_str());
@@ -232,6 +246,11 @@ impl<'a> Merge<'a> {
         let reason = (!reason.is_empty()).then_some(reason);
         Ok(Applied { reason, written, differs, ..run.applied(outcome) })
     }
+}
+
+/// What came was merged, or is known, and this site holds another state.
+fn stands(name: &RecordRef, digest: Digest) -> Differing {
+    Differing { record: name.clone(), digest: digest.short(), had: true }
 }
 
 /// Asks `reconcile`. Where digests alone decide, it is spared the bodies.
@@ -375,7 +394,7 @@ fn follow(
     run: &mut Run<'_>,
     taken: &[State<'_>],
     results: &[MergeResult],
-) -> Result<Vec<(RecordRef, Digest)>> {
+) -> Result<Vec<Differing>> {
     replaced::follow(run.store, run.step, (run.way, run.now), taken)?;
     let newest = rows::site_sequence(run.step)?;
     if newest == run.sequence {
@@ -387,7 +406,7 @@ fn follow(
         let here = rows::record_row(run.step, &record.reference)?.map(|row| row.digest);
         let result = results.iter().any(|result| result.record.reference == record.reference);
         if let Some(here) = here.filter(|here| !result && *here != record.digest) {
-            moved.push((record.reference.clone(), here));
+            moved.push(stands(&record.reference, here));
         }
     }
     Ok(moved)

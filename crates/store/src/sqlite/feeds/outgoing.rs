@@ -51,7 +51,7 @@ fn read(
     let mut rows = statement.query(params![feed.key, query.after, feed.info.head])?;
     let (mut bytes, mut looked_at, mut last) = (0, 0, query.after);
     // Said once in an answer: the reader applies its lines in order, and all are of one snapshot.
-    let mut said = BTreeSet::new();
+    let (mut said, mut changes) = (BTreeSet::new(), BTreeSet::new());
     while let Some(row) = rows.next()? {
         if looked_at >= MOST_ENTRIES || (bytes >= query.bytes && !slice.lines.is_empty()) {
             (slice.end, slice.more) = (last, true);
@@ -60,7 +60,8 @@ fn read(
         let entry = EntryRow::read(row)?;
         looked_at += 1;
         last = entry.position;
-        if entry.kind != EntryKind::Change {
+        // What is to go again stands in the feed twice.
+        if entry.kind != EntryKind::Change || !changes.insert(entry.sequence) {
             continue;
         }
         let Some(turn) = turn_of(conn, entry.sequence)? else { continue };

@@ -7,9 +7,8 @@ use protocol::{ChangeId, Limits, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{COLUMNS, HANDED_OVER, Message, event, find, open_deliveries, read};
-use crate::sqlite::apply::with_short;
-use crate::sqlite::deliveries::{agree, outcome_name, settle};
-use crate::sqlite::{SqliteStore, audit, rows};
+use crate::sqlite::deliveries::outcome_name;
+use crate::sqlite::{SqliteStore, audit, deliveries, rows};
 use crate::{AuditRow, CarrierWord, MessageState, Noted, Result, Settled, Unconfirmed};
 
 /// What is said of a message whose receipt did not come in time.
@@ -46,7 +45,13 @@ pub(in crate::sqlite) fn outbox_word(
                 MessageState::Returned
             }
             (_, CarrierWord::Delivered { .. }) if planted(Fault::CarrierBelieved) => {
-                settle_all(store, step, &message, &believed(), (now, jitter))?;
+                settle_all(
+                    store,
+                    step,
+                    &message,
+                    &believed(open_deliveries(step, message.key)?),
+                    (now, jitter),
+                )?;
                 MessageState::Done
             }
             (_, CarrierWord::Delivered { receipt_by }) => {
@@ -265,31 +270,16 @@ fn take_in(
     if !held && (receipt.attempt != message.attempt || message.answered >= message.attempt) {
         return Ok(false);
     }
-    if held {
-        for (name, short) in &receipt.digests {
-            let Some(row) = rows::record_row(step, name)? else { continue };
-            if let Some((_, digest)) = with_short(step, &row, *short)? {
-                agree(step, name, digest, receipt.sequence)?;
-            }
-        }
-    }
-    let word = Settled {
-        deliveries: Vec::new(),
-        sent: Vec::new(),
-        differs: Vec::new(),
-        outcome: receipt.outcome,
-        reason: receipt.reason.clone(),
-        sequence: receipt.sequence,
-    };
+    let word = deliveries::by_receipt(step, receipt, open_deliveries(step, message.key)?)?;
     settle_all(store, step, &message, &word, (now, jitter))?;
     event(step, &message, outcome_name(receipt.outcome), receipt.reason.as_deref(), now)?;
     Ok(true)
 }
 
 /// What the parent would say, as a third party would like it.
-fn believed() -> Settled {
+fn believed(deliveries: Vec<u64>) -> Settled {
     Settled {
-        deliveries: Vec::new(),
+        deliveries,
         sent: Vec::new(),
         differs: Vec::new(),
         outcome: Outcome::Applied,
@@ -306,9 +296,7 @@ fn settle_all(
     word: &Settled,
     (now, jitter): (Timestamp, u64),
 ) -> Result<()> {
-    for sequence in open_deliveries(step, message.key)? {
-        settle(store, step, sequence, word, now, jitter)?;
-    }
+    deliveries::take_in(store, step, word, now, jitter)?;
     let state = if word.outcome.is_held() { "done" } else { "returned" };
     step.prepare_cached(
         "UPDATE message SET state = ?2, answered = attempt, missing = 0 WHERE key = ?1",

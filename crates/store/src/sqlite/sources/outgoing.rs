@@ -5,10 +5,8 @@ use protocol::message::Receipt;
 use protocol::{Epoch, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::sqlite::apply::with_short;
-use crate::sqlite::deliveries::{agree, settle};
-use crate::sqlite::{SqliteStore, audit, publish, rows};
-use crate::{AuditRow, ReaderSeen, ReaderStatus, Result, Settled};
+use crate::sqlite::{SqliteStore, audit, deliveries, publish, rows};
+use crate::{AuditRow, ReaderSeen, ReaderStatus, Result};
 
 pub(in crate::sqlite) fn outgoing_read(
     store: &SqliteStore,
@@ -98,23 +96,8 @@ fn take_in(
     (now, jitter): (Timestamp, u64),
 ) -> Result<bool> {
     let Some(sequence) = open_delivery(step, word)? else { return Ok(false) };
-    if word.outcome.is_held() {
-        for (name, short) in &word.digests {
-            let Some(row) = rows::record_row(step, name)? else { continue };
-            if let Some((_, digest)) = with_short(step, &row, *short)? {
-                agree(step, name, digest, word.sequence)?;
-            }
-        }
-    }
-    let told = Settled {
-        deliveries: Vec::new(),
-        sent: Vec::new(),
-        differs: Vec::new(),
-        outcome: word.outcome,
-        reason: word.reason.clone(),
-        sequence: word.sequence,
-    };
-    settle(store, step, sequence, &told, now, jitter)?;
+    let told = deliveries::by_receipt(step, word, vec![sequence])?;
+    deliveries::take_in(store, step, &told, now, jitter)?;
     if word.outcome == Outcome::Refused {
         // The parent has it and keeps it parked: there it is tried again, not here.
         step.prepare_cached(

@@ -28,12 +28,14 @@ pub(in crate::sqlite) fn keep(
         reason: applied.reason.clone().filter(|_| told),
         sequence: applied.sequence,
         digests,
+        differs: differs_of(applied),
     };
     if part.is_some_and(|(part, _)| part > 1)
         && let Some(before) = find(step, source, (origin, id.number))?
         && word.outcome.is_held()
     {
         word.digests.splice(0..0, before.digests);
+        word.differs.splice(0..0, before.differs);
     }
     if part.is_some_and(|(part, of)| part < of) && word.outcome.is_held() {
         // It is not taken before its last part is.
@@ -53,17 +55,22 @@ pub(in crate::sqlite) fn keep(
 pub(in crate::sqlite) fn digests_of(
     line: &InLine,
     applied: &Applied,
-    numbers_decided: bool,
 ) -> Vec<(RecordRef, ShortDigest)> {
     let mut digests = Vec::new();
     for record in line.records.iter().filter(|_| applied.outcome.is_held()) {
         let InRecord::State { record, .. } = record else { continue };
-        let differs = applied.differs.iter().any(|(name, _)| *name == record.reference);
-        if !(numbers_decided && applied.outcome == Outcome::Already && differs) {
-            digests.push((record.reference.clone(), record.digest.short()));
+        let name = &record.reference;
+        if !applied.differs.iter().any(|other| other.record == *name && !other.had) {
+            digests.push((name.clone(), record.digest.short()));
         }
     }
     digests
+}
+
+/// The states that stand here of records that came in another one.
+pub(in crate::sqlite) fn differs_of(applied: &Applied) -> Vec<(RecordRef, ShortDigest)> {
+    let differs = applied.differs.iter().filter(|_| applied.outcome.is_held());
+    differs.map(|other| (other.record.clone(), other.digest)).collect()
 }
 
 fn find(
