@@ -141,6 +141,7 @@ macro_rules! for_each_rule {
                 a_line_in_parts_is_done_with_its_last_part,
                 defect_16_what_is_of_no_patient_waits_by_its_records,
                 a_purge_waits_until_the_parent_has_read,
+                a_record_that_became_anothers_waits_behind_its_earlier_state,
                 what_is_to_go_again_is_read_again,
                 what_the_reader_went_on_from_before_its_word_came_is_asked_for,
                 a_new_life_of_the_reader_begins_anew_and_takes_what_it_never_had;
@@ -150,6 +151,7 @@ macro_rules! for_each_rule {
                 edits_of_one_element_conflict_and_come_to_the_same_at_both_sides,
                 to_come_back_to_an_earlier_state_is_an_edit_too,
                 what_the_parent_took_back_before_its_word_came_stays_so,
+                what_comes_back_to_the_parents_state_has_the_parents_bytes,
                 a_merge_keeps_all_three_versions,
                 the_same_in_another_order_ends_with_the_parents_bytes,
                 an_edit_wins_over_a_deletion,

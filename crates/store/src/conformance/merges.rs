@@ -219,3 +219,15 @@ pub fn what_the_parent_took_back_before_its_word_came_stays_so(maker: &dyn Maker
     let taken_back = a_patient("amina").born("1980").text();
     assert_eq!(pair.bodies("Patient/amina"), (Some(taken_back.clone()), Some(taken_back)));
 }
+
+pub fn what_comes_back_to_the_parents_state_has_the_parents_bytes(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina").born("1980").gender("female")]));
+    pair.quiet();
+    pair.at_child(&put(&[a_patient("amina").born("1981").gender("female")]));
+    pair.at_child(&put(&[a_patient("amina").gender("female").born("1980")]));
+    let (parent, child) = pair.bodies("Patient/amina");
+    assert_eq!(parent, child);
+    pair.quiet();
+    assert_eq!(pair.bodies("Patient/amina"), (parent, child));
+}

@@ -307,3 +307,25 @@ pub fn what_the_reader_went_on_from_before_its_word_came_is_asked_for(maker: &dy
     let taken_back = a_patient("amina").born("1980").text();
     assert_eq!(pair.bodies("Patient/amina"), (Some(taken_back.clone()), Some(taken_back)));
 }
+
+pub fn a_record_that_became_anothers_waits_behind_its_earlier_state(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_patient("amina"), a_patient("beno"), an_observation("o", "amina")]));
+    read(&pair);
+    pair.pull();
+    pair.at_child(&put(&[an_observation("x", "amina")]));
+    let noted = an_observation("o", "amina").with("note", "[{\"text\":\"n\"}]");
+    pair.at_child(&put(&[noted]));
+    let both = slice(&pair, 100_000);
+    let from = source(&pair, &both);
+    let first = spoiled(&both.lines[0], &pair.limits);
+    let lines = [first, read_back(&both.lines[1], &pair.limits), Incoming::End(both.end)];
+    pair.parent.change_apply(&from, &lines, pair.now()).unwrap();
+    // The parent gives it to Beno; what the child makes of both is of Beno alone.
+    pair.at_parent(&put(&[an_observation("o", "beno")]));
+    pair.pull();
+    let merged = body(&*pair.child, "Observation/o").unwrap();
+    assert!(merged.contains("beno") && merged.contains("\"n\""), "{merged}");
+    assert_eq!(read(&pair), [Outcome::Later], "its state from before has not gone in");
+    assert_eq!(pair.parent.parked_list(10).unwrap().len(), 3);
+}

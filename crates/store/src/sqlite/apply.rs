@@ -239,8 +239,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the marker has passed a position. What was fetched by name stands at 0, and is no
-    /// entry of the feed.
+    /// Whether the marker has passed a position. What was fetched by name stands at 0.
     fn is_behind(&self, position: Option<u64>) -> bool {
         let passed = |position| position > 0 && position <= self.moved_to;
         !self.is_ahead && position.is_some_and(passed)
@@ -368,8 +367,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A join says all that the feed holds of its patients: what else this site has of them is to
-    /// be asked for. In the end, that is what none of the join's parts has listed.
+    /// A join says all that the feed holds of its patients: what none of its parts lists of them is
+    /// to be asked for.
     fn expect_listed(&self, line: &InLine) -> Result<()> {
         let Source::Parent { feed, sequence, .. } = self.source else { return Ok(()) };
         let begins = line.part.is_none_or(|(part, _)| part == 1);
@@ -385,7 +384,7 @@ impl<'a> Run<'a> {
     /// A record that was fetched by name came without its patient's join. So does a patient whom
     /// the cohort held before there was a record: the join was passed while feeds were compared.
     fn note_listed(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<()> {
-        let Source::Parent { feed, .. } = self.source else { return Ok(()) };
+        let Source::Parent { feed, sequence, .. } = self.source else { return Ok(()) };
         let position = line.position.unwrap_or(0);
         let is_change = line.kind == EntryKind::Change;
         for Prepared { record, .. } in states {
@@ -393,8 +392,11 @@ impl<'a> Run<'a> {
             if position > 0 && !(patient && leaves::is_new(self.step, feed, record, position)?) {
                 continue;
             }
-            if let Some(row) = rows::record_row(self.step, &record.reference)? {
-                leaves::listed(self.step, feed, row.key, self.now)?;
+            if let Some(row) = rows::record_row(self.step, &record.reference)?
+                && let Some(patient) = leaves::listed(self.step, feed, row.key, self.now)?
+            {
+                let when = (*sequence, self.now);
+                markers::compare_rest(self.store, self.step, feed, patient, when)?;
             }
         }
         Ok(())

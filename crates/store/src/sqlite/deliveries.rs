@@ -123,14 +123,17 @@ fn stands(
     sequence: u64,
 ) -> Result<()> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(()) };
-    if row.parent_digest.map(|digest| digest.short()) != Some(theirs) {
+    // Of what was said to have left the feeds, no feed says more.
+    let heard = row.parent_digest.map(|digest| digest.short()) == Some(theirs)
+        || leaves::was_said_to_leave(step, row.key)?;
+    if !heard {
         return agree(step, name, sent, sequence).map(drop);
     }
     if row.digest.short() == theirs { Ok(()) } else { gone_on(step, &row, sent) }
 }
 
-/// What the parent has never had of records that it holds in another state, which was heard
-/// before: no line of ours brings it any more.
+/// What the parent has never had of records that it holds in another state: no line of ours brings
+/// it any more. (Of what we have no right to it says that it is deleted: that is not pressed.)
 fn offer_unseen(
     store: &SqliteStore,
     step: &Connection,
@@ -138,12 +141,14 @@ fn offer_unseen(
     now: Timestamp,
 ) -> Result<()> {
     let mut unseen = Vec::new();
-    for other in word.differs.iter().filter(|other| !other.had) {
-        let row = rows::record_row(step, &other.record)?;
-        let heard = row.and_then(|row| row.parent_digest).map(|digest| digest.short());
-        unseen.extend((heard == Some(other.digest)).then_some(&other.record));
+    for Differing { record, digest, .. } in word.differs.iter().filter(|other| !other.had) {
+        let Some(row) = rows::record_row(step, record)? else { continue };
+        let deleted = *digest == Digest::of_deletion(record).short();
+        if row.digest.short() != *digest && !deleted {
+            unseen.push((record.clone(), row));
+        }
     }
-    offer::if_apart(store, step, unseen, now)
+    offer::unless_on_its_way(store, step, unseen, now)
 }
 
 /// Notes that the parent has had a state, as of its `sequence`. Where it was heard since that it

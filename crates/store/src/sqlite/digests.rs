@@ -12,10 +12,17 @@ pub(super) fn record_digests(
     after: Option<&RecordRef>,
     limit: usize,
 ) -> Result<Vec<(RecordRef, Digest)>> {
-    store.read("list digests", |conn| {
-        let Some(condition) = condition(conn, digest_scope)? else { return Ok(Vec::new()) };
-        list(conn, &condition, after, limit)
-    })
+    store.read("list digests", |conn| of_scope(conn, digest_scope, after, limit))
+}
+
+pub(super) fn of_scope(
+    conn: &Connection,
+    digest_scope: &DigestScope,
+    after: Option<&RecordRef>,
+    limit: usize,
+) -> Result<Vec<(RecordRef, Digest)>> {
+    let Some(condition) = condition(conn, digest_scope)? else { return Ok(Vec::new()) };
+    list(conn, &condition, after, limit)
 }
 
 /// What has to hold of a record `r`; `None` where there is no such feed for who asks.

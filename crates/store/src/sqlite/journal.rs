@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use protocol::feed::Action;
-use protocol::{Author, ChangeId, Timestamp, Urgency};
+use protocol::{Author, ChangeId, Digest, Timestamp, Urgency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::lanes::{self, LaneColumn};
 use super::index::Touched;
 use super::prepared::{Prepared, State};
+use super::rows::RecordRow;
 use super::{SqliteStore, audit, index, publish, replaced, rows};
 use crate::{AuditRow, Result};
 
@@ -186,6 +187,22 @@ fn free_name(step: &Connection, id: &ChangeId) -> Result<Option<(i64, u64)>> {
     Ok((!taken).then_some((origin, id.number)))
 }
 
+/// The body of the state that the parent is known to hold, where a record comes to that by another
+/// way: the parent's bytes stand, in whatever order ours have them.
+fn as_agreed(step: &Connection, known: &RecordRow, digest: Digest) -> Result<Option<Vec<u8>>> {
+    if known.parent_digest != Some(digest) {
+        return Ok(None);
+    }
+    let found: Option<Option<Vec<u8>>> = step
+        .prepare_cached(
+            "SELECT body FROM version WHERE record = ?1 AND digest = ?2
+             ORDER BY sequence DESC LIMIT 1",
+        )?
+        .query_row(params![known.key, digest.0], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten())
+}
+
 /// Writes the record's row and its new version; gives the record's key.
 fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<i64> {
     let Prepared { record, body, .. } = state.prepared;
@@ -228,6 +245,11 @@ fn write_version(step: &Connection, sequence: u64, state: &State<'_>) -> Result<
             step.last_insert_rowid()
         }
     };
+    let agreed = match &state.known {
+        Some(known) if state.parent_sequence.is_none() => as_agreed(step, known, record.digest)?,
+        _ => None,
+    };
+    let body = agreed.as_ref().or(body.as_ref());
     let previous = state.known.as_ref().map(|known| known.sequence);
     step.prepare_cached(
         "INSERT INTO version (record, sequence, previous, digest, body, since)

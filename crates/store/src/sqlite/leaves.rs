@@ -54,8 +54,14 @@ pub(super) fn joined(
 
 /// Notes that the parent lists a record in its feed, outside of any join: where the record has
 /// one patient, that is whom the feed holds. (Of several it cannot be told which; but nobody else's
-/// being there, a patient's own record is listed for that patient.)
-pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timestamp) -> Result<()> {
+/// being there, a patient's own record is listed for that patient.) Gives the patient, where that was
+/// news.
+pub(super) fn listed(
+    step: &Connection,
+    feed: &FeedId,
+    record: i64,
+    now: Timestamp,
+) -> Result<Option<i64>> {
     let mut statement = step.prepare_cached(
         "SELECT rp.patient FROM record_patient AS rp
          CROSS JOIN record AS r ON r.key = rp.record CROSS JOIN patient AS p ON p.key = rp.patient
@@ -67,7 +73,7 @@ pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timesta
     )?;
     let values = params![record, feed.as_bytes()];
     let patient: Option<i64> = statement.query_row(values, |row| row.get(0)).optional()?;
-    let Some(patient) = patient else { return Ok(()) };
+    let Some(patient) = patient else { return Ok(None) };
     let new = step
         .prepare_cached(
             "INSERT INTO held_patient (feed, patient, joined) VALUES (?1, ?2, 0)
@@ -81,7 +87,7 @@ pub(super) fn listed(step: &Connection, feed: &FeedId, record: i64, now: Timesta
         .execute(params![feed.as_bytes(), patient])?;
     step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
         .execute([patient])?;
-    Ok(())
+    Ok((new > 0).then_some(patient))
 }
 
 /// Whether a feed that gives a patient's own record at `position` holds somebody of whom it said
@@ -144,6 +150,12 @@ pub(super) fn left(
             .execute(params![patient, state])?;
     }
     Ok(())
+}
+
+/// Whether some feed has said of a record that it left.
+pub(super) fn was_said_to_leave(step: &Connection, record: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM left_record WHERE record = ?1 AND said > 0";
+    Ok(step.prepare_cached(sql)?.exists([record])?)
 }
 
 /// The records of a patient of which some feed said that they left.

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::with_short;
 use super::rows::{self, RecordRow};
-use super::{SqliteStore, leaves, offer, parked, unlisted};
-use crate::{DigestRange, DigestScope, Marker, Result, Store as _};
+use super::{SqliteStore, digests, leaves, offer, parked, unlisted};
+use crate::{DigestRange, DigestScope, Marker, Result};
 
 /// Records of this site that are compared at once.
 const COMPARED_AT_ONCE: usize = 1_000;
@@ -129,18 +129,19 @@ pub(super) fn marker_compare(
 ) -> Result<Vec<RecordRef>> {
     let theirs = page.iter().map(|(name, short)| (name.clone(), *short));
     let theirs = theirs.collect::<BTreeMap<_, _>>();
-    let names = theirs.keys().cloned().chain(held(store, feed, range)?);
-    let names = names.collect::<BTreeSet<_>>();
     store.write("compare with the parent", |step| {
         if range.after.is_none() {
             // All there is of the feed is compared and fetched now.
             parked::forget_feed(step, feed)?;
         }
+        let earlier = hold_listed(step, feed, &theirs, (range, now))?;
+        let names = theirs.keys().cloned().chain(held(step, feed, range)?).chain(earlier);
+        let names = names.collect::<BTreeSet<_>>();
         let mut fetch = Vec::new();
         let mut offers = Vec::new();
         for name in &names {
             let theirs = theirs.get(name).copied();
-            let verdict = compare(step, feed, name, theirs, (sequence, now))?;
+            let verdict = compare(step, feed, name, theirs, sequence)?;
             match verdict {
                 Verdict::Agreed | Verdict::Nothing => {}
                 Verdict::Offer(row) => offers.push((name.clone(), *row)),
@@ -152,13 +153,65 @@ pub(super) fn marker_compare(
     })
 }
 
+/// The joins of the life before are gone: what is listed tells whom the feed holds. Gives the records
+/// of those who were not known to be held that would have been in an earlier range. (What is another
+/// state there may be others' there.)
+fn hold_listed(
+    step: &Connection,
+    feed: &FeedId,
+    theirs: &BTreeMap<RecordRef, ShortDigest>,
+    (range, now): (&DigestRange, Timestamp),
+) -> Result<Vec<RecordRef>> {
+    let mut earlier = Vec::new();
+    for (name, short) in theirs {
+        let Some(row) = rows::record_row(step, name)? else { continue };
+        if !name.is_patient() && row.digest.short() != *short {
+            continue;
+        }
+        let Some(patient) = leaves::listed(step, feed, row.key, now)? else { continue };
+        let Some(after) = &range.after else { continue };
+        let records = not_compared(step, patient)?;
+        earlier.extend(records.into_iter().filter(|record| sorted(record, after)));
+    }
+    Ok(earlier)
+}
+
+/// A patient of whom it was not known that the feed has them, after all of it was compared: what this
+/// site has of the patient and did not compare was not listed.
+pub(super) fn compare_rest(
+    store: &SqliteStore,
+    step: &Connection,
+    feed: &FeedId,
+    patient: i64,
+    (sequence, now): (u64, Timestamp),
+) -> Result<()> {
+    let mut offers = Vec::new();
+    for name in not_compared(step, patient)? {
+        if let Verdict::Offer(row) = compare(step, feed, &name, None, sequence)? {
+            offers.push((name, *row));
+        }
+    }
+    offer::offer(store, step, offers, now)
+}
+
+/// The records of a patient of which nothing was heard in this life of the parent's store.
+fn not_compared(step: &Connection, patient: i64) -> Result<Vec<RecordRef>> {
+    let mut statement = step.prepare_cached(
+        "SELECT r.type, r.id FROM record_patient AS rp CROSS JOIN record AS r ON r.key = rp.record
+         WHERE rp.patient = ?1 AND r.deleted = 0
+            AND r.parent_digest IS NOT NULL AND r.parent_sequence = 0",
+    )?;
+    let records = statement.query_map([patient], |row| rows::record_ref(row, 0))?;
+    Ok(records.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The records of the range that this site holds of the feed.
-fn held(store: &SqliteStore, feed: &FeedId, range: &DigestRange) -> Result<Vec<RecordRef>> {
+fn held(step: &Connection, feed: &FeedId, range: &DigestRange) -> Result<Vec<RecordRef>> {
     let scope = DigestScope::Held { feed: *feed, name: range.name.clone() };
     let mut after = range.after.clone();
     let mut names = Vec::new();
     loop {
-        let found = store.record_digests(&scope, after.as_ref(), COMPARED_AT_ONCE)?;
+        let found = digests::of_scope(step, &scope, after.as_ref(), COMPARED_AT_ONCE)?;
         let end = found.len() < COMPARED_AT_ONCE;
         after = found.last().map(|(name, _)| name.clone());
         let inside = |name: &RecordRef| range.to.as_ref().is_none_or(|to| sorted(name, to));
@@ -180,7 +233,7 @@ fn compare(
     feed: &FeedId,
     name: &RecordRef,
     theirs: Option<ShortDigest>,
-    (sequence, now): (u64, Timestamp),
+    sequence: u64,
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(Verdict::Fetch) };
     let base = match theirs {
@@ -189,10 +242,6 @@ fn compare(
     };
     if theirs.is_some() {
         leaves::record_listed(step, feed, name)?;
-        // The joins of the life before are gone. What is another one there may be others' there.
-        if name.is_patient() || base.is_some_and(|(_, digest)| digest == row.digest) {
-            leaves::listed(step, feed, row.key, now)?;
-        }
     }
     let agreed = base.map(|(_, digest)| digest);
     // A parent that lists another state, or none, may have gone on from ours all the same: it is

@@ -24,12 +24,26 @@ pub(super) fn if_apart<'a>(
     names: impl IntoIterator<Item = &'a RecordRef>,
     now: Timestamp,
 ) -> Result<()> {
-    let mut offers = Vec::new();
+    let mut apart = Vec::new();
     for name in names {
-        let Some(row) = rows::record_row(step, name)? else { continue };
-        let apart = row.parent_digest.is_some_and(|digest| digest != row.digest);
-        if apart && !is_queued(step, &row)? && !is_given_up(step, &row)? {
-            offers.push((name.clone(), row));
+        let row = rows::record_row(step, name)?;
+        let row = row.filter(|row| row.parent_digest.is_some_and(|digest| digest != row.digest));
+        apart.extend(row.map(|row| (name.clone(), row)));
+    }
+    unless_on_its_way(store, step, apart, now)
+}
+
+/// Offers records of which nothing is still to be sent, and that nobody gave up.
+pub(super) fn unless_on_its_way(
+    store: &SqliteStore,
+    step: &Connection,
+    records: Vec<(RecordRef, RecordRow)>,
+    now: Timestamp,
+) -> Result<()> {
+    let mut offers = Vec::new();
+    for (name, row) in records {
+        if !is_queued(step, &row)? && !is_given_up(step, &row)? {
+            offers.push((name, row));
         }
     }
     offer(store, step, offers, now)

@@ -52,19 +52,22 @@ pub(super) fn blocking(
             return Ok(position);
         }
     }
-    if source.is_none() || !subjects.patients.is_empty() {
-        // Of what the parent says of reference records, the newest stands by its sequence.
+    if source.is_none() {
+        // Of what the parent says of a record, the newest stands by its sequence.
         return Ok(None);
     }
+    // A record may have become another patient's since. What is of no patient and could not be
+    // read may be about any record of no patient.
+    let nobodys = subjects.patients.is_empty();
     for record in names(subjects) {
         let position = step
             .prepare_cached(
                 "SELECT l.position FROM parked_line_record AS lr
                  JOIN parked_line AS l ON l.key = lr.line
-                 WHERE l.source IS ?2 AND (lr.record IN (?1, '*') OR ?1 = '*')
+                 WHERE l.source IS ?2 AND (lr.record = ?1 OR ?3 AND (lr.record = '*' OR ?1 = '*'))
                  ORDER BY l.key DESC LIMIT 1",
             )?
-            .query_row(params![record, source], |row| row.get(0))
+            .query_row(params![record, source, nobodys], |row| row.get(0))
             .optional()?;
         if position.is_some() {
             return Ok(position);
@@ -245,10 +248,9 @@ pub(super) fn retry_these(
                  CROSS JOIN parked_line AS l ON l.key = mine.line
                  CROSS JOIN parked_line AS o ON o.source = l.source AND o.key < l.key
                  CROSS JOIN parked_line_record AS other ON other.line = o.key
-                 WHERE mine.line = ?1 AND (other.record IN (mine.record, '*')
-                        OR mine.record = '*' AND NOT EXISTS
-                            (SELECT 1 FROM parked_line_patient AS p WHERE p.line = o.key))
-                    AND NOT EXISTS (SELECT 1 FROM parked_line_patient AS p WHERE p.line = l.key)",
+                 WHERE mine.line = ?1 AND (other.record = mine.record
+                    OR '*' IN (mine.record, other.record) AND NOT EXISTS
+                        (SELECT 1 FROM parked_line_patient AS p WHERE p.line IN (o.key, l.key)))",
             )?
             .exists([key])?;
         step.prepare_cached("UPDATE parked_line SET held = 0 WHERE key = ?1")?.execute([key])?;
@@ -267,19 +269,23 @@ fn keys(step: &Connection) -> Result<Vec<i64>> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whom a line waits for, of which source: a patient's key, or a record's name. (A line of a source
+/// What a line waits for, of which source: a patient's key, or a record's name. (A line of a source
 /// that is of no patient and could not be read waits for all like it.)
 fn subjects(step: &Connection, line: i64) -> Result<BTreeSet<(Option<String>, i64, String)>> {
     let mut statement = step.prepare_cached(
         "SELECT l.source, lp.patient, '' FROM parked_line AS l
          JOIN parked_line_patient AS lp ON lp.line = l.key WHERE l.key = ?1
          UNION ALL
-         SELECT l.source, 0, CASE WHEN EXISTS (SELECT 1 FROM parked_line AS o
-                JOIN parked_line_record AS u ON u.line = o.key AND u.record = '*'
-                WHERE o.source = l.source) THEN '*' ELSE lr.record END
+         SELECT l.source, 0, lr.record
          FROM parked_line AS l JOIN parked_line_record AS lr ON lr.line = l.key
          WHERE l.key = ?1 AND l.source IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM parked_line_patient AS p WHERE p.line = l.key)",
+         UNION ALL
+         SELECT l.source, 0, '*'
+         FROM parked_line AS l WHERE l.key = ?1 AND l.source IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM parked_line_patient AS p WHERE p.line = l.key)
+            AND EXISTS (SELECT 1 FROM parked_line AS o
+                JOIN parked_line_record AS u ON u.line = o.key AND u.record = '*'
+                WHERE o.source = l.source)",
     )?;
     let found = statement.query_map([line], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
