@@ -30,7 +30,7 @@ impl Told {
 /// What was spent of the month's budget, where there is one.
 pub fn spent(config: &Config, status: &SiteStatus, now: Timestamp) -> Option<Spent> {
     config.parent.as_ref()?;
-    Spent::of(config.link.budget(), status.link.month.as_ref(), now)
+    Spent::of(config.link.budget(), &status.link.months, now)
 }
 
 /// Lanes of the link to the parent that do not move now, by the settings.
@@ -39,6 +39,6 @@ pub fn held(config: &Config, status: &SiteStatus, now: Timestamp) -> Vec<Closed>
         return Vec::new();
     }
     let gate = Gate::new(&config.link);
-    gate.counted(status.link.month.clone());
+    gate.counted(status.link.months.clone());
     Urgency::ALL.into_iter().filter_map(|lane| gate.closed(lane, now)).collect()
 }

@@ -152,6 +152,7 @@ macro_rules! for_each_rule {
                 to_come_back_to_an_earlier_state_is_an_edit_too,
                 what_the_parent_took_back_before_its_word_came_stays_so,
                 what_comes_back_to_the_parents_state_has_the_parents_bytes,
+                what_is_undone_before_the_word_came_is_undone_at_the_parent,
                 a_merge_keeps_all_three_versions,
                 the_same_in_another_order_ends_with_the_parents_bytes,
                 an_edit_wins_over_a_deletion,

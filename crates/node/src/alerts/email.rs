@@ -1,21 +1,34 @@
 //! Alerts by e-mail: the settings, the text, and handing it to an SMTP server.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
-use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use protocol::{SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Alert;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::cli::open::read_secret;
 
 /// How long each step of talking with the server may take.
 const STEP: Duration = Duration::from_secs(20);
+/// Bytes that are read of what a server says, at the most, its certificates among them.
+const MOST_SAID: usize = 256 << 10;
+const NOT_TAKEN: &str = "the SMTP server did not take it";
 
 /// Where alerts are sent by e-mail: `[alerts.email]` in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,18 +114,119 @@ impl Email {
             message = message.to(to.parse()?);
         }
         let message = message.body(told.text.clone()).context("failed to write it")?;
-        type Smtp = AsyncSmtpTransport<Tokio1Executor>;
-        let (builder, port) = match self.tls {
-            Tls::Starttls => (Smtp::starttls_relay(&self.host)?, 587),
-            Tls::Implicit => (Smtp::relay(&self.host)?, 465),
-            Tls::None => (Smtp::builder_dangerous(&self.host), 25),
-        };
-        let mut builder = builder.port(self.port.unwrap_or(port)).timeout(Some(STEP));
-        if let Some((user, password)) = credentials {
-            builder = builder.credentials(Credentials::new(user, password));
+        let credentials = credentials.map(|(user, password)| Credentials::new(user, password));
+        let bytes = message.formatted();
+        let (mut taken, mut refused) = (0, None);
+        for to in message.envelope().to() {
+            // Each by itself: an address that the server does not know is no other's loss.
+            let envelope = Envelope::new(message.envelope().from().cloned(), vec![to.clone()])?;
+            match self.hand_over(credentials.as_ref(), &envelope, &bytes).await {
+                Ok(()) => taken += 1,
+                Err(error) if is_permanent(&error) => {
+                    tracing::warn!(%to, "an address of alerts.email.to is refused: {error:#}");
+                    refused = Some(error);
+                }
+                Err(error) => return Err(error.context(NOT_TAKEN)),
+            }
         }
-        builder.build().send(message).await.context("the SMTP server did not take it")?;
+        match refused.filter(|_| taken == 0) {
+            Some(error) => Err(error.context(NOT_TAKEN)),
+            None => Ok(()),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        credentials: Option<&Credentials>,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> anyhow::Result<()> {
+        type Smtp = AsyncSmtpTransport<Tokio1Executor>;
+        if self.tls == Tls::Implicit {
+            // Nobody but the server itself can say anything here.
+            let mut builder = Smtp::relay(&self.host)?.port(self.port.unwrap_or(465));
+            if let Some(credentials) = credentials {
+                builder = builder.credentials(credentials.clone());
+            }
+            let server: Smtp = builder.timeout(Some(STEP)).build();
+            server.send_raw(envelope, message).await?;
+            return Ok(());
+        }
+        let port = self.port.unwrap_or(if self.tls == Tls::None { 25 } else { 587 });
+        let stream = TcpStream::connect((self.host.as_str(), port)).await?;
+        let stream = Bounded { stream, left: MOST_SAID };
+        let hello = ClientId::default();
+        let mut server =
+            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await?;
+        if self.tls == Tls::Starttls {
+            server.starttls(TlsParameters::new(self.host.clone())?, &hello).await?;
+        }
+        if let Some(credentials) = credentials {
+            server.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        server.send(envelope, message).await?;
+        // It has the message: what it says to a farewell changes nothing.
+        drop(server.quit().await);
         Ok(())
+    }
+}
+
+/// Whether the server will not take it later either.
+fn is_permanent(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(Error::is_permanent)
+}
+
+/// A connection of which no more than so many bytes are read: whoever is in between may say
+/// anything before there is TLS, and a line has no length of its own.
+#[derive(Debug)]
+struct Bounded {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::Error::other("it says more than an SMTP server has to")));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl AsyncTokioStream for Bounded {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 }
 

@@ -62,11 +62,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let status = site.store().site_status(site.now())?;
     let open = |state: &str| !["done", "dropped"].contains(&state);
     let left: u64 = status.deliveries.iter().filter(|(state, _)| open(state)).map(|(_, n)| n).sum();
-    let in_step = round.error.is_none() && left == 0 && status.parked_lines == 0;
+    let to_come = status.link.pace.live_ahead + status.link.pace.bulk_ahead;
+    let nothing_waits = left + status.parked_lines + to_come == 0;
+    let in_step = round.error.is_none() && nothing_waits;
     if args.json {
         let told = json!({
             "in_step": in_step, "sent": round.sent, "received": round.received, "wire_bytes": wire,
             "seconds": seconds, "undelivered": left, "parked_lines": status.parked_lines,
+            "to_come": to_come,
             "error": round.error, "by": by,
         });
         say!("{told}");
@@ -86,6 +89,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                   `tributary queue` says why",
                 status.parked_lines
             );
+        }
+        if to_come > 0 {
+            say!("{to_come} entries of the parent's feeds are still to come");
         }
         for closed in told::held(site.config(), &status, site.now()) {
             say!("Held: {}", held(&closed));

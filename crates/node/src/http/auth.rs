@@ -139,9 +139,9 @@ impl Caller {
             .get::<ConnectInfo<SocketAddr>>()
             .is_some_and(|ConnectInfo(address)| address.ip().is_loopback());
         // A proxy on this machine makes the whole world look local.
-        let proxied = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
-            .iter()
-            .any(|name| parts.headers.contains_key(*name));
+        let proxied = parts.headers.keys().map(|name| name.as_str()).any(|name| {
+            ["forwarded", "x-real-ip", "via"].contains(&name) || name.starts_with("x-forwarded-")
+        });
         if site.config().open_on_loopback && local && !proxied && names_us(parts, site) {
             return Ok(Caller::Program {
                 name: "local".to_owned(),

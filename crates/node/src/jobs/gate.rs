@@ -18,8 +18,8 @@ pub struct Gate {
     normal: Passage,
     bulk: Passage,
     budget: Option<u64>,
-    /// What moved in the month that something moved in last.
-    month: Mutex<Option<MonthTraffic>>,
+    /// What moved, by month.
+    months: Mutex<Vec<MonthTraffic>>,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Gate {
             normal: passage(Urgency::Normal),
             bulk: passage(Urgency::Bulk),
             budget: config.budget(),
-            month: Mutex::default(),
+            months: Mutex::default(),
         }
     }
 
@@ -72,13 +72,13 @@ impl Gate {
     }
 
     /// So much moved, by the last note.
-    pub fn counted(&self, month: Option<MonthTraffic>) {
-        *self.month.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = month;
+    pub fn counted(&self, months: Vec<MonthTraffic>) {
+        *self.months.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = months;
     }
 
     fn over_budget(&self, now: Timestamp) -> Option<Closed> {
-        let month = self.month.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let spent = Spent::of(self.budget, month.as_ref(), now)?;
+        let months = self.months.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let spent = Spent::of(self.budget, &months, now)?;
         let (lane, why, until) = (Urgency::Bulk, Why::Budget, next_month(now));
         spent.stops().then_some(Closed { lane, why, until })
     }
@@ -153,9 +153,10 @@ const WARNING: u64 = 80;
 
 impl Spent {
     /// `None` where there is no budget. What moved in another month than this does not count.
-    pub fn of(budget: Option<u64>, month: Option<&MonthTraffic>, now: Timestamp) -> Option<Spent> {
+    pub fn of(budget: Option<u64>, months: &[MonthTraffic], now: Timestamp) -> Option<Spent> {
         let budget = budget?;
-        let month = month.filter(|month| Some(month.month) == month_of(now));
+        let this = month_of(now);
+        let month = months.iter().find(|month| Some(month.month) == this);
         let bytes = month.map_or(0, |month| month.sent.saturating_add(month.received));
         let percent = bytes.saturating_mul(100) / budget.max(1);
         Some(Spent { budget, bytes, percent, lifted: month.and_then(|month| month.lifted.clone()) })
@@ -248,17 +249,20 @@ mod tests {
         ] {
             let lifted = lifted.map(str::to_owned);
             let month = MonthTraffic { month, sent, received, lifted };
-            let spent = Spent::of(config.budget(), Some(&month), NOON).unwrap();
+            // A clock was ahead some time.
+            let ahead = MonthTraffic { month: this + 100, ..MonthTraffic::default() };
+            let months = vec![ahead, month.clone()];
+            let spent = Spent::of(config.budget(), &months, NOON).unwrap();
             assert_eq!((spent.warns(), spent.stops()), (warns, stops), "{month:?}");
             let gate = Gate::new(&config);
-            gate.counted(Some(month.clone()));
+            gate.counted(months);
             assert_eq!(gate.is_open(Urgency::Bulk, NOON), !stops, "{month:?}");
             assert!(gate.is_open(Urgency::Normal, NOON));
         }
         let next = next_month(NOON).unwrap();
         assert_eq!(month_of(next.plus_millis(-1)), Some(this));
         assert_ne!(month_of(next), Some(this));
-        assert_eq!(Spent::of(None, None, NOON), None);
+        assert_eq!(Spent::of(None, &[], NOON), None);
     }
 
     #[test]

@@ -356,7 +356,7 @@ impl Link {
         }
         self.note_traffic(site).await?;
         let link = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
-        self.gate.counted(link.month);
+        self.gate.counted(link.months);
         Ok(())
     }
 

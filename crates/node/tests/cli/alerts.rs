@@ -101,9 +101,35 @@ fn smtp(listener: &std::net::TcpListener, data_answer: &str) -> String {
                 say("221 bye");
                 return all;
             }
+            line if line.starts_with("RCPT TO:<nobody@") => say("550 no such user"),
             _ => say("250 ok"),
         }
     }
+}
+
+#[test]
+fn an_address_that_is_refused_and_a_flood_of_words_cost_the_others_nothing() {
+    use std::io::Write;
+    let site = Folder::new("centre");
+    let settings = site.dir().join("tributary.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let (server, port) = silent();
+    let mail = format!(
+        "[alerts]\ndisk_percent = 0\n[alerts.email]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         tls = \"none\"\nfrom = \"tributary@clinic.example\"\n\
+         to = [\"nobody@clinic.example\", \"desk@clinic.example\"]\n"
+    );
+    std::fs::write(&settings, format!("{text}\n{mail}")).unwrap();
+    site.run(&["token", "add", "short", "--scope", "fhir-read", "--days", "3"]).ok();
+    let _running = site.serve();
+    // A line without an end: it hangs up long before all of it was read.
+    let (mut stream, _) = server.accept().unwrap();
+    let said = (0..1_024).take_while(|_| stream.write_all(&[b'x'; 64 << 10]).is_ok()).count();
+    assert!(said < 1_024, "it read all that was said");
+    let refused = smtp(&server, "250 taken");
+    assert!(refused.contains("nobody@") && !refused.contains("DATA"), "{refused}");
+    let taken = smtp(&server, "250 taken");
+    assert!(taken.contains("RCPT TO:<desk@") && taken.contains("Subject:"), "{taken}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub fn what_moved_is_counted_by_month_and_its_budget_is_lifted_for_one(maker: &d
     let moved = |month, wire_sent, wire_received| {
         let traffic = Traffic { wire_sent, wire_received, month, ..Traffic::default() };
         store.link_note(&LinkEvent::Traffic(traffic, None), START).unwrap();
-        store.link_get().unwrap().month
+        store.link_get().unwrap().months.first().cloned()
     };
     assert_eq!(moved(None, 5, 6), None);
     let month = |month, sent, received, lifted: Option<&str>| {
@@ -125,6 +125,10 @@ pub fn what_moved_is_counted_by_month_and_its_budget_is_lifted_for_one(maker: &d
     assert_eq!(moved(Some(202_612), 7, 0), month(202_612, 7, 0, None), "for that month only");
     let link = store.link_get().unwrap();
     assert_eq!((link.wire_sent, link.wire_received), (24, 108), "and all of it in all");
+    // The clock was ahead: the month of before goes on.
+    assert_eq!(moved(Some(202_611), 1, 0), month(202_612, 7, 0, None));
+    let before = store.link_get().unwrap().months.remove(1);
+    assert_eq!(Some(before), month(202_611, 13, 102, Some("the new branch")));
     let filter = AuditFilter { limit: 10, ..AuditFilter::default() };
     let rows = store.audit_list(&filter).unwrap();
     let row = rows.iter().find(|row| row.action == "budget-lift").unwrap();

@@ -231,3 +231,17 @@ pub fn what_comes_back_to_the_parents_state_has_the_parents_bytes(maker: &dyn Ma
     pair.quiet();
     assert_eq!(pair.bodies("Patient/amina"), (parent, child));
 }
+
+pub fn what_is_undone_before_the_word_came_is_undone_at_the_parent(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    pair.at_child(&put(&[a_patient("amina").born("1981")]));
+    // It is taken, and the word on that is lost; somebody here has undone it meanwhile.
+    let line = pair.child.delivery_next(pair.now(), 100_000).unwrap().remove(0);
+    pair.send(&line);
+    pair.at_child(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    let before = a_patient("amina").born("1980").text();
+    assert_eq!(pair.bodies("Patient/amina"), (Some(before.clone()), Some(before)));
+}

@@ -173,8 +173,8 @@ pub struct LinkInfo {
     #[schemars(with = "serde_json::Value")]
     pub policies: Policies,
     pub pace: LinkPace,
-    /// The newest month in which something moved.
-    pub month: Option<MonthTraffic>,
+    /// The months in which something moved, newest first.
+    pub months: Vec<MonthTraffic>,
 }
 
 /// What is still to move on the link to the parent, and how long that will take as it was lately.

@@ -54,8 +54,8 @@ pub(super) fn joined(
 
 /// Notes that the parent lists a record in its feed, outside of any join: where the record has
 /// one patient, that is whom the feed holds. (Of several it cannot be told which; but nobody else's
-/// being there, a patient's own record is listed for that patient.) Gives the patient, where that was
-/// news.
+/// being there, a patient's own record is listed for that patient.) Gives the patient, where that
+/// was news.
 pub(super) fn listed(
     step: &Connection,
     feed: &FeedId,

@@ -10,6 +10,9 @@ use super::deliveries::lanes::LaneColumn;
 use super::{SqliteStore, audit, rows};
 use crate::{AuditRow, LinkEvent, LinkPace, MonthTraffic, Result, StoreError, Traffic};
 
+/// Months of traffic that are told.
+const MONTHS: u32 = 240;
+
 pub(super) fn parent_set(store: &SqliteStore, now: Timestamp, feed: &FeedId) -> Result<()> {
     store.write("become a child", |step| {
         let new = step.execute("UPDATE site SET has_parent = 1 WHERE has_parent = 0", [])? > 0;
@@ -105,17 +108,14 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
     })
 }
 
-/// The newest month in which something moved.
-pub(super) fn month(conn: &Connection) -> Result<Option<MonthTraffic>> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT month, sent, received, lifted FROM link_month ORDER BY month DESC LIMIT 1",
-        )?
-        .query_row([], |row| {
-            let (month, sent, received) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(MonthTraffic { month, sent, received, lifted: row.get(3)? })
-        })
-        .optional()?)
+/// The months in which something moved, newest first. A clock that was ahead may have made one that
+/// has not come yet.
+pub(super) fn months(conn: &Connection) -> Result<Vec<MonthTraffic>> {
+    let sql = "SELECT month, sent, received, lifted FROM link_month ORDER BY month DESC LIMIT ?1";
+    super::status::list(conn, sql, [MONTHS], |row| {
+        let (month, sent, received) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(MonthTraffic { month, sent, received, lifted: row.get(3)? })
+    })
 }
 
 pub(super) fn budget_lift(

@@ -153,9 +153,9 @@ pub(super) fn marker_compare(
     })
 }
 
-/// The joins of the life before are gone: what is listed tells whom the feed holds. Gives the records
-/// of those who were not known to be held that would have been in an earlier range. (What is another
-/// state there may be others' there.)
+/// The joins of the life before are gone: what is listed tells whom the feed holds. Gives the
+/// records of those who were not known to be held that would have been in an earlier range. (What
+/// is another state there may be others' there.)
 fn hold_listed(
     step: &Connection,
     feed: &FeedId,
@@ -176,8 +176,8 @@ fn hold_listed(
     Ok(earlier)
 }
 
-/// A patient of whom it was not known that the feed has them, after all of it was compared: what this
-/// site has of the patient and did not compare was not listed.
+/// A patient of whom it was not known that the feed has them, after all of it was compared: what
+/// this site has of the patient and did not compare was not listed.
 pub(super) fn compare_rest(
     store: &SqliteStore,
     step: &Connection,

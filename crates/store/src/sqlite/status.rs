@@ -215,13 +215,13 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
                     .get::<_, Option<String>>(10)?
                     .and_then(|text| serde_json::from_str(&text).ok())
                     .unwrap_or_default(),
-                month: None,
+                months: Vec::new(),
             })
         })
         .optional()?;
     let policies = link::policies(conn)?;
-    let month = link::month(conn)?;
-    Ok(LinkInfo { policies, month, ..found.unwrap_or_default() })
+    let months = link::months(conn)?;
+    Ok(LinkInfo { policies, months, ..found.unwrap_or_default() })
 }
 
 pub(super) fn parked_list(store: &SqliteStore, limit: usize) -> Result<Vec<ParkedLine>> {

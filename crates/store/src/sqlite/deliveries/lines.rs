@@ -165,20 +165,26 @@ fn of_change(
     let mut records = Vec::new();
     while let Some(row) = found.next()? {
         let key = row.get(5)?;
-        if seen.insert(key) {
-            records.extend(record(row)?.map(|said| (key, said)));
+        let held = rows::digest_option(row, 3)? == Some(rows::digest(row, 2)?);
+        if seen.insert(key) && (!held || may_have_gone_out(conn, key)?) {
+            records.push((key, record(row)?));
         }
     }
     Ok(records)
 }
 
-/// `None` where the parent holds this very state.
-fn record(row: &Row<'_>) -> Result<Option<(OutRecord, Sent)>> {
+/// Whether another state of a record than the one that stands here is on its way: the parent may
+/// have taken it, and we have not heard. What was undone here has to be undone there.
+fn may_have_gone_out(conn: &Connection, record: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM record AS r CROSS JOIN version AS v ON v.record = r.key
+         CROSS JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
+         WHERE r.key = ?1 AND v.digest <> r.digest AND d.state <> 'done'";
+    Ok(conn.prepare_cached(sql)?.exists([record])?)
+}
+
+fn record(row: &Row<'_>) -> Result<(OutRecord, Sent)> {
     let (reference, digest) = (rows::record_ref(row, 0)?, rows::digest(row, 2)?);
     let parent = rows::digest_option(row, 3)?;
-    if parent == Some(digest) {
-        return Ok(None);
-    }
     let below = row.get::<_, Option<[u8; 8]>>(6)?.filter(|_| parent.is_none());
     let base = Some(Base {
         digest: parent.map(|digest| digest.short()).or(below.map(ShortDigest)),
@@ -191,7 +197,7 @@ fn record(row: &Row<'_>) -> Result<Option<(OutRecord, Sent)>> {
         Some(bytes) => OutRecord::Resource { body: body::decode(&bytes)?, digest, base },
         None => OutRecord::Deleted { reference, base },
     };
-    Ok(Some((record, state)))
+    Ok((record, state))
 }
 
 fn size_of(record: &OutRecord) -> usize {
