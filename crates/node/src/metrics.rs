@@ -69,14 +69,14 @@ impl Metrics {
     /// Lines were applied.
     pub fn applied(&self, from: From, lines: &[Applied]) {
         for line in lines {
-            let outcome = if line.parked { "parked" } else { outcome_name(line.outcome) };
+            let outcome = if line.parked { "parked" } else { line.outcome.as_str() };
             self.line(from, outcome);
         }
     }
 
     /// A message that a third party brought was worked off.
     pub fn message(&self, outcome: Outcome) {
-        self.line(From::Message, outcome_name(outcome));
+        self.line(From::Message, outcome.as_str());
     }
 
     fn line(&self, from: From, outcome: &str) {
@@ -125,17 +125,6 @@ pub(crate) struct Request<'a> {
     pub(crate) received: u64,
     /// Bytes of the answer's body.
     pub(crate) sent: u64,
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Merged => "merged",
-        Outcome::Conflict => "conflict",
-        Outcome::Already => "already",
-        Outcome::Refused => "refused",
-        Outcome::Later => "later",
-    }
 }
 
 /// The methods that this site knows; whoever asks may make up others.

@@ -45,6 +45,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Its name: on the wire, in tables and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::Merged => "merged",
+            Outcome::Conflict => "conflict",
+            Outcome::Already => "already",
+            Outcome::Refused => "refused",
+            Outcome::Later => "later",
+        }
+    }
     /// Whether the receiver holds the change durably now.
     pub fn is_held(self) -> bool {
         !matches!(self, Outcome::Refused | Outcome::Later)

@@ -243,15 +243,3 @@ const OUTCOMES: [Outcome; 6] = [
     Outcome::Refused,
     Outcome::Later,
 ];
-
-/// An outcome as the wire names it.
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Merged => "merged",
-        Outcome::Conflict => "conflict",
-        Outcome::Already => "already",
-        Outcome::Refused => "refused",
-        Outcome::Later => "later",
-    }
-}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{
     Base, Differing, Header, InLine, InRecord, OUTCOMES, OutcomeLine, PROTOCOL_VERSION,
-    RefusedLine, StreamLine, outcome_name,
+    RefusedLine, StreamLine,
 };
 use crate::change::{Author, ChangeId};
 use crate::delivery::Outcome;
@@ -215,7 +215,7 @@ fn record(json: &Json<'_>, limits: &Limits) -> Result<InRecord, Refusal> {
 pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
     let json = json::parse(line, OUTCOME_DEPTH)?;
     let name = required(&json, "outcome", string)?;
-    let known = OUTCOMES.into_iter().find(|outcome| outcome_name(*outcome) == name);
+    let known = OUTCOMES.into_iter().find(|outcome| outcome.as_str() == name);
     let mut differs = optional(&json, "differs", |list| each(list, differing))?.unwrap_or_default();
     if known != Some(Outcome::Already) {
         // A parent that does not say so has looked at all that it took.

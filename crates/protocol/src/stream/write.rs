@@ -2,9 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{
-    Base, Differing, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION, outcome_name,
-};
+use super::{Base, Differing, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION};
 use crate::change::ChangeId;
 use crate::digest::{self, Digest};
 use crate::feed::EntryKind;
@@ -119,7 +117,7 @@ pub fn write_outcome(out: &mut String, outcome: &OutcomeLine) {
     let mut object = Members::begin(out);
     object.id(&outcome.id);
     object.part(outcome.part);
-    object.name("outcome", outcome_name(outcome.outcome));
+    object.name("outcome", outcome.outcome.as_str());
     if let Some(reason) = &outcome.reason {
         object.text("reason", reason);
     }

@@ -215,7 +215,7 @@ pub(super) fn settle(
         )?
         .execute(params![
             sequence,
-            outcome_name(word.outcome),
+            word.outcome.as_str(),
             word.reason,
             now.millis(),
             from
@@ -258,17 +258,6 @@ fn note_attempt(step: &Connection, sequence: u64, word: &Settled, now: Timestamp
         "INSERT INTO delivery_attempt (target, sequence, at, outcome, reason)
          VALUES ('parent', ?1, ?2, ?3, ?4)",
     )?
-    .execute(params![sequence, now.millis(), outcome_name(word.outcome), word.reason])?;
+    .execute(params![sequence, now.millis(), word.outcome.as_str(), word.reason])?;
     Ok(())
-}
-
-pub(super) fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Merged => "merged",
-        Outcome::Conflict => "conflict",
-        Outcome::Already => "already",
-        Outcome::Refused => "refused",
-        Outcome::Later => "later",
-    }
 }

@@ -7,7 +7,6 @@ use protocol::{ChangeId, Limits, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{COLUMNS, HANDED_OVER, Message, event, find, open_deliveries, read};
-use crate::sqlite::deliveries::outcome_name;
 use crate::sqlite::{SqliteStore, audit, deliveries, rows};
 use crate::{AuditRow, CarrierWord, MessageState, Noted, Result, Settled, Unconfirmed};
 
@@ -272,7 +271,7 @@ fn take_in(
     }
     let word = deliveries::by_receipt(step, receipt, open_deliveries(step, message.key)?)?;
     settle_all(store, step, &message, &word, (now, jitter))?;
-    event(step, &message, outcome_name(receipt.outcome), receipt.reason.as_deref(), now)?;
+    event(step, &message, receipt.outcome.as_str(), receipt.reason.as_deref(), now)?;
     Ok(true)
 }
 
