@@ -1,6 +1,7 @@
 //! One site's settings: `tributary.toml` in its folder. Unknown keys are refused, so that a
 //! misspelt one cannot be believed to work.
 
+pub mod emr;
 pub mod link;
 pub mod schedule;
 pub mod source;
@@ -16,6 +17,7 @@ use protocol::{Limits, ResourceType, SiteId};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
+pub use self::emr::{EmrConfig, EmrKind, EmrMode};
 pub use self::link::LinkConfig;
 pub use self::source::{SourceConfig, SourceKind};
 use crate::alerts;
@@ -46,6 +48,9 @@ pub struct Config {
     /// What moves on the link to the parent, and when.
     #[serde(default, skip_serializing_if = "link::is_default")]
     pub link: LinkConfig,
+    /// The record system beside this site, where there is one (`docs/emr.md`).
+    #[serde(default, skip_serializing_if = "emr::is_default")]
+    pub emr: EmrConfig,
     /// How records are merged that this site and its children changed, by resource type and
     /// element: `"Patient.telecom" = "union"` (`docs/merging.md`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -167,6 +172,7 @@ impl Config {
             );
         }
         self.link.check()?;
+        self.emr.check().context("[emr]")?;
         source::check_all(self)?;
         if self.visitors.days_max == 0 {
             bail!("visitors.days_max is 0: to let no child fetch patients, say fetch = false");

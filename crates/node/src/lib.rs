@@ -10,6 +10,7 @@ pub mod courier;
 pub mod demo;
 pub mod disclosure;
 pub mod disk;
+pub mod emr;
 pub mod http;
 pub mod import;
 pub mod jobs;

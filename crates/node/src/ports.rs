@@ -1,12 +1,15 @@
-//! What a site asks of the world around it, and what the simulator replaces: time, chance and
-//! the way to another site. (The record system beside a site will be the fourth port.)
+//! What a site asks of the world around it, and what the simulator replaces: time, chance, the way
+//! to another site, and the record system beside this one.
 
+pub mod emr;
 pub mod system;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use protocol::Timestamp;
+
+pub use self::emr::{Capabilities, Emr, EmrError, EmrWrite, Noticed, Shown};
 
 /// The time of day, and waiting.
 pub trait Clock: Send + Sync + 'static {

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::http::health::Health;
 use crate::jobs::rounds::Rounds;
 use crate::metrics::Metrics;
-use crate::ports::{Clock, Entropy, Transport};
+use crate::ports::{Clock, Emr, Entropy, Transport};
 
 /// One running site. Cheap to clone; handlers and jobs share it.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     transport: Arc<dyn Transport>,
+    emr: Option<Arc<dyn Emr>>,
     credential: Option<String>,
     courier: Option<Key>,
     secrets: BTreeMap<SiteId, String>,
@@ -56,6 +57,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The way to the parent.
     pub transport: Arc<dyn Transport>,
+    /// The record system beside it; `None` where the store is the record system.
+    pub emr: Option<Arc<dyn Emr>>,
     /// The credential for the parent, where there is one.
     pub credential: Option<String>,
     /// The keys of what a courier brings to this site; `None` where none can come.
@@ -78,6 +81,7 @@ impl Site {
             clock,
             entropy,
             transport,
+            emr,
             credential,
             courier,
             secrets,
@@ -91,6 +95,7 @@ impl Site {
             clock,
             entropy,
             transport,
+            emr,
             credential,
             courier,
             secrets,
@@ -146,6 +151,10 @@ impl Site {
     /// The way to the parent.
     pub fn transport(&self) -> &dyn Transport {
         &*self.inner.transport
+    }
+    /// The record system beside this site, where there is one.
+    pub fn emr(&self) -> Option<&Arc<dyn Emr>> {
+        self.inner.emr.as_ref()
     }
     /// The credential for the parent.
     pub fn credential(&self) -> Option<&str> {

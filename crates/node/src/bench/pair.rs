@@ -198,6 +198,7 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
         parent: None,
         merge: BTreeMap::new(),
         link: crate::config::LinkConfig::default(),
+        emr: crate::config::EmrConfig::default(),
         visitors: protocol::visit::Rules::default(),
         alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),

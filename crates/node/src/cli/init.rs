@@ -52,6 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         parent: None,
         merge: BTreeMap::new(),
         link: crate::config::LinkConfig::default(),
+        emr: crate::config::EmrConfig::default(),
         visitors: protocol::visit::Rules::default(),
         alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use protocol::SiteId;
-use store::OpenOptions;
 use store::sqlite::SqliteStore;
+use store::{OpenOptions, SharedStore};
 
 use crate::config::Config;
 use crate::courier::Key;
+use crate::emr;
 use crate::ports::system::{OsEntropy, SystemClock};
 use crate::site::{Parts, Site};
 use crate::transport::http::HttpTransport;
@@ -54,11 +55,13 @@ impl Dir {
                 config.site
             );
         }
+        let store: SharedStore = Arc::new(store);
         Ok(Site::new(Parts {
+            emr: emr::open(&config, emr_secret(&self.dir, &config)?, &store)?,
             credential: read_credential(&self.dir)?,
             courier: Some(courier_key(&self.dir)?),
             secrets: read_secrets(&self.dir, &config)?,
-            store: Arc::new(store),
+            store,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             transport: Arc::new(HttpTransport::new().map_err(anyhow::Error::msg)?),
@@ -93,6 +96,14 @@ pub(crate) fn read_secrets(
         secrets.insert(source.name.clone(), secret);
     }
     Ok(secrets)
+}
+
+/// What the record system asks for, where the settings name a file with it.
+pub(crate) fn emr_secret(dir: &Path, config: &Config) -> anyhow::Result<Option<String>> {
+    let Some(file) = config.emr.secret_file.as_ref().filter(|_| config.emr.is_system()) else {
+        return Ok(None);
+    };
+    read_secret(&dir.join(file), "the record system ([emr])").map(Some)
 }
 
 /// A secret in a file. Refuses one that others than its owner can read.
