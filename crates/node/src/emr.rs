@@ -3,6 +3,8 @@
 //! Where the settings name none (`kind = "embedded"`), Tributary's own store is the record system:
 //! programs use it by `/fhir`, and there is nothing to capture or to apply.
 
+pub mod openmrs;
+
 use std::sync::Arc;
 
 use anyhow::bail;

@@ -1,0 +1,112 @@
+//! MedicationRequest and ServiceRequest: orders. OpenMRS never edits an order: it can be stopped.
+//! Pure.
+
+use protocol::RecordRef;
+use serde_json::{Value, json};
+
+use super::element::{Fields, concept, fits, items, moment, needed, referred, set, text};
+use super::known::{Meta, Names, Need, Stop};
+use super::shape::{Call, Shape};
+
+/// The care setting that OpenMRS has from its beginning.
+const OUTPATIENT: &str = "6f0c9a92-6f24-11e3-af88-005056821db0";
+/// Characters of instructions.
+const WORDS: usize = 1_024;
+
+const FIXED: &str = "OpenMRS changes no order that was given: the edit is kept here and not \
+                     written there (an order can be stopped)";
+
+pub(super) fn shape(record: &RecordRef, order: &Value, names: &Names<'_>) -> Result<Shape, Stop> {
+    let mut shape = Shape::at("order", record.id());
+    shape.fixed = Some(FIXED);
+    let patient = names.record(&needed(referred(order, "/subject"), "a patient")?)?;
+    let encounter = names.record(&needed(referred(order, "/encounter"), "an encounter")?)?;
+    let orderer = names.record(&needed(referred(order, "/requester"), "a requester")?)?;
+    let keys = vec!["default".to_owned(), OUTPATIENT.to_owned()];
+    let setting = names.uuid(Need::Meta(Meta::CareSetting, keys))?;
+    for (name, value) in [
+        ("patient", patient),
+        ("encounter", encounter),
+        ("orderer", orderer),
+        ("careSetting", setting),
+    ] {
+        shape.once.insert(name.to_owned(), json!(value));
+    }
+    shape.once.insert("action".to_owned(), json!("NEW"));
+    let urgency = if text(order, "/priority") == Some("stat") { "STAT" } else { "ROUTINE" };
+    set(&mut shape.fields, "urgency", Some(urgency));
+    let note = order.pointer("/note/0").and_then(|note| text(note, "/text"));
+    fits("the order's note", note.unwrap_or_default(), WORDS)?;
+    set(&mut shape.fields, "commentToFulfiller", note);
+    if let Some(when) = text(order, "/authoredOn") {
+        shape.once.insert("dateActivated".to_owned(), json!(moment(when)));
+    }
+    if record.kind.name() == "MedicationRequest" {
+        shape.once.insert("type".to_owned(), json!("drugorder"));
+        medicine(order, names, &mut shape.fields)?;
+    } else {
+        shape.once.insert("type".to_owned(), json!("testorder"));
+        let code = concept(&order["code"], names)?;
+        set(&mut shape.fields, "concept", Some(needed(code, "a code")?));
+    }
+    Ok(shape)
+}
+
+/// What was ordered and how it is taken; of a dispense too.
+pub(super) fn medicine(order: &Value, names: &Names<'_>, fields: &mut Fields) -> Result<(), Stop> {
+    let coded = concept(&order["medicationCodeableConcept"], names)?;
+    let drug = referred(order, "/medicationReference");
+    if let Some(drug) = &drug {
+        let keys = vec![drug.id().to_owned()];
+        set(fields, "drug", Some(names.uuid(Need::Meta(Meta::Drug, keys))?));
+    } else {
+        set(fields, "concept", Some(needed(coded, "a code or a Medication")?));
+    }
+    let dosage = items(order, "dosageInstruction").first().unwrap_or(&Value::Null);
+    let words = text(dosage, "/text");
+    fits("the instructions", words.unwrap_or_default(), WORDS)?;
+    set(fields, "dosingInstructions", words);
+    set(fields, "asNeeded", dosage.get("asNeededBoolean").cloned());
+    set(fields, "route", concept(&dosage["route"], names)?);
+    let dose = dosage.pointer("/doseAndRate/0/doseQuantity");
+    set(fields, "dose", dose.and_then(|dose| dose.get("value")).cloned());
+    set(fields, "doseUnits", dose.map(|dose| unit(dose, names)).transpose()?.flatten());
+    // Free text is the one way of dosing that needs nothing more of the dictionary.
+    if order["resourceType"] == json!("MedicationRequest") {
+        let free = "org.openmrs.FreeTextDosingInstructions";
+        set(fields, "dosingType", Some(free));
+        let supply = order.get("dispenseRequest").unwrap_or(&Value::Null);
+        let quantity = supply.get("quantity");
+        set(fields, "quantity", quantity.and_then(|one| one.get("value")).cloned());
+        set(fields, "quantityUnits", quantity.map(|one| unit(one, names)).transpose()?.flatten());
+        set(fields, "numRefills", supply.get("numberOfRepeatsAllowed").cloned());
+    }
+    Ok(())
+}
+
+fn unit(quantity: &Value, names: &Names<'_>) -> Result<Option<String>, Stop> {
+    let Some(code) = text(quantity, "/code") else { return Ok(None) };
+    let system = text(quantity, "/system").map(str::to_owned);
+    names.perhaps(Need::Concept(vec![(system, code.to_owned())]))
+}
+
+/// Whether an order does not hold any more.
+fn is_over(order: &Value) -> bool {
+    matches!(text(order, "/status"), Some("stopped" | "cancelled" | "revoked" | "completed"))
+}
+
+/// The calls that lead from `image` to `order`: one that stops it, if it is to be stopped.
+pub(super) fn stop(shape: &Shape, order: &Value, image: &Value) -> Option<Vec<Call>> {
+    if !is_over(order) || is_over(image) {
+        return None;
+    }
+    let mut body = shape.once.clone();
+    body.insert("action".to_owned(), json!("DISCONTINUE"));
+    body.insert("previousOrder".to_owned(), body["uuid"].clone());
+    body.remove("uuid");
+    body.remove("dateActivated");
+    for name in ["concept", "drug"] {
+        body.extend(shape.fields.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
+    Some(vec![Call::post("order", Value::Object(body))])
+}
