@@ -3,6 +3,7 @@
 
 pub mod emr;
 pub mod link;
+pub mod login;
 pub mod schedule;
 pub mod source;
 
@@ -19,6 +20,7 @@ use store::LeavePolicy;
 
 pub use self::emr::{EmrConfig, EmrKind, EmrMode};
 pub use self::link::LinkConfig;
+pub use self::login::{KeyAlgorithm, LoginConfig, LoginKind};
 pub use self::source::{SourceConfig, SourceKind};
 use crate::alerts;
 

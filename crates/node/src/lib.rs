@@ -11,6 +11,7 @@ pub mod demo;
 pub mod disclosure;
 pub mod disk;
 pub mod emr;
+pub mod fhir_server;
 pub mod http;
 pub mod import;
 pub mod jobs;

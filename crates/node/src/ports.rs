@@ -49,13 +49,13 @@ pub trait Transport: Send + Sync + 'static {
 /// A request to another site.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// `GET` or `POST`.
+    /// `GET` or `POST`; to a FHIR server `PUT` and `DELETE` too.
     pub method: http::Method,
     /// The whole URL.
     pub url: String,
     /// Headers.
     pub headers: http::HeaderMap,
-    /// The body; empty for GET.
+    /// The body; empty for `GET` and `DELETE`.
     pub body: Bytes,
     /// Seconds without any byte after which the request is given up (a dead link never hangs).
     pub idle_seconds: u64,
@@ -72,7 +72,7 @@ pub struct Response {
 }
 
 /// The link failed: says nothing about any record.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LinkError(
     /// Why, in plain words.

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::courier::Key;
 use crate::disclosure::Gap;
 use crate::disk::Disk;
+use crate::fhir_server::Ways;
 use crate::http::health::Health;
 use crate::jobs::rounds::Rounds;
 use crate::metrics::Metrics;
@@ -155,6 +156,15 @@ impl Site {
     /// The record system beside this site, where there is one.
     pub fn emr(&self) -> Option<&Arc<dyn Emr>> {
         self.inner.emr.as_ref()
+    }
+    /// The ports by which a FHIR server is reached.
+    pub fn ways(&self) -> Ways {
+        Ways {
+            transport: self.inner.transport.clone(),
+            clock: self.inner.clock.clone(),
+            entropy: self.inner.entropy.clone(),
+            idle_seconds: self.inner.config.limits.request_seconds,
+        }
     }
     /// The credential for the parent.
     pub fn credential(&self) -> Option<&str> {

@@ -1,3 +1,4 @@
 //! The ways to another site.
 
+pub mod answer;
 pub mod http;

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 pub use read::read;
 pub use receipt::{Proof, Receipt};
-pub use response::{Answer, read_answer, write_answer};
+pub use response::{Answer, Response, Word, read_answer, read_response, write_answer};
 pub use write::write;
 
 use crate::change::ChangeId;

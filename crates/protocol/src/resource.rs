@@ -2,6 +2,7 @@
 
 pub mod compartment;
 pub mod date;
+pub mod order;
 pub mod references;
 pub mod replaced;
 pub mod search;

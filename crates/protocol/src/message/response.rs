@@ -108,3 +108,81 @@ pub fn read_answer(text: &str, credential_hash: &[u8; 32]) -> Result<Option<Rece
     }
     Receipt::read(&text).map(Some)
 }
+
+/// What a receiver that is no Tributary site answers to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Its word on the whole message.
+    pub word: Word,
+    /// The OperationOutcome that it sends with that, as it stands there.
+    pub outcome: Option<String>,
+}
+
+/// `MessageHeader.response.code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// `ok`: it is taken.
+    Taken,
+    /// `transient-error`: it may be sent again.
+    Later,
+    /// `fatal-error`: it is refused, and would be again.
+    Refused,
+}
+
+/// Reads the answer of a receiver that is no Tributary site to the message of this name. Refuses
+/// what is no answer, or is one to another message.
+pub fn read_response(text: &str, name: &MessageId) -> Result<Response, Refusal> {
+    let bundle = json::parse(text.as_bytes(), json::DEPTH_MAX)?;
+    let entries = super::read::entries(&bundle)?;
+    let resources = || entries.iter().filter_map(|entry| entry.get("resource"));
+    let is = |of: &Json<'_>, kind: &str| of.str_at("resourceType").as_deref() == Some(kind);
+    let header = resources().next().filter(|first| is(first, "MessageHeader"));
+    let told = header.and_then(|header| header.get("response"));
+    let told = told.ok_or_else(|| Refusal::invalid("it is not the answer to a message"))?;
+    if told.str_at("identifier").is_some_and(|of| of != name.to_string()) {
+        return Err(Refusal::invalid("it is the answer to another message"));
+    }
+    let word = match told.str_at("code").as_deref() {
+        Some("ok") => Word::Taken,
+        Some("transient-error") => Word::Later,
+        Some("fatal-error") => Word::Refused,
+        _ => return Err(Refusal::invalid("it says neither ok nor what is wrong")),
+    };
+    let outcome = resources().find(|one| is(one, "OperationOutcome")).map(Json::to_text);
+    Ok(Response { word, outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_another_receiver_is_read_and_what_is_none_refused() {
+        let name: MessageId = "01890a5d-ac96-774b-bcce-b302099a8057-7".parse().unwrap();
+        let answer = |kind: &str, response: &str| {
+            format!(
+                r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"resource":
+                {{"resourceType":"MessageHeader"{response}}}}},{{"resource":
+                {{"resourceType":"OperationOutcome","issue":[]}}}}]}}"#
+            )
+        };
+        let said = |code: &str| format!(r#","response":{{"identifier":"{name}","code":"{code}"}}"#);
+        let outcome = Some(r#"{"resourceType":"OperationOutcome","issue":[]}"#.to_owned());
+        for (code, word) in
+            [("ok", Word::Taken), ("transient-error", Word::Later), ("fatal-error", Word::Refused)]
+        {
+            let read = read_response(&answer("message", &said(code)), &name);
+            assert_eq!(read, Ok(Response { word, outcome: outcome.clone() }));
+        }
+        for (text, words) in [
+            (answer("message", &said("perhaps")), "neither ok"),
+            (answer("message", ""), "not the answer"),
+            (answer("collection", &said("ok")), "not a Bundle of type message"),
+            (answer("message", r#","response":{"identifier":"x","code":"ok"}"#), "another message"),
+            ("{".to_owned(), ""),
+        ] {
+            let refusal = read_response(&text, &name).unwrap_err();
+            assert!(refusal.reason.contains(words), "{refusal}");
+        }
+    }
+}

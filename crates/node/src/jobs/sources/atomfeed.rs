@@ -109,7 +109,7 @@ type State = (RecordRef, Option<Record>);
 /// Fetches each record once. What cannot be read is noted, to be tried again; what answers as no
 /// such server would is a fault of the source, and nothing of this turn counts.
 async fn fetch_all(
-    client: &Client<'_>,
+    client: &Client,
     site: &Site,
     wanted: Vec<RecordRef>,
     place: &mut Place,
@@ -160,7 +160,7 @@ const ABSENT: &str = "it is not there any more (404), and not said to be deleted
 /// What is not there and never was read is none of ours: a person who is no patient, say.
 async fn forget_strangers(
     site: &Site,
-    client: &Client<'_>,
+    client: &Client,
     place: &mut Place,
 ) -> Result<(), LinkError> {
     let absent = place.again.iter().filter(|(_, why)| *why == ABSENT);
@@ -174,7 +174,7 @@ async fn forget_strangers(
 
 async fn images(
     site: &Site,
-    client: &Client<'_>,
+    client: &Client,
     records: Vec<RecordRef>,
 ) -> Result<Vec<Option<ShortDigest>>, LinkError> {
     let name = client.name().clone();

@@ -2,7 +2,6 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use protocol::{Epoch, SiteId};
 
 use crate::config::SourceConfig;
@@ -10,10 +9,8 @@ use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
 use crate::jobs::link::ours;
 use crate::ports::{LinkError, Request, Response};
 use crate::site::Site;
-use crate::wire::{self, AVAILABLE_DICTIONARY, Coding, Decoder};
-
-/// The most that an answer which is not a stream may come to.
-const ANSWER_BYTES: u64 = 8 << 20;
+use crate::transport::answer::{self, ANSWER_BYTES};
+use crate::wire::{self, AVAILABLE_DICTIONARY};
 
 /// One source, with our credential there.
 pub(super) struct Peer {
@@ -94,23 +91,9 @@ impl Peer {
     }
 }
 
-/// A decoder for an answer's body.
-pub(super) fn decoder(response: &Response, limit: u64) -> Result<Decoder, LinkError> {
-    let coding = response.headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
-    let coding = Coding::of_header(coding)
-        .ok_or_else(|| LinkError("its answer has an unknown coding".to_owned()))?;
-    Decoder::new(coding, limit, "stream_bytes").map_err(|refusal| LinkError(refusal.reason))
-}
-
 /// The whole body of an answer that is not a stream of changes.
-pub(super) async fn text(mut response: Response) -> Result<Vec<u8>, LinkError> {
-    let mut decoder = decoder(&response, ANSWER_BYTES)?;
-    let mut text = Vec::new();
-    while let Some(bytes) = response.body.next().await {
-        text.extend(decoder.push(&bytes?).map_err(|refusal| LinkError(refusal.reason))?);
-    }
-    text.extend(decoder.finish().map_err(|refusal| LinkError(refusal.reason))?);
-    Ok(text)
+pub(super) async fn text(response: Response) -> Result<Vec<u8>, LinkError> {
+    answer::text(response, ANSWER_BYTES).await
 }
 
 /// What to make of a status that is not the expected one. Never says anything about a record.

@@ -7,11 +7,11 @@ use protocol::stream::{self, Header, Lines, StreamLine};
 use protocol::{Epoch, FeedId, Limits, Refusal, SiteId};
 use store::{Incoming, Reading, Source, SourceEvent, SourceMark, StoreError};
 
-use super::peer;
 use crate::jobs::link::ours;
 use crate::metrics;
 use crate::ports::{LinkError, Response};
 use crate::site::Site;
+use crate::transport::answer;
 use crate::wire::Decoder;
 
 /// Bytes of lines that are applied in one commit.
@@ -42,7 +42,7 @@ pub(super) async fn apply(
         return Err(not_a_site());
     }
     let limits = site.config().limits.clone();
-    let decoder = peer::decoder(&response, 2 * (limits.stream_bytes + limits.line_bytes) as u64)?;
+    let decoder = answer::decoder(&response, 2 * (limits.stream_bytes + limits.line_bytes) as u64)?;
     let lines = Lines::new(limits.line_bytes + stream::ENVELOPE_BYTES);
     let mut reader =
         Reader { site, source, mark, lines, waiting: Vec::new(), bytes: 0, read: Read::default() };

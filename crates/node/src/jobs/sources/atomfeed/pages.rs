@@ -35,7 +35,7 @@ pub(super) struct Walked {
 
 /// The next entries after `mark`, at most `room`; from the first page where there is no mark.
 pub(super) async fn walk(
-    client: &Client<'_>,
+    client: &Client,
     feed: &str,
     mark: Option<&Mark>,
     room: usize,
@@ -103,14 +103,14 @@ fn rebuilt(url: &Url) -> LinkError {
     ))
 }
 
-async fn page_at(client: &Client<'_>, url: &Url) -> Result<AtomPage, LinkError> {
+async fn page_at(client: &Client, url: &Url) -> Result<AtomPage, LinkError> {
     let absent = || LinkError(format!("its page {} is not there", url.path()));
     client.page(url).await?.ok_or_else(absent)
 }
 
 /// Where a feed begins; `None` where it has no page yet. Where pages are numbered the first is
 /// asked for, and else the way back is walked.
-async fn first_page(client: &Client<'_>, feed: &str) -> Result<Option<Url>, LinkError> {
+async fn first_page(client: &Client, feed: &str) -> Result<Option<Url>, LinkError> {
     let path = match feed.strip_prefix('/') {
         Some(path) => format!("{path}/recent"),
         None => format!("ws/atomfeed/{feed}/recent"),

@@ -1,0 +1,137 @@
+//! Transaction Bundles: what is sent, and what became of each entry.
+
+use protocol::RecordRef;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Private;
+use super::outcome;
+use crate::ports::LinkError;
+
+/// What is to be done with one record.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'a> {
+    /// It is written under its own id.
+    Put {
+        /// Its name.
+        record: &'a RecordRef,
+        /// Its body.
+        body: &'a str,
+        /// The version that it must still be.
+        if_match: Option<&'a str>,
+    },
+    /// It is deleted.
+    Delete {
+        /// Its name.
+        record: &'a RecordRef,
+    },
+}
+
+/// What became of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryAnswer {
+    /// It is done; the version that the record has there now, where that is told.
+    Done(Option<String>),
+    /// It is not, and why.
+    Refused(String),
+}
+
+/// The Bundle of some actions: no record may stand in it twice.
+pub fn transaction<'a>(base: &Url, actions: impl IntoIterator<Item = Action<'a>>) -> String {
+    let mut out = String::from("{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[");
+    for (at, action) in actions.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        match action {
+            Action::Put { record, body, if_match } => {
+                out.push_str(&format!(
+                    "{{\"fullUrl\":{},\"resource\":{body},\
+                     \"request\":{{\"method\":\"PUT\",\"url\":\"{record}\"",
+                    Value::from(format!("{base}{record}"))
+                ));
+                if let Some(version) = if_match {
+                    let tag = Value::from(format!("W/\"{version}\""));
+                    out.push_str(&format!(",\"ifMatch\":{tag}"));
+                }
+                out.push_str("}}");
+            }
+            Action::Delete { record } => out.push_str(&format!(
+                "{{\"request\":{{\"method\":\"DELETE\",\"url\":\"{record}\"}}}}"
+            )),
+        }
+    }
+    out.push_str("]}");
+    out
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "resourceType")]
+    kind: String,
+    #[serde(rename = "type", default)]
+    bundle: String,
+    #[serde(default)]
+    entry: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    response: Option<Response>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    #[serde(default)]
+    status: String,
+    etag: Option<String>,
+    outcome: Option<Box<RawValue>>,
+}
+
+/// What became of each of so many entries, in their order. Refuses what answers something else:
+/// then nothing is known of any of them.
+pub(super) fn answers(
+    body: &[u8],
+    entries: usize,
+    private: &Private<'_>,
+) -> Result<Vec<EntryAnswer>, LinkError> {
+    let odd = |what: &str| LinkError(format!("what it answers to a transaction {what}"));
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| odd("cannot be read"))?;
+    if answer.kind != "Bundle" || answer.bundle != "transaction-response" {
+        return Err(odd("is no transaction-response"));
+    }
+    if answer.entry.len() != entries {
+        let told = answer.entry.len();
+        return Err(odd(&format!("tells of {told} entries, and {entries} were sent")));
+    }
+    let told = answer.entry.into_iter().map(|entry| {
+        let response = entry.response.ok_or_else(|| odd("does not tell of each entry"))?;
+        Ok(of_entry(&response, private))
+    });
+    told.collect()
+}
+
+fn of_entry(response: &Response, private: &Private<'_>) -> EntryAnswer {
+    let status = response.status.get(..3).and_then(|digits| digits.parse::<u16>().ok());
+    match status {
+        Some(200..300) => {
+            let version = response
+                .etag
+                .as_deref()
+                .map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned());
+            EntryAnswer::Done(version.filter(|version| !version.is_empty()))
+        }
+        // What was to be deleted and is not there is deleted.
+        Some(404 | 410) if response.outcome.is_none() => EntryAnswer::Done(None),
+        status => {
+            let told = response.outcome.as_ref();
+            let told = told.and_then(|told| outcome::told(told.get().as_bytes(), private));
+            let told = told.filter(|told| !told.is_empty());
+            let told = told.map_or(String::new(), |told| format!(": {told}"));
+            let status = status.unwrap_or_default();
+            EntryAnswer::Refused(format!("the server refuses it ({status}){told}"))
+        }
+    }
+}
