@@ -4,6 +4,7 @@
 
 mod contest;
 mod identity;
+mod image;
 mod merge;
 mod node;
 mod order;
@@ -26,6 +27,7 @@ use contest::Contest;
 use merge::Merge;
 
 pub use contest::{CLOCKS_APART, Contested, EDITS_STAY, MORE};
+pub use image::through_image;
 pub use policy::{Policies, Policy};
 pub use resolve::resolve;
 

@@ -3,6 +3,7 @@
 mod cases;
 mod clinical;
 mod defects;
+mod images;
 mod laws;
 mod lines;
 mod real;

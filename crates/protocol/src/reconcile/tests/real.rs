@@ -7,7 +7,7 @@ use super::{Outcome, canonical, outcome};
 use crate::reconcile::Policy;
 
 /// The resources of all `.json` files under `folder`, Bundles taken apart.
-fn resources(folder: &Path) -> Vec<Tree> {
+pub(super) fn resources(folder: &Path) -> Vec<Tree> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
