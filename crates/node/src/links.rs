@@ -10,10 +10,10 @@ use crate::config::Parent;
 /// One link.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LinkTold {
-    /// `parent`, or the child's id.
+    /// `parent`, the child's id, or `emr`: the record system beside the site.
     #[schemars(with = "String")]
     pub link: LinkName,
-    /// The other site.
+    /// The other site; this one, where it is the record system.
     #[schemars(with = "String")]
     pub site: SiteId,
     /// When they spoke last.
@@ -42,5 +42,11 @@ pub fn list(
         let paused = paused(&link);
         LinkTold { link, site: child.site.clone(), last_contact: child.last_seen, paused }
     });
-    Ok(up.into_iter().chain(down).collect())
+    let beside = status.emr.as_ref().map(|emr| LinkTold {
+        link: LinkName::Emr,
+        site: status.site.clone(),
+        last_contact: emr.last_contact,
+        paused: paused(&LinkName::Emr),
+    });
+    Ok(up.into_iter().chain(down).chain(beside).collect())
 }

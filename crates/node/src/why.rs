@@ -1,5 +1,7 @@
 //! Why a record is not where it is looked for: the facts of the store, in plain words.
 
+mod emr;
+
 use protocol::Timestamp;
 use protocol::delivery::DeliveryState;
 use store::{
@@ -30,6 +32,7 @@ pub(crate) fn sentences(facts: &Whereabouts, now: Timestamp, up: Up) -> Vec<Stri
     told.extend(facts.dropped.iter().map(|delivery| given_up(facts, delivery, now)));
     told.extend(facts.parked.iter().map(|line| stuck(line, now)));
     told.extend(facts.dropped_lines.iter().map(|line| line_given_up(line, now)));
+    told.extend(facts.emr.as_ref().map(|info| emr::standing(info, now)));
     told.extend(facts.conflicts.iter().map(|id| {
         format!("Two sites changed it apart and nobody has decided: `tributary conflict show {id}`")
     }));

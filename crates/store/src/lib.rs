@@ -6,6 +6,7 @@
 
 pub mod conformance;
 pub mod dictionary;
+mod emr;
 pub mod error;
 pub mod model;
 mod sources;
@@ -21,6 +22,7 @@ use protocol::{
     Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp, Urgency,
 };
 
+pub use emr::EmrStore;
 pub use error::StoreError;
 pub use model::*;
 pub use sources::SourceStore;
@@ -31,7 +33,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The durable state of one site. Methods block; call them off the async threads. A method that
 /// writes returns after its transaction is durable.
-pub trait Store: SourceStore + WatchStore + Send + Sync + 'static {
+pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     // -- the site ---------------------------------------------------------------------------
 
     /// Which site this is, its epoch and its newest sequence. Cheap.

@@ -19,6 +19,7 @@ mod conflicts;
 mod costs;
 mod deliveries;
 mod digests;
+mod emr;
 mod feeds;
 mod find;
 mod former;

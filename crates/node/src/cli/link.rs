@@ -26,8 +26,8 @@ pub(super) struct Args {
 enum Action {
     /// Let nothing move on a link for a while: nothing is lost, all of it goes afterwards
     Pause {
-        /// A child, or `parent`; the parent where nothing is said
-        #[arg(value_name = "CHILD|parent")]
+        /// A child, `parent`, or `emr`; the parent where nothing is said
+        #[arg(value_name = "CHILD|parent|emr")]
         link: Option<String>,
         /// Why: both sides show it
         #[arg(long, value_name = "TEXT")]
@@ -40,8 +40,8 @@ enum Action {
     },
     /// Let a link that is paused work again
     Resume {
-        /// A child, or `parent`; the parent where nothing is said
-        #[arg(value_name = "CHILD|parent")]
+        /// A child, `parent`, or `emr`; the parent where nothing is said
+        #[arg(value_name = "CHILD|parent|emr")]
         link: Option<String>,
         #[command(flatten)]
         dir: Dir,
@@ -123,6 +123,7 @@ fn lift(site: &Site, reason: &str) -> anyhow::Result<ExitCode> {
 fn named(link: Option<&str>) -> anyhow::Result<LinkName> {
     match link {
         None | Some("parent") => Ok(LinkName::Parent),
+        Some("emr") => Ok(LinkName::Emr),
         Some(child) => {
             let site: SiteId = child.parse().context("failed to understand the child's id")?;
             Ok(LinkName::Child(site))
@@ -145,7 +146,11 @@ fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
             Some(pause) => crate::pause::words(pause, site.id().as_str()),
             None => "works".to_owned(),
         };
-        let kind = if *link == LinkName::Parent { "parent" } else { "child" };
+        let kind = match link {
+            LinkName::Parent => "parent",
+            LinkName::Child(_) => "child",
+            LinkName::Emr => "emr",
+        };
         say!("{kind:<7} {:<20} last contact {heard:<14} {pause}", other.as_str());
     }
     Ok(ExitCode::SUCCESS)

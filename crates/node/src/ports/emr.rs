@@ -6,12 +6,14 @@
 //! has to tell its own writes from those of people.
 
 use futures::future::BoxFuture;
+use protocol::RecordRef;
 use protocol::resource::Record;
-use protocol::{Digest, RecordRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::LinkError;
+
+pub use store::Shown;
 
 /// The record system beside a site.
 pub trait Emr: Send + Sync + 'static {
@@ -75,28 +77,6 @@ pub struct Noticed {
     pub more: bool,
     /// How many records are still to be named, as far as that is known (a full load: the bar).
     pub left: Option<u64>,
-}
-
-/// A record as an EMR shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Shown {
-    /// It is there; under our name, with references under our names.
-    Body(Box<Record>),
-    /// It was deleted there (410, voided).
-    Gone,
-    /// It was never there (404).
-    Absent,
-}
-
-impl Shown {
-    /// The record, where it is there.
-    pub fn body(&self) -> Option<&Record> {
-        if let Shown::Body(record) = self { Some(record) } else { None }
-    }
-    /// The digest of what is shown, where it is there.
-    pub fn digest(&self) -> Option<Digest> {
-        self.body().map(|record| record.digest)
-    }
 }
 
 /// One record that is to be written into an EMR.

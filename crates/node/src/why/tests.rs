@@ -71,6 +71,7 @@ fn at_clinic() -> Whereabouts {
         dropped_lines: Vec::new(),
         link: LinkState { last_contact: Some(minutes(1)), ..LinkState::default() },
         parked: Vec::new(),
+        emr: None,
         conflicts: Vec::new(),
         children: Vec::new(),
         inbox: 0,

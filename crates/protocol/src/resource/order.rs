@@ -65,12 +65,15 @@ fn referred(body: Option<&str>, places: &BTreeMap<&RecordRef, usize>) -> Vec<usi
     found.filter_map(|record| places.get(&record).copied()).collect()
 }
 
-fn rank(kind: ResourceType) -> u8 {
+/// The rank of a type: what depends on others has a higher one.
+pub fn rank(kind: ResourceType) -> u8 {
     match kind {
         ResourceType::PATIENT => 1,
-        ResourceType::ENCOUNTER => 2,
+        ResourceType::ENCOUNTER => 3,
         kind if kind.is_reference() => 0,
-        _ => 3,
+        // What encounters refer to, as far as they refer to any of a patient's records.
+        kind if matches!(kind.name(), "RelatedPerson" | "EpisodeOfCare") => 2,
+        _ => 4,
     }
 }
 

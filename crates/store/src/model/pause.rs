@@ -12,6 +12,8 @@ pub enum LinkName {
     Parent,
     /// To a child.
     Child(SiteId),
+    /// To the record system beside the site.
+    Emr,
 }
 
 impl std::fmt::Display for LinkName {
@@ -19,6 +21,7 @@ impl std::fmt::Display for LinkName {
         match self {
             LinkName::Parent => write!(f, "parent"),
             LinkName::Child(site) => write!(f, "{site}"),
+            LinkName::Emr => write!(f, "emr"),
         }
     }
 }

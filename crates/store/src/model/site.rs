@@ -8,7 +8,7 @@ use protocol::{Epoch, FeedId, Limits, ResourceType, SiteId, Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChildInfo, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
+use super::{ChildInfo, EmrStatus, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
 
 /// Which site a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct SiteStatus {
     pub read: ReaderStatus,
     /// Those that this site reads itself.
     pub sources: Vec<SourceInfo>,
+    /// The record system beside the site, where there is one.
+    pub emr: Option<EmrStatus>,
     /// Messages that third parties brought and that wait to be worked off.
     pub inbox: u64,
     /// Alerts that are raised.

@@ -3,7 +3,7 @@
 use protocol::{RecordRef, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{DeliveryInfo, DroppedLine, MessageInfo, ParkedLine, TimelineVia};
+use super::{DeliveryInfo, DroppedLine, EmrInfo, MessageInfo, ParkedLine, TimelineVia};
 
 /// All that this site knows of where a record is and goes, from one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Whereabouts {
     /// Lines from the parent that are stuck here: of its patients, or, of a record that is not
     /// here, those that name it. At most `WHY_ROWS`.
     pub parked: Vec<ParkedLine>,
+    /// How it stands with the record system beside the site, where it has to do with one.
+    pub emr: Option<EmrInfo>,
     /// Conflicts about it that nobody has decided, by their ids.
     pub conflicts: Vec<String>,
     /// The children, and what each has of it: those whose feeds it is in, or was; where it is not

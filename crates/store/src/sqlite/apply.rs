@@ -18,6 +18,7 @@ use rusqlite::Connection;
 
 pub(super) use self::bases::with_short;
 use self::line::Merge;
+pub(super) use self::line::write_merged;
 use super::journal::Way;
 use super::prepared::Prepared;
 use super::rows::RecordRow;

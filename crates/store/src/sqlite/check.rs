@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params};
 
 use super::records::body_text;
 use super::*;
-use super::{audit, conflicts, rows};
+use super::{audit, conflicts, emr, rows};
 
 /// Findings of one kind that are named; more are only counted.
 const NAMED: usize = 20;
@@ -38,6 +38,7 @@ pub(super) fn site_check(
         records(conn, &mut findings)?;
         former(conn, &mut findings)?;
         outbox(conn, &mut findings)?;
+        emr::findings(conn, &mut findings)?;
         progress("conflicts");
         conflicts::check(conn, &mut findings)?;
         bodies(conn, &mut findings, progress)?;
@@ -52,7 +53,12 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Adds a sentence for each row of a query, which gives it as its only column.
-    fn query(&mut self, conn: &Connection, sql: &str, values: impl Params) -> Result<()> {
+    pub(super) fn query(
+        &mut self,
+        conn: &Connection,
+        sql: &str,
+        values: impl Params,
+    ) -> Result<()> {
         let mut statement = conn.prepare(sql)?;
         let mut kind = Kind::default();
         for sentence in statement.query_map(values, |row| row.get::<_, String>(0))? {

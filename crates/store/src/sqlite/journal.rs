@@ -1,5 +1,6 @@
 //! Writing one change whole: its sequence and number, versions, what they are found by, feed
-//! entries, its delivery and its audit row, in the caller's transaction.
+//! entries, its delivery, what the record system is to be given of it, and its audit row, in the
+//! caller's transaction.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use super::deliveries::lanes::{self, LaneColumn};
 use super::index::Touched;
 use super::prepared::{Prepared, State};
 use super::rows::RecordRow;
-use super::{SqliteStore, audit, index, publish, replaced, rows};
+use super::{SqliteStore, audit, emr, index, publish, replaced, rows};
 use crate::{AuditRow, Result};
 
 /// Who lets go of a record that its parent's feed does not hold any more.
@@ -87,10 +88,13 @@ pub(super) fn write_alone(
     )?
     .execute(params![place.sequence, origin, number, via, via_site, author, at, now])?;
     let mut touched = Touched::default();
+    let mut written = Vec::with_capacity(states.len());
     for state in states {
         let key = write_version(step, place.sequence, state)?;
         index::replace(step, key, state, &mut touched)?;
+        written.push((key, state.prepared.record));
     }
+    emr::mark(step, &written)?;
     for patient in &touched.patients {
         name_patient(step, place.sequence, *patient)?;
     }

@@ -311,6 +311,7 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
         "DELETE FROM conflict WHERE record = ?1",
         "DELETE FROM moved_record WHERE record = ?1",
         "DELETE FROM left_record WHERE record = ?1",
+        "DELETE FROM emr_record WHERE record = ?1",
         "DELETE FROM version WHERE record = ?1",
         "DELETE FROM record WHERE key = ?1",
     ] {

@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{SqliteStore, audit, conflicts, former, reader, rows, writer};
+use super::{SqliteStore, audit, conflicts, emr, former, reader, rows, writer};
 use crate::{AuditRow, NewSite, OpenOptions, Result, StoreError};
 
 /// "TRIB": marks the file as a store of ours.
@@ -54,6 +54,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0024_budget.sql")),
         M::up(include_str!("../../migrations/sqlite/0025_alerts_mailed.sql")),
         M::up(include_str!("../../migrations/sqlite/0026_again.sql")),
+        M::up(include_str!("../../migrations/sqlite/0027_emr.sql")),
     ]
 });
 
@@ -225,6 +226,7 @@ fn restore_as(path: &Path, epoch: &Epoch, now: Timestamp) -> Result<()> {
     rows::origin_key(&step, &site, epoch)?;
     // Who sent what waits here offers it again, or has long gone on from it.
     step.execute("DELETE FROM inbox", [])?;
+    emr::compare_all(&step, "this store was restored from a backup")?;
     let row = AuditRow {
         actor: "operator".to_owned(),
         action: "restore",

@@ -8,17 +8,22 @@ use crate::{AuditRow, LinkName, Pause, PauseDraft, Result, StoreError};
 
 const COLUMNS: &str = "child, reason, actor, since, millis";
 
+/// The record system's link in the table: no site is called so.
+const EMR: &str = "@emr";
+
 /// A link as the table names it.
 fn key(link: &LinkName) -> &str {
     match link {
         LinkName::Parent => "",
         LinkName::Child(site) => site.as_str(),
+        LinkName::Emr => EMR,
     }
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Pause> {
     let link = match row.get_ref(0)?.as_str()? {
         "" => LinkName::Parent,
+        EMR => LinkName::Emr,
         _ => LinkName::Child(rows::site_id(row, 0)?),
     };
     let since = rows::time(row, 3)?;
@@ -39,11 +44,13 @@ pub(super) fn link_pause(store: &SqliteStore, draft: &PauseDraft, now: Timestamp
             LinkName::Child(site) => step
                 .prepare_cached("SELECT 1 FROM child WHERE site = ?1 AND state <> 'revoked'")?
                 .exists([site.as_str()])?,
+            LinkName::Emr => super::emr::status(step)?.is_some(),
         };
         if !known {
             let what = match &draft.link {
                 LinkName::Parent => "this site has no parent".to_owned(),
                 LinkName::Child(site) => format!("there is no child {site}"),
+                LinkName::Emr => "there is no record system beside this site".to_owned(),
             };
             return Err(StoreError::Name(what));
         }

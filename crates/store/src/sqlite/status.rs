@@ -15,7 +15,7 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::deliveries::lanes::LaneColumn;
 use super::*;
-use super::{lag, link, outbox, pause, rows, sites, sources};
+use super::{emr, lag, link, outbox, pause, rows, sites, sources};
 use crate::StoreError;
 
 pub(super) use deliveries::{
@@ -80,6 +80,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             outbox: outbox::status(conn, now)?,
             read: sources::reader(conn)?,
             sources: sources::list(conn)?,
+            emr: emr::status(conn)?,
             inbox: count("SELECT count(*) FROM inbox")?,
             alerts: count("SELECT count(*) FROM alert WHERE cleared IS NULL")?,
             audit_rows: count("SELECT coalesce(max(key), 0) FROM audit")?,

@@ -45,6 +45,7 @@ pub(super) fn record_why(store: &SqliteStore, record: &RecordRef) -> Result<Wher
             },
             link: link_state(conn)?,
             parked: parked(conn, record, row.as_ref(), &patients)?,
+            emr: super::emr::of_record(conn, record)?,
             conflicts: conflicts(conn, record)?,
             children: match (&row, &here) {
                 (Some(row), Some(here)) => down::readers(conn, row, here)?,

@@ -39,8 +39,9 @@ pub(super) struct Asked {
 fn named(link: &str) -> Result<LinkName, Failure> {
     match link {
         "parent" => Ok(LinkName::Parent),
+        "emr" => Ok(LinkName::Emr),
         child => {
-            let absent = |_| Failure::not_found("a link is `parent` or the id of a child");
+            let absent = |_| Failure::not_found("a link is `parent`, `emr` or the id of a child");
             child.parse().map(LinkName::Child).map_err(absent)
         }
     }

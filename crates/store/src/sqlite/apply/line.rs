@@ -11,9 +11,10 @@ use protocol::reconcile::{self, Plan};
 use protocol::resource::Record;
 use protocol::stream::{Base, Differing, InLine};
 use protocol::{Author, Digest, RecordRef, Refusal, Timestamp, Urgency};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::{Run, bases, bases_of, rights};
+use crate::sqlite::SqliteStore;
 use crate::sqlite::body;
 use crate::sqlite::conflicts::{Met, Noted, to_write};
 use crate::sqlite::journal::{self, NewChange, Way};
@@ -359,19 +360,35 @@ fn agree(run: &Run<'_>, known: &RecordRow, digest: Digest, sequence: u64) -> Res
 /// Writes what the merges came to as a change of our own, with the conflicts that they found.
 /// Results that came to what was sent have no part in it.
 fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
-    let mut conflicts = Vec::new();
-    for noted in results.iter().filter_map(|result| result.noted.as_ref()) {
-        conflicts.extend(to_write(run.step, noted, &run.store.options.limits)?);
-    }
     let changed = results.iter().filter(|result| result.record.digest != result.incoming);
-    let written = changed.map(|result| &result.record).chain(&conflicts);
+    let records: Vec<&Record> = changed.map(|result| &result.record).collect();
+    let noted: Vec<&Noted> = results.iter().filter_map(|result| result.noted.as_ref()).collect();
+    if let Some(sequence) = write_merged(run.store, run.step, (&records, &noted), run.now)? {
+        run.sequence = sequence;
+    }
+    Ok(())
+}
+
+/// Writes what merges came to, with the conflicts that they found, as a change of our own; gives
+/// its sequence, where there was something to write.
+pub(in crate::sqlite) fn write_merged(
+    store: &SqliteStore,
+    step: &Connection,
+    (records, noted): (&[&Record], &[&Noted]),
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let mut conflicts = Vec::new();
+    for noted in noted {
+        conflicts.extend(to_write(step, noted, &store.options.limits)?);
+    }
+    let written = records.iter().copied().chain(&conflicts);
     let prepared = written.map(Prepared::of).collect::<Result<Vec<_>>>()?;
     if prepared.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut states = Vec::with_capacity(prepared.len());
     for prepared in &prepared {
-        let known = rows::record_row(run.step, &prepared.record.reference)?;
+        let known = rows::record_row(step, &prepared.record.reference)?;
         states.push(State { prepared, known, parent_sequence: None, patients: &[], since: None });
     }
     let author = Author::new(MERGE_AUTHOR);
@@ -379,13 +396,14 @@ fn write_results(run: &mut Run<'_>, results: &[MergeResult]) -> Result<()> {
         id: None,
         way: Way::Here,
         author: &author,
-        at: run.now,
-        now: run.now,
+        at: now,
+        now,
         actor: MERGE_AUTHOR,
         lane: Urgency::Normal,
     };
-    run.sequence = journal::write_alone(run.store, run.step, &change, &states)?;
-    replaced::follow(run.store, run.step, (run.way, run.now), &states)
+    let sequence = journal::write_alone(store, step, &change, &states)?;
+    replaced::follow(store, step, (Way::Here, now), &states)?;
+    Ok(Some(sequence))
 }
 
 /// What came and refers to a patient who was replaced follows it; gives the records of which this
