@@ -99,6 +99,11 @@ impl Oracle {
         }
     }
 
+    /// Whether any site was restored.
+    pub(crate) fn any_restored(&self) -> bool {
+        !self.restores.is_empty()
+    }
+
     /// Whether a site was put back at `at` or later.
     pub(crate) fn was_put_back(&self, site: usize, at: i64) -> bool {
         self.restores.iter().any(|(restored, when)| *restored == site && *when >= at)

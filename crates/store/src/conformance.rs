@@ -117,6 +117,7 @@ macro_rules! for_each_rule {
                 defect_26_what_was_applied_is_not_sent_back,
                 ten_changes_of_a_patient_go_up_as_one_line,
                 a_long_line_goes_up_in_parts,
+                a_line_of_which_a_part_was_refused_is_not_received,
                 a_long_patient_comes_down_in_parts,
                 what_left_the_cohort_follows_the_childs_policy,
                 a_purge_waits_for_what_is_undelivered,
@@ -270,7 +271,9 @@ macro_rules! for_each_rule {
                 what_a_restored_parent_does_not_list_is_sent_and_then_let_go,
                 an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept,
                 what_a_restored_parent_went_on_from_is_no_edit_of_the_childs,
-                a_patient_of_whom_there_was_a_join_before_a_record_is_held;
+                a_patient_of_whom_there_was_a_join_before_a_record_is_held,
+                what_a_restored_parent_has_lost_is_no_version_to_merge_from,
+                a_state_that_the_parent_went_on_from_takes_nothing_back;
             rights:
                 defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
@@ -279,6 +282,7 @@ macro_rules! for_each_rule {
             below:
                 a_record_that_left_two_cohorts_is_gone_though_both_patients_stay,
                 a_record_that_comes_back_as_it_was_counts_again,
+                what_only_a_child_has_of_a_restored_site_in_the_middle_goes_up,
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
                 what_is_passed_on_again_is_merged_from_what_was_passed_on_before,
                 what_is_made_anew_where_it_was_purged_takes_nothing_away,

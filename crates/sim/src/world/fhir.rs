@@ -247,7 +247,7 @@ impl Program<'_> {
         let kind = gone.kind.name();
         let home = self.some_place();
         let body = records::of_patient(kind, gone.id(), patient.id(), &home, &mut fresh);
-        self.write(&gone, Over::Any, &Value::Null, Some(&body)).await;
+        self.write(&gone, Over::Nothing, &Value::Null, Some(&body)).await;
         Some(())
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use protocol::cohort::Definition;
 use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
-use protocol::stream::{Lane, OutLine, OutRecord};
+use protocol::stream::{Base, Lane, OutLine, OutRecord};
 use protocol::{ChangeId, Digest, Epoch, SiteId};
 
 use super::builders::{Resource, a_patient, an_observation, put};
@@ -43,8 +43,23 @@ impl Below {
 
     /// Brings a state that it made from another one.
     fn bring(&self, pair: &Pair, number: u64, state: &Resource, base: Option<Digest>) -> Outcome {
+        self.bring_from(pair, number, state, base.map(|digest| digest.short().into()))
+    }
+
+    /// Offers a state that the clinic's life before had sent it.
+    fn offer(&self, pair: &Pair, number: u64, state: &Resource) -> Outcome {
+        let digest = Some(state.record().digest.short());
+        self.bring_from(pair, number, state, Some(Base { digest, relayed: true, since: Some(1) }))
+    }
+
+    fn bring_from(
+        &self,
+        pair: &Pair,
+        number: u64,
+        state: &Resource,
+        base: Option<Base>,
+    ) -> Outcome {
         let record = state.record();
-        let base = base.map(|digest| digest.short().into());
         let line = OutLine {
             position: None,
             kind: EntryKind::Change,
@@ -102,6 +117,19 @@ fn pulse() -> Resource {
 
 fn edited_at_the_clinic() -> Resource {
     an_observation("pulse", "amina").with("valueInteger", "61")
+}
+
+pub fn what_only_a_child_has_of_a_restored_site_in_the_middle_goes_up(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    let below = Below::new(&pair);
+    pair.at_parent(&put(&[a_patient("amina"), pulse()]));
+    pair.quiet();
+    // The life before had this from another site below, gave it to this one, and never sent it.
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    assert!(below.offer(&pair, 1, &noted).is_held());
+    pair.quiet();
+    assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("at rest"));
+    pair.assert_in_step();
 }
 
 pub fn what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base(maker: &dyn Maker) {

@@ -9,7 +9,7 @@ use protocol::stream::{Lane, OutRecord};
 use protocol::{CohortName, Limits};
 
 use super::builders::{a_location, a_patient, an_encounter, an_observation, delete, named, put};
-use super::pair::{Pair, body, read_back};
+use super::pair::{Pair, body, read_back, spoiled};
 use super::{Maker, START, feed_id, site};
 use crate::{
     AuditFilter, CohortDraft, DeliveryFilter, FeedQuery, Incoming, LeavePolicy, LinkEvent,
@@ -285,6 +285,28 @@ pub fn a_long_line_goes_up_in_parts(maker: &dyn Maker) {
     pair.quiet();
     pair.assert_in_step();
     assert!(pair.bodies("Observation/o11").0.is_some());
+}
+
+pub fn a_line_of_which_a_part_was_refused_is_not_received(maker: &dyn Maker) {
+    let pair = Pair::with_limits(maker, small_lines());
+    for number in 0..6 {
+        let long = format!("\"{}\"", "x".repeat(900));
+        let pulse = an_observation(&format!("o{number}"), "amina").with("note", &long);
+        pair.at_child(&put(&[pulse]));
+    }
+    let lines = pair.child.delivery_next(pair.now(), 100_000).unwrap();
+    let parts = lines[0].lines.iter().map(|part| read_back(part, &pair.limits));
+    let mut parts = parts.collect::<Vec<_>>();
+    let info = pair.child.site().unwrap();
+    let source = Source::Child { site: info.site, epoch: info.epoch, reading: None };
+    parts[0] = spoiled(&lines[0].lines[0], &pair.limits);
+    let applied = pair.parent.change_apply(&source, &parts, pair.now()).unwrap();
+    assert_eq!((applied[0].outcome, applied[1].outcome), (Outcome::Refused, Outcome::Applied));
+    assert_eq!(pair.bodies("Observation/o0").0, None);
+    // The sender keeps the line, and sends it again.
+    pair.quiet();
+    pair.assert_in_step();
+    assert!(pair.bodies("Observation/o0").0.is_some());
 }
 
 pub fn a_long_patient_comes_down_in_parts(maker: &dyn Maker) {

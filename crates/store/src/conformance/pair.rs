@@ -253,7 +253,7 @@ impl Pair {
 
     /// After the parent was restored: what a child does about it.
     pub fn reconcile(&self) {
-        self.send_again();
+        self.reopen();
         let scope = Pair::scope(&*self.child, &["all"]);
         for feed in self.parent.feed_list(&scope).unwrap() {
             self.reconcile_feed(&feed.name, &scope);
@@ -263,7 +263,7 @@ impl Pair {
     }
 
     /// Queues again what the parent does not hold any more.
-    fn send_again(&self) {
+    pub fn reopen(&self) {
         let taken = self.child.delivery_done(0, 1_000).unwrap();
         let asked = taken.iter().map(|(_, id)| (id.clone(), Vec::new())).collect::<Vec<_>>();
         let child = self.child.site().unwrap().site;
@@ -362,6 +362,18 @@ fn over_the_wire(slice: &FeedSlice, limits: &Limits) -> Vec<Incoming> {
     let read = stream::read_line(text.trim_end().as_bytes(), limits).unwrap();
     assert_eq!(read, StreamLine::Header(header));
     slice.lines.iter().map(|line| read_back(line, limits)).collect()
+}
+
+/// The line with a record that cannot be taken in place of its own.
+pub fn spoiled(line: &OutLine, limits: &Limits) -> Incoming {
+    let mut text = String::new();
+    stream::write_line(&mut text, line);
+    let text = text.replace("\"sum\":\"", "\"sum\":\"A");
+    let raw = text.trim_end().as_bytes().to_vec();
+    match stream::read_line(&raw, limits).unwrap() {
+        StreamLine::Refused(line) => Incoming::Refused { line, raw },
+        other => panic!("it is taken: {other:?}"),
+    }
 }
 
 /// A line, written and read back.

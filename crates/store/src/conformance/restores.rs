@@ -108,3 +108,47 @@ pub fn a_patient_of_whom_there_was_a_join_before_a_record_is_held(maker: &dyn Ma
     pair.assert_in_step();
     assert!(pair.bodies("Patient/amina").0.is_some());
 }
+
+pub fn what_a_restored_parent_has_lost_is_no_version_to_merge_from(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    let amina = || a_patient("amina").with("active", "true");
+    pair.at_parent(&put(&[amina()]));
+    pair.quiet();
+    // The child's edit comes back to it in a state that the parent sends.
+    pair.at_child(&put(&[amina().born("1990")]));
+    pair.quiet();
+    pair.at_parent(&put(&[amina().born("1990").gender("female")]));
+    pair.quiet();
+    pair.at_child(&put(&[amina().born("1990").gender("female").with("language", r#""sw""#)]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.at_parent(&put(&[amina()]));
+    pair.at_parent(&put(&[amina().with("implicitRules", r#""urn:rules""#)]));
+    pair.reopen();
+    pair.pull();
+    pair.reconcile();
+    pair.quiet();
+    let text = body(&*pair.parent, "Patient/amina").unwrap();
+    for kept in ["1990", "female", "sw", "urn:rules"] {
+        assert!(text.contains(kept), "{kept} is gone: {text}");
+    }
+    pair.assert_in_step();
+}
+
+pub fn a_state_that_the_parent_went_on_from_takes_nothing_back(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    let card = |value: &str| format!(r#"[{{"system":"urn:a","value":"{value}"}}]"#);
+    let amina = |value: &str| a_patient("amina").with("identifier", &card(value));
+    pair.at_child(&put(&[amina("1")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    // The same state came to its new life by another way, and somebody changed it since.
+    pair.at_parent(&put(&[amina("1")]));
+    pair.at_parent(&put(&[amina("2")]));
+    pair.reopen();
+    pair.push();
+    assert_eq!(body(&*pair.parent, "Patient/amina"), Some(amina("2").text()));
+    pair.reconcile();
+    pair.quiet();
+    pair.assert_in_step();
+}

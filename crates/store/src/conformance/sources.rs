@@ -1,12 +1,11 @@
 //! A parent that reads a child's changes instead of being sent them.
 
+use protocol::Limits;
 use protocol::delivery::{DeliveryState, Outcome};
-use protocol::stream::StreamLine;
-use protocol::{Limits, stream};
 
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, put};
-use super::pair::{Pair, body, read_back};
+use super::pair::{Pair, body, read_back, spoiled};
 use crate::{
     Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, Incoming, LeavePolicy, OutgoingQuery,
     OutgoingSlice, ReaderSeen, Reading, Source, SourceEvent, SourceMark, StoreError,
@@ -173,18 +172,6 @@ pub fn a_line_in_parts_is_done_with_its_last_part(maker: &dyn Maker) {
     for name in names {
         let name = format!("Observation/{name}");
         assert_eq!(body(&*pair.parent, &name), body(&*pair.child, &name));
-    }
-}
-
-/// The line with a record that cannot be taken in place of its own.
-fn spoiled(line: &stream::OutLine, limits: &Limits) -> Incoming {
-    let mut text = String::new();
-    stream::write_line(&mut text, line);
-    let text = text.replace("\"sum\":\"", "\"sum\":\"A");
-    let raw = text.trim_end().as_bytes().to_vec();
-    match stream::read_line(&raw, limits).unwrap() {
-        StreamLine::Refused(line) => Incoming::Refused { line, raw },
-        other => panic!("it is taken: {other:?}"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bases;
 mod line;
+mod numbers;
 mod rights;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
 use protocol::resource::Record;
 use protocol::stream::{Base, Differing, InLine, InRecord, RefusedLine};
-use protocol::{Digest, RecordRef, Refusal, SiteId, Timestamp};
+use protocol::{Digest, RecordRef, SiteId, Timestamp};
 use rusqlite::Connection;
 
 pub(super) use self::bases::with_short;
@@ -293,7 +294,7 @@ impl<'a> Run<'a> {
             // A record that was asked for by name is part of no change.
             Source::Child { .. } if line.id.is_none() && line.position.is_some() => None,
             Source::Child { site, .. } => {
-                let (origin, numbers) = covered(self.step, line)?;
+                let (origin, numbers) = numbers::of(self.step, line)?;
                 Some(((site, origin), numbers))
             }
         };
@@ -323,7 +324,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if let (Some((from, numbers)), true) = (numbers, is_last(line)) {
+        if let Some((from, numbers)) = numbers
+            && numbers::are_whole(self, from, line)?
+        {
             for number in numbers {
                 received::add(self.step, from, number)?;
             }
@@ -438,27 +441,12 @@ impl<'a> Run<'a> {
     }
 }
 
-fn is_last(line: &InLine) -> bool {
-    planted(Fault::ReceivedAtFirstPart) || line.part.is_none_or(|(part, of)| part >= of)
-}
-
 /// The versions that the sender of a line says to have had, of its states in their order.
 fn bases_of(line: &InLine) -> impl Iterator<Item = Option<Base>> {
     line.records.iter().filter_map(|record| match record {
         InRecord::State { base, .. } => Some(*base),
         InRecord::Held(_) | InRecord::Left(_) => None,
     })
-}
-
-/// The origin and all numbers that a pushed line covers.
-fn covered(step: &Connection, line: &InLine) -> Result<(i64, Vec<u64>)> {
-    let id = line.id.as_ref().ok_or_else(|| Refusal::malformed("the line has no change id"))?;
-    let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
-    let mut numbers = line.covers.clone();
-    if !numbers.contains(&id.number) {
-        numbers.push(id.number);
-    }
-    Ok((origin, numbers))
 }
 
 /// What a line has to keep its order for: its patients; where it is of none, its records.

@@ -49,6 +49,38 @@ pub(super) fn add(step: &Connection, from: From<'_>, number: u64) -> Result<()> 
     Ok(())
 }
 
+/// Notes that part `part.0` of `part.1` of a line with this number was applied. Gives whether the
+/// line is whole with it: no part before it was refused, or did not come.
+pub(super) fn part_applied(
+    step: &Connection,
+    from: From<'_>,
+    number: u64,
+    (part, parts): (u32, u32),
+) -> Result<bool> {
+    let line = params![from.0.as_str(), from.1, number, parts, part];
+    let next = if part == 1 {
+        step.prepare_cached(
+            "INSERT INTO line_part (via, origin, number, parts, next)
+             VALUES (?1, ?2, ?3, ?4, ?5 + 1)
+             ON CONFLICT DO UPDATE SET parts = excluded.parts, next = excluded.next",
+        )?
+        .execute(line)?
+    } else {
+        step.prepare_cached(
+            "UPDATE line_part SET next = ?5 + 1
+             WHERE via = ?1 AND origin = ?2 AND number = ?3 AND parts = ?4 AND next = ?5",
+        )?
+        .execute(line)?
+    };
+    if part >= parts {
+        step.prepare_cached(
+            "DELETE FROM line_part WHERE via = ?1 AND origin = ?2 AND number = ?3",
+        )?
+        .execute(params![from.0.as_str(), from.1, number])?;
+    }
+    Ok(part >= parts && next > 0)
+}
+
 /// The last range that begins at or before `number`.
 fn range_at(step: &Connection, from: From<'_>, number: u64) -> Result<Option<(u64, u64)>> {
     let (via, origin) = from;

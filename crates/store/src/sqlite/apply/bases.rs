@@ -25,7 +25,17 @@ pub(super) fn of(
     if stands(step, way, (known, incoming), named)? {
         return Ok(Some((0, incoming)));
     }
-    find(step, way, known, named)
+    let agreed = find(step, way, known, named)?;
+    Ok(agreed.max(passed(step, known, incoming)?))
+}
+
+/// The version that the incoming state itself is, where we have gone on from it: who brings it
+/// without having heard of anything newer has changed nothing. (All deletions look the same.)
+fn passed(step: &Connection, known: &RecordRow, incoming: Digest) -> Result<Option<Base>> {
+    let sql = "SELECT sequence, digest FROM version
+               WHERE record = ?1 AND digest = ?2 AND body IS NOT NULL
+               ORDER BY sequence DESC LIMIT 1";
+    one(step, sql, params![known.key, incoming.0])
 }
 
 /// The newest version that the other side is known to have had: by the sender's word (`named`),
@@ -61,8 +71,8 @@ pub(super) fn is_again(incoming: Digest, named: Option<stream::Base>) -> bool {
 }
 
 /// Whether a child offers such a state, and this site has gone on from it: it has that state in
-/// its history; or it has the record from its own parent, which had what this site's life before
-/// had.
+/// its history. (What a site in the middle has from its own parent says nothing: it may have been
+/// restored to before it took that state from another child, and passed it on.)
 pub(super) fn stands(
     step: &Connection,
     way: Way,
@@ -76,29 +86,30 @@ pub(super) fn stands(
     let same = with_short(step, known, incoming.short())?;
     // Who brought something since, and comes back to what was before, has changed it.
     let brought = newest_via_child(step, known, origin, named.and_then(|base| base.since))?;
-    if brought.is_some() && brought > same {
-        return Ok(false);
-    }
-    if same.is_some() {
-        return Ok(true);
-    }
-    let from_parent = "SELECT 1 FROM version AS v CROSS JOIN change AS c ON c.sequence = v.sequence
-                       WHERE v.record = ?1 AND c.via = 1";
-    Ok(step.prepare_cached(from_parent)?.exists([known.key])?)
+    Ok(same.is_some() && brought <= same)
 }
 
 /// What the parent is known to hold; where that never was a version of ours, the last one that it
-/// sent.
+/// sent. Where nothing is known of it while something is on its way up, a restored parent has lost
+/// what it had: to begin from what it sent in its life before would take all that for removed.
 fn of_the_parent(step: &Connection, known: &RecordRow) -> Result<Option<Base>> {
-    if let Some(digest) = known.parent_digest {
-        if digest == known.digest {
-            return Ok(Some((known.sequence, digest)));
-        }
-        let sql = "SELECT sequence, digest FROM version WHERE record = ?1 AND digest = ?2
-                   ORDER BY sequence DESC LIMIT 1";
-        if let Some(base) = one(step, sql, params![known.key, digest.0])? {
-            return Ok(Some(base));
-        }
+    let Some(digest) = known.parent_digest else {
+        let sql = "SELECT v.sequence, v.digest FROM version AS v
+                   JOIN change AS c ON c.sequence = v.sequence
+                   WHERE v.record = ?1 AND c.via = 1 AND NOT EXISTS
+                        (SELECT 1 FROM version AS own
+                         JOIN delivery AS d ON d.target = 'parent' AND d.sequence = own.sequence
+                         WHERE own.record = ?1 AND d.state <> 'done')
+                   ORDER BY v.sequence DESC LIMIT 1";
+        return one(step, sql, params![known.key]);
+    };
+    if digest == known.digest {
+        return Ok(Some((known.sequence, digest)));
+    }
+    let sql = "SELECT sequence, digest FROM version WHERE record = ?1 AND digest = ?2
+               ORDER BY sequence DESC LIMIT 1";
+    if let Some(base) = one(step, sql, params![known.key, digest.0])? {
+        return Ok(Some(base));
     }
     let sql = "SELECT v.sequence, v.digest FROM version AS v
                JOIN change AS c ON c.sequence = v.sequence
