@@ -173,7 +173,9 @@ fn of_the_link(
     let Known { config, status, now, .. } = known;
     let rules = &config.alerts;
     let heard = status.link.last_contact;
-    if let Some(at) = heard.filter(|at| is_old(*at, rules.silent_hours, HOUR)) {
+    // A FHIR server of another make is spoken to only when there is something for it.
+    let speaks = config.up() != Some(Up::Fhir) || status.oldest_undelivered.is_some();
+    if let Some(at) = heard.filter(|at| speaks && is_old(*at, rules.silent_hours, HOUR)) {
         add("silent", "parent", format!("the parent was heard last {}", ago(*now, at)));
     }
     let oldest = status.oldest_undelivered;

@@ -2,6 +2,7 @@
 //! real work; a run that did not end in step gives an error instead of a figure.
 
 pub mod data;
+mod foreign;
 mod link;
 mod merge;
 mod outbox;
@@ -91,6 +92,8 @@ pub const FIGURES: &[(&str, Target)] = &[
     ("wire_bytes_idle_poll", Target::AtMost(600.0)),
     ("link_256k_1000_seconds", Target::AtMost(6.0)),
     ("link_256k_10000_seconds", Target::AtMost(30.0)),
+    ("foreign_records_per_request", Target::AtLeast(10.0)),
+    ("foreign_rate", Target::None),
     ("message_p99_ms", Target::AtMost(50.0)),
     ("lease_million_ms", Target::AtMost(5.0)),
     ("rss_child_million", Target::AtMost(100.0)),
@@ -186,6 +189,7 @@ pub async fn run(options: &Options, listener: &dyn Listener) -> anyhow::Result<(
     link::idle_poll(&bench).await?;
     link::slow(&bench, "link_256k_1000_seconds", 1_000).await?;
     link::slow(&bench, "link_256k_10000_seconds", 10_000).await?;
+    foreign::backlog(&bench).await?;
     outbox::answers(&bench).await?;
     outbox::leases(&bench).await?;
     scale::many(&bench).await

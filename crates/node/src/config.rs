@@ -2,6 +2,7 @@
 //! misspelt one cannot be believed to work.
 
 pub mod emr;
+pub mod fhir_parent;
 pub mod link;
 pub mod login;
 pub mod schedule;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
 pub use self::emr::{EmrConfig, EmrKind, EmrMode};
+pub use self::fhir_parent::{FhirParent, FhirWay};
 pub use self::link::LinkConfig;
 pub use self::login::{KeyAlgorithm, LoginConfig, LoginKind};
 pub use self::source::{SourceConfig, SourceKind};
@@ -90,6 +92,9 @@ pub struct Parent {
     /// How what is written here goes up.
     #[serde(default)]
     pub up: Up,
+    /// Of a parent that is a FHIR server of another make, how it is written to.
+    #[serde(default, skip_serializing_if = "fhir_parent::is_default")]
+    pub fhir: FhirParent,
 }
 
 /// How changes go up to the parent.
@@ -103,6 +108,9 @@ pub enum Up {
     Carried,
     /// The parent reads them here.
     Read,
+    /// The parent is a FHIR R4 server of another make; this site writes them there, and nothing
+    /// comes down (`docs/foreign-fhir.md`).
+    Fhir,
 }
 
 impl Config {
@@ -162,6 +170,11 @@ impl Config {
             }
             if parent.site == self.site {
                 bail!("parent.site is this site itself");
+            }
+            if parent.up == Up::Fhir {
+                parent.fhir.login.check("parent.fhir.login")?;
+            } else if !fhir_parent::is_default(&parent.fhir) {
+                bail!("[parent.fhir] is for a FHIR server of another make (up = \"fhir\")");
             }
         }
         if self.limits.message_bytes < self.limits.resource_bytes {

@@ -22,7 +22,7 @@ use reqwest::Url;
 pub use self::bundle::{Action, EntryAnswer, transaction};
 pub use self::capabilities::{Capabilities, TypeCapabilities};
 pub use self::login::Login;
-pub use self::outcome::Private;
+pub use self::outcome::{Private, told as told_of};
 pub use self::pages::{Found, Page, Pages};
 use crate::ports::{Clock, Entropy, LinkError, Request, Response, Transport};
 use crate::transport::answer::text;
@@ -149,7 +149,8 @@ impl FhirServer {
         match response.status {
             StatusCode::OK => {
                 let version = version_of(&response.headers);
-                Ok(Read::Body(self.body(response, self.record_bytes()).await?, version))
+                // Whatever it is: one record that cannot be read is no fault of the server.
+                Ok(Read::Body(self.whole(response, self.record_bytes()).await?, version))
             }
             StatusCode::GONE => Ok(Read::Gone),
             StatusCode::NOT_FOUND => Ok(Read::Absent),
@@ -265,19 +266,24 @@ impl FhirServer {
 
     /// The whole body; a page for people is none.
     async fn body(&self, response: Response, most: u64) -> Result<Vec<u8>, LinkError> {
-        let reading = text(response, most);
-        let late = self.ways.clock.sleep(ANSWER_SECONDS * 1_000);
-        let body = tokio::select! {
-            biased;
-            body = reading => body?,
-            () = late => return Err(LinkError(format!(
-                "its answer was not over after {ANSWER_SECONDS} s"
-            ))),
-        };
+        let body = self.whole(response, most).await?;
         if body.trim_ascii_start().first() == Some(&b'<') {
             return Err(for_people());
         }
         Ok(body)
+    }
+
+    /// The whole body, whatever it is.
+    async fn whole(&self, response: Response, most: u64) -> Result<Vec<u8>, LinkError> {
+        let reading = text(response, most);
+        let late = self.ways.clock.sleep(ANSWER_SECONDS * 1_000);
+        tokio::select! {
+            biased;
+            body = reading => body,
+            () = late => {
+                Err(LinkError(format!("its answer was not over after {ANSWER_SECONDS} s")))
+            }
+        }
     }
 
     /// One request, with the login. Where the token was refused, once more with another one.
@@ -366,7 +372,7 @@ fn verdict(status: StatusCode, wait: Option<u64>, told: Option<String>, asked: A
     match (status.as_u16(), asked) {
         (408 | 425 | 429 | 502 | 503 | 504, _) => away(words),
         (_, Asked::Server) => away(words),
-        (404..=406 | 415 | 501, Asked::Bundle) => {
+        (404..=406 | 415 | 501, Asked::Bundle) if !is_fhir => {
             away(format!("it does not take what is sent this way ({}): check url", status.as_u16()))
         }
         (413, _) => FhirError::TooMuch(words),

@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod audit;
 pub mod compare;
 pub mod enrol;
+pub mod foreign;
 pub mod gate;
 pub mod link;
 pub mod messages;
@@ -44,6 +45,7 @@ pub async fn run(site: Site, stop: CancellationToken) {
     let all = async {
         tokio::join!(
             keep_in_step(&site),
+            foreign::run(&site),
             visitors::run(&site),
             replaced::run(&site),
             messages::run(&site),
@@ -58,7 +60,8 @@ pub async fn run(site: Site, stop: CancellationToken) {
     }
 }
 
-/// Keeps a child in step with its parent, for ever; returns at once where there is no parent.
+/// Keeps a child in step with its parent, for ever; returns at once where there is no Tributary
+/// site that could be asked.
 async fn keep_in_step(site: &Site) {
     let Some(link) = Link::of(site) else { return };
     let mut failures = 0u32;
@@ -98,6 +101,12 @@ async fn while_paused(site: &Site, link: &Link) {
     if let Err(error) = told {
         tracing::info!(%error, "the parent could not be told that the link is paused");
     }
+    until_resumed(site, link).await;
+    tracing::info!("the link to the parent is resumed");
+}
+
+/// Waits as long as a person has the link paused.
+async fn until_resumed(site: &Site, link: &Link) {
     let mut news = site.news();
     while is_paused(site, link).await {
         tokio::select! {
@@ -106,14 +115,14 @@ async fn while_paused(site: &Site, link: &Link) {
             () = site.clock().sleep(LOOK_AGAIN) => {}
         }
     }
-    tracing::info!("the link to the parent is resumed");
 }
 
 /// One round and, where all is said, waiting for news: one small request after the other.
 async fn once(site: &Site, link: &Link) -> Result<(), LinkError> {
     site.rounds().begin();
     let round = round::run(site, link).await;
-    site.metrics().round_ended(&site.rounds().end(&round, site.now()));
+    let moved = round.as_ref().map(Round::moved).map_err(Clone::clone);
+    site.metrics().round_ended(&site.rounds().end(&moved, site.now()));
     let round = round?;
     let end = site.now().plus_millis(ROUND_EVERY.cast_signed());
     loop {
@@ -190,7 +199,13 @@ async fn pause_after(site: &Site, failures: u32, error: &LinkError) {
 
 /// Notes a failure of the link, and gives the pause that follows from it.
 pub async fn note_failure(site: &Site, failures: u32, error: &LinkError) -> u64 {
+    note_failure_at_least(site, failures, error, 0).await
+}
+
+/// The same, where the other side asked for a pause of so many milliseconds.
+async fn note_failure_at_least(site: &Site, failures: u32, error: &LinkError, least: u64) -> u64 {
     let millis = backoff_millis(failures, &site.config().limits, site.entropy().number());
+    let millis = millis.max(least);
     let next = site.now().plus_millis(millis.cast_signed());
     tracing::warn!(failures, pause_ms = millis, %error, "the parent is out of reach");
     let event = LinkEvent::Failure { error: error.0.clone(), next };

@@ -64,7 +64,8 @@ pub struct Parts {
     pub credential: Option<String>,
     /// The keys of what a courier brings to this site; `None` where none can come.
     pub courier: Option<Key>,
-    /// What the sources ask for: credentials and passwords, by the sources' names.
+    /// What the sources, and a parent that is no Tributary site, ask for: credentials and
+    /// passwords, by their names.
     pub secrets: BTreeMap<SiteId, String>,
     /// A file that whoever runs a round with the parent holds locked, so that two never run at
     /// once; `None` where nobody else can.
@@ -174,7 +175,7 @@ impl Site {
     pub fn courier(&self) -> Option<&Key> {
         self.inner.courier.as_ref()
     }
-    /// What a source asks for.
+    /// What a source asks for, or a parent that is no Tributary site.
     pub fn secret_of(&self, source: &SiteId) -> Option<&str> {
         self.inner.secrets.get(source).map(String::as_str)
     }

@@ -86,16 +86,24 @@ fn going_up(facts: &Whereabouts, here: &Here, now: Timestamp, up: Up) -> Vec<Str
         return Vec::new();
     }
     if facts.up.is_empty() {
-        return vec![settled(here, now)];
+        return vec![settled(here, now, up)];
     }
     facts.up.iter().map(|going| on_its_way(going, now, up)).collect()
 }
 
 /// Nothing of it is on its way up.
-fn settled(here: &Here, now: Timestamp) -> String {
+fn settled(here: &Here, now: Timestamp, up: Up) -> String {
     let taken = here.taken.as_ref().map(|(at, word)| format!(" ({word} {})", ago(now, *at)));
     let taken = taken.unwrap_or_default();
     match (here.parent, here.via) {
+        // What happened to it there since nobody tells: nothing comes down from such a server.
+        (ParentHolds::This, _) if up == Up::Fhir => {
+            format!("The parent, a FHIR server, has taken this very state{taken}.")
+        }
+        (_, _) if up == Up::Fhir => format!(
+            "Nothing of it waits to be sent{taken}, and the parent, a FHIR server, has not taken \
+             this state from here."
+        ),
         (ParentHolds::This, TimelineVia::Parent) => "The parent holds this very state.".to_owned(),
         (ParentHolds::This, _) => format!("The parent holds this very state{taken}."),
         (ParentHolds::Other, _) => format!(

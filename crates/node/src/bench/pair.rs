@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::data::Changes;
 use crate::bench::proxy::{Passed, Proxy, Shape};
 use crate::cli::open::{CREDENTIAL, Dir, options, write_secret};
-use crate::config::{Config, Parent, Up};
+use crate::config::{Config, FhirParent, Parent, Up};
 use crate::jobs::enrol;
 use crate::jobs::link::Link;
 use crate::jobs::round::{self, Round};
@@ -215,7 +215,8 @@ pub fn make(folder: &Path, id: &str, listen: SocketAddr) -> anyhow::Result<Site>
     open(folder)
 }
 
-fn open(folder: &Path) -> anyhow::Result<Site> {
+/// The site in a folder.
+pub fn open(folder: &Path) -> anyhow::Result<Site> {
     Dir { dir: folder.to_owned() }.open()
 }
 
@@ -224,7 +225,13 @@ async fn join(child: &Site, folder: &Path, url: &str, code: &str) -> anyhow::Res
     write_secret(&folder.join(CREDENTIAL), &answer.credential)?;
     let mut config = child.config().clone();
     let leave = LeavePolicy::Keep;
-    config.parent = Some(Parent { url: url.to_owned(), site: answer.site, leave, up: Up::Direct });
+    config.parent = Some(Parent {
+        url: url.to_owned(),
+        site: answer.site,
+        leave,
+        up: Up::Direct,
+        fhir: FhirParent::default(),
+    });
     config.save(folder)?;
     let (now, feed) = (child.now(), FeedId::from_random(OsEntropy.uuid_bytes()));
     child.write(move |store| store.parent_set(now, &feed)).await?;

@@ -9,8 +9,11 @@ use crate::cli::open::{CREDENTIAL, Dir, block_on};
 use crate::cli::say;
 use crate::cli::status::{silence, unread};
 use crate::config::Up;
+use crate::fhir_server::FhirError;
+use crate::jobs::foreign::Foreign;
 use crate::jobs::link::Link;
 use crate::jobs::round::report;
+use crate::ports::LinkError;
 use crate::progress;
 use crate::site::Site;
 
@@ -157,6 +160,9 @@ fn credential_findings(dir: &Dir) -> Vec<String> {
 
 fn parent_findings(site: &Site) -> Vec<String> {
     let Some(parent) = &site.config().parent else { return Vec::new() };
+    if let Some(foreign) = Foreign::of(site) {
+        return foreign_findings(foreign);
+    }
     let Some(link) = Link::of(site) else {
         return vec![format!(
             "there is no credential for the parent {}: `tributary join` gets one",
@@ -168,6 +174,20 @@ fn parent_findings(site: &Site) -> Vec<String> {
         Ok(Ok(view)) => {
             say!("ok    the parent {} answers and knows this site", view.site);
             clock_findings(site, site.now(), view.at)
+        }
+        Ok(Err(error)) => vec![format!("the parent does not answer as it should: {error}")],
+        Err(error) => vec![format!("the parent could not be called: {error}")],
+    }
+}
+
+/// Of a parent that is a FHIR server of another make: whether it is one, and lets us in.
+fn foreign_findings(foreign: Result<Foreign, LinkError>) -> Vec<String> {
+    let asked = block_on(async { foreign.map_err(FhirError::from)?.offers().await });
+    match asked {
+        Ok(Ok((offered, way))) => {
+            let software = offered.software.as_deref().unwrap_or("a FHIR server");
+            say!("ok    the parent answers: {software}, written to {}", way.words());
+            Vec::new()
         }
         Ok(Err(error)) => vec![format!("the parent does not answer as it should: {error}")],
         Err(error) => vec![format!("the parent could not be called: {error}")],

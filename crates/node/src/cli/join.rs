@@ -8,7 +8,7 @@ use store::{LeavePolicy, TokenDraft, TokenScope};
 
 use crate::cli::open::{CREDENTIAL, Dir, block_on, write_secret};
 use crate::cli::say;
-use crate::config::{Config, Parent, Up, check_url};
+use crate::config::{Config, FhirParent, Parent, Up, check_url};
 use crate::http::auth::credential_hash;
 use crate::http::sync::join::new_secret;
 use crate::jobs::enrol;
@@ -76,12 +76,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let answer = block_on(enrol::redeem(&site, &url, code))??;
     write_secret(&args.dir.dir.join(CREDENTIAL), &answer.credential)?;
-    let before = config.parent.as_ref().map(|parent| parent.up);
+    let before = config.parent.as_ref().map(|parent| parent.up).filter(|up| *up != Up::Fhir);
     config.parent = Some(Parent {
         url: url.clone(),
         site: answer.site.clone(),
         leave: args.leave,
         up: args.up.or(before).unwrap_or_default(),
+        fhir: FhirParent::default(),
     });
     Config::save(&config, &args.dir.dir)?;
     site.store().parent_set(site.now(), &FeedId::from_random(site.entropy().uuid_bytes()))?;
@@ -108,7 +109,13 @@ fn join_reader(args: &Args) -> anyhow::Result<ExitCode> {
         say!("This site's parent was {} so far.", before.site);
     }
     let leave = args.leave;
-    config.parent = Some(Parent { url: String::new(), site: parent.clone(), leave, up: Up::Read });
+    config.parent = Some(Parent {
+        url: String::new(),
+        site: parent.clone(),
+        leave,
+        up: Up::Read,
+        fhir: FhirParent::default(),
+    });
     let (now, secret) = (site.now(), new_secret(&site));
     let draft = TokenDraft {
         name: format!("reader-{parent}"),

@@ -95,6 +95,13 @@ pub(crate) fn read_secrets(
         let secret = read_secret(&dir.join(file), &format!("the source {}", source.name))?;
         secrets.insert(source.name.clone(), secret);
     }
+    // No source has the parent's name.
+    if let Some(parent) = &config.parent
+        && let Some(file) = &parent.fhir.login.secret_file
+    {
+        let secret = read_secret(&dir.join(file), "the parent ([parent.fhir.login])")?;
+        secrets.insert(parent.site.clone(), secret);
+    }
     Ok(secrets)
 }
 

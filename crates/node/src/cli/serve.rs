@@ -49,8 +49,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         {
             say!("WARNING: third parties are to carry its messages (parent.up), and {NOBODY}");
         }
-        if site.config().up() == Some(Up::Read) {
-            // What is written from now on is to be read, whoever wrote the settings.
+        if matches!(site.config().up(), Some(Up::Read | Up::Fhir)) {
+            // What is written from now on is for the parent, whoever wrote the settings.
             let feed = FeedId::from_random(site.entropy().uuid_bytes());
             site.store().parent_set(site.now(), &feed)?;
         }

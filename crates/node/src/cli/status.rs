@@ -13,7 +13,8 @@ use store::{LinkName, Pause, SiteStatus};
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::source::line as source_line;
-use crate::config::{Parent, Up};
+use crate::config::{FhirWay, Parent, Up};
+use crate::jobs::foreign;
 use crate::jobs::gate::{Closed, Spent, Why, local};
 use crate::site::Site;
 use crate::told::{self, Told};
@@ -85,7 +86,7 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     if let Some(parent) = &site.config().parent {
         match parent.url.as_str() {
             "" => say!("  parent     {}, which reads this site", parent.site),
-            url => say!("  parent     {} at {url}", parent.site),
+            url => say!("  parent     {} at {url}{}", parent.site, make(parent, status)),
         }
         if let Some(pause) = pause_of(status, &LinkName::Parent) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
@@ -114,6 +115,20 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
         let state = status.sources.iter().find(|state| state.name == source.name);
         say!("  source     {}", source_line(source, state, now));
     }
+}
+
+/// What a parent is that is no Tributary site, and how it is written to.
+fn make(parent: &Parent, status: &SiteStatus) -> String {
+    if !foreign::is_foreign(parent) {
+        return String::new();
+    }
+    let heard = foreign::heard(status.link.peer.as_deref());
+    let software = heard.as_ref().and_then(|heard| heard.software.as_deref());
+    let way = match parent.fhir.way {
+        FhirWay::Offered => heard.as_ref().map_or(FhirWay::Offered, |heard| heard.way),
+        way => way,
+    };
+    format!(" ({}, written to {})", software.unwrap_or("a FHIR server"), way.words())
 }
 
 /// What is wrong with who reads this site's changes.
@@ -187,7 +202,8 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         count("retry"),
         count("parked")
     );
-    let up = forecast::to_go(&status.forecast.up, "changes").filter(|_| parent.up == Up::Direct);
+    let up = forecast::to_go(&status.forecast.up, "changes")
+        .filter(|_| matches!(parent.up, Up::Direct | Up::Fhir));
     if let Some(up) = up {
         say!("  up         {up}");
     }
@@ -202,7 +218,7 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
         say!("  carried    {leased} leased, {handed} handed over without a receipt yet");
     }
     match parent.up {
-        Up::Direct => {}
+        Up::Direct | Up::Fhir => {}
         Up::Carried => show_carriers(status, limits, now),
         Up::Read => show_reader(status, limits, now),
     }

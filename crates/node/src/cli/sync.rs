@@ -4,16 +4,19 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use protocol::FeedId;
 use serde_json::json;
 
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::cli::serve::control::Control;
 use crate::cli::status::{bytes, held};
+use crate::jobs::foreign::{self, Foreign};
 use crate::jobs::link::Link;
 use crate::jobs::rounds::RoundsState;
 use crate::jobs::{note_failure, round};
+use crate::ports::LinkError;
 use crate::site::Site;
 use crate::told;
 
@@ -40,11 +43,7 @@ struct Outcome {
 /// Runs a round; succeeds only when this site and its parent are in step after it.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
-    let Some(link) = Link::of(&site) else {
-        bail!(
-            "failed to sync: this site has no parent; `tributary join URL --code CODE` joins one"
-        );
-    };
+    let way = way_up(&site)?;
     let before = site.store().link_get()?;
     let started = Instant::now();
     let control = Control::of_running(&args.dir.dir)?;
@@ -52,7 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let round = block_on(async {
         match &control {
             Some(control) => by_server(&site, control).await,
-            None => Ok(by_ourselves(&site, &link).await),
+            None => Ok(by_ourselves(&site, &way).await),
         }
     })??;
     let seconds = started.elapsed().as_secs_f64();
@@ -101,10 +100,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if in_step { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The way to the parent.
+enum WayUp {
+    Tributary(Box<Link>),
+    Fhir(Box<Foreign>),
+}
+
+fn way_up(site: &Site) -> anyhow::Result<WayUp> {
+    if let Some(foreign) = Foreign::of(site) {
+        let foreign = foreign.context("failed to sync")?;
+        // Whoever wrote the settings: what is written here is for the parent.
+        let feed = FeedId::from_random(site.entropy().uuid_bytes());
+        site.store().parent_set(site.now(), &feed)?;
+        return Ok(WayUp::Fhir(Box::new(foreign)));
+    }
+    Link::of(site).map(|link| WayUp::Tributary(Box::new(link))).context(
+        "failed to sync: this site has no parent; `tributary join URL --code CODE` joins one",
+    )
+}
+
 /// No site runs: the round is ours, and a link that fails is noted as the running site would.
-async fn by_ourselves(site: &Site, link: &Link) -> Outcome {
-    match round::run(site, link).await {
-        Ok(round) => Outcome { sent: round.sent, received: round.received, error: None },
+async fn by_ourselves(site: &Site, way: &WayUp) -> Outcome {
+    let (link, moved) = match way {
+        WayUp::Tributary(link) => {
+            (&**link, round::run(site, link).await.map(|round| round.moved()))
+        }
+        WayUp::Fhir(foreign) => {
+            let moved = foreign::run_round(site, foreign).await;
+            (foreign.link(), moved.map_err(LinkError::from))
+        }
+    };
+    match moved {
+        Ok(moved) => Outcome { sent: moved.sent, received: moved.received, error: None },
         Err(error) => {
             let paused = link.pause(site).await.is_ok_and(|pause| pause.is_some());
             if !paused {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
+use crate::config::Up;
 use crate::jobs::link::Link;
 use crate::jobs::verify;
 use crate::progress;
@@ -26,6 +27,12 @@ pub(super) struct Args {
 /// Compares; succeeds only where all is equal.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let site = args.dir.open()?;
+    if site.config().up() == Some(Up::Fhir) {
+        bail!(
+            "failed to verify: the parent is a FHIR server of another make, which does not tell \
+             what it holds; `tributary why Type/ID` says what it has taken"
+        );
+    }
     let Some(link) = Link::of(&site) else {
         bail!(
             "failed to verify: this site has no parent; `tributary join URL --code CODE` joins one"

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::open::read_secrets;
-use crate::config::{Config, Parent, Up};
+use crate::config::{Config, FhirParent, Parent, Up};
 use crate::demo::link::{Cuttable, Switch};
 use crate::jobs::enrol;
 use crate::jobs::link::Link;
@@ -118,8 +118,13 @@ impl DemoSite {
         let feed = FeedId::from_random(self.site.entropy().uuid_bytes());
         self.site.store().parent_set(self.site.now(), &feed)?;
         let mut config = self.site.config().clone();
-        config.parent =
-            Some(Parent { url, site: answer.site, leave: LeavePolicy::Freeze, up: Up::Direct });
+        config.parent = Some(Parent {
+            url,
+            site: answer.site,
+            leave: LeavePolicy::Freeze,
+            up: Up::Direct,
+            fhir: FhirParent::default(),
+        });
         config.save(&self.folder)?;
         self.restart(config, Some(answer.credential)).await
     }

@@ -112,7 +112,7 @@ struct Details {
 }
 
 /// What an OperationOutcome says, for people; `None` where that is none.
-pub(super) fn told(body: &[u8], private: &Private<'_>) -> Option<String> {
+pub fn told(body: &[u8], private: &Private<'_>) -> Option<String> {
     let outcome: Outcome = serde_json::from_slice(body).ok()?;
     (outcome.kind == "OperationOutcome").then(|| told_by(&outcome, &Known::of(private)))
 }

@@ -221,8 +221,10 @@ async fn a_transaction_is_answered_entry_by_entry_or_not_at_all() {
         assert!(matches!(&error, FhirError::Away { .. }), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");
     }
-    played.say(404, &outcome("not-found", "no such thing"));
+    played.say(404, "");
     assert!(matches!(transact().await, Err(FhirError::Away { .. })), "it takes no Bundles there");
+    played.say(404, &outcome("not-found", "what is to be deleted is not there"));
+    assert!(matches!(transact().await, Err(FhirError::Refused(_))));
     assert!(played.asked().iter().all(|request| request.url == "https://emr.example/fhir"));
 }
 

@@ -12,7 +12,7 @@ use protocol::{Epoch, FeedId, Timestamp, Urgency};
 use serde::de::DeserializeOwned;
 use store::{LinkEvent, StoreError};
 
-use crate::config::Parent;
+use crate::config::{Parent, Up};
 use crate::http::auth::{EPOCH_HEADER, PROTOCOL_HEADER, SITE_HEADER};
 use crate::http::sync::status::{ChildReport, ParentView};
 use crate::jobs::gate::{Gate, month_of};
@@ -72,12 +72,23 @@ enum Accept {
 impl Link {
     /// The link of a site that has a parent that it can reach, and a credential.
     pub fn of(site: &Site) -> Option<Link> {
-        let parent = site.config().parent.clone().filter(|parent| !parent.url.is_empty())?;
-        let credential = site.credential()?.to_owned();
-        let epoch = site.store().site().ok()?.epoch;
-        let speed = Arc::new(Speed::new(site.store().link_get().ok()?.pace, site.now()));
+        let parent = site.config().parent.as_ref();
+        let parent = parent.filter(|parent| !parent.url.is_empty() && parent.up != Up::Fhir)?;
+        Link::to(site, parent, site.credential()?.to_owned()).ok()
+    }
+
+    /// The link to a parent that is a FHIR server of another make: its speed, its lanes, what moves
+    /// on it. Requests to a Tributary site are not for it.
+    pub(super) fn foreign(site: &Site, parent: &Parent) -> Result<Link, LinkError> {
+        Link::to(site, parent, String::new()).map_err(|error| ours(&error))
+    }
+
+    fn to(site: &Site, parent: &Parent, credential: String) -> Result<Link, StoreError> {
+        let epoch = site.store().site()?.epoch;
+        let speed = Arc::new(Speed::new(site.store().link_get()?.pace, site.now()));
         let gate = Arc::new(Gate::new(&site.config().link));
-        Some(Link { parent, credential, epoch, traffic: Arc::default(), speed, gate })
+        let (parent, traffic) = (parent.clone(), Arc::default());
+        Ok(Link { parent, credential, epoch, traffic, speed, gate })
     }
 
     /// Which lanes may move.
@@ -280,6 +291,11 @@ impl Link {
         let coding = Coding::of_header(coding)
             .ok_or_else(|| LinkError("the parent's answer has an unknown coding".to_owned()))?;
         Decoder::new(coding, limit, "stream_bytes").map_err(|refusal| LinkError(refusal.reason))
+    }
+
+    /// Counts what went: bytes on the wire and before compression.
+    pub(super) fn count_sent(&self, wire: usize, raw: usize) {
+        self.traffic.count_sent(wire, raw);
     }
 
     /// Counts what came: bytes on the wire and after inflation.

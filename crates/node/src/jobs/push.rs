@@ -37,19 +37,8 @@ pub async fn step(
     link: &Link,
     view: &ParentView,
 ) -> Result<Option<Pushed>, LinkError> {
-    let now = site.now();
     let most = link.speed().portion(site, Way::Up);
-    let open = link.gate().open(now);
-    let found = site.read(move |store| {
-        // Nobody waits for what is bulk: it does not make a request of others longer.
-        let (bulk, first) = open.iter().partition::<Vec<_>, _>(|lane| **lane == Urgency::Bulk);
-        let lines = store.delivery_next_of(now, most, &first)?;
-        match lines.is_empty() && !bulk.is_empty() {
-            true => store.delivery_next_of(now, most, &bulk),
-            false => Ok(lines),
-        }
-    });
-    let lines = found.await.map_err(|error| ours(&error))?;
+    let lines = next_lines(site, link).await?;
     // A request that has something of a lane counts for the least urgent in it.
     let lane = lines.iter().map(|line| line.lane).max().unwrap_or_default();
     if lines.is_empty() {
@@ -79,6 +68,24 @@ pub async fn step(
             "the parent answered without a word on {count} of the changes sent"
         ))),
     }
+}
+
+/// The lines of the next request: of the lanes that may move now, about as much as the link is good
+/// for.
+pub(super) async fn next_lines(site: &Site, link: &Link) -> Result<Vec<PushLine>, LinkError> {
+    let now = site.now();
+    let most = link.speed().portion(site, Way::Up);
+    let open = link.gate().open(now);
+    let found = site.read(move |store| {
+        // Nobody waits for what is bulk: it does not make a request of others longer.
+        let (bulk, first) = open.iter().partition::<Vec<_>, _>(|lane| **lane == Urgency::Bulk);
+        let lines = store.delivery_next_of(now, most, &first)?;
+        match lines.is_empty() && !bulk.is_empty() {
+            true => store.delivery_next_of(now, most, &bulk),
+            false => Ok(lines),
+        }
+    });
+    found.await.map_err(|error| ours(&error))
 }
 
 /// One request. An error says also what is to be learnt of how much it was.
@@ -149,13 +156,14 @@ async fn settle(
 }
 
 impl Pushed {
-    fn add(&mut self, other: Pushed) {
+    pub(super) fn add(&mut self, other: Pushed) {
         self.taken += other.taken;
         self.not_taken += other.not_taken;
     }
 }
 
-async fn write(site: &Site, settled: Vec<Settled>) -> Result<Pushed, LinkError> {
+/// Settles what there is a word on.
+pub(super) async fn write(site: &Site, settled: Vec<Settled>) -> Result<Pushed, LinkError> {
     let mut pushed = Pushed::default();
     if settled.is_empty() {
         return Ok(pushed);

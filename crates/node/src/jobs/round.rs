@@ -11,6 +11,7 @@ use crate::config::Up;
 use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
+use crate::jobs::rounds::Moved;
 use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced, unlisted};
 use crate::ports::LinkError;
 use crate::site::Site;
@@ -30,6 +31,14 @@ pub struct Round {
     pub received: u64,
     /// Lines that were parked here.
     pub parked: u64,
+}
+
+impl Round {
+    /// What it moved.
+    pub fn moved(&self) -> Moved {
+        let Round { sent, not_taken, received, parked, .. } = *self;
+        Moved { sent, not_taken, received, parked }
+    }
 }
 
 /// Runs a round. An error means that the link or the parent failed and that the round ended
@@ -72,7 +81,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         if !pulling.over {
             pulling.take(pull_turn(site, link, &mut round).await);
         }
-        site.rounds().progress(&round);
+        site.rounds().progress(&round.moved());
         link.note_at_times(site).await?;
         link.look_at_budget(site).await?;
     }
@@ -167,7 +176,7 @@ async fn push_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
             round.sent += settled.unwrap_or(0);
             return Ok(settled.is_some());
         }
-        Up::Read => return Ok(false),
+        Up::Read | Up::Fhir => return Ok(false),
     }
     let Some(pushed) = push::step(site, link, &round.view).await? else { return Ok(false) };
     round.sent += pushed.taken;
@@ -258,7 +267,8 @@ pub async fn has_due_deliveries(site: &Site) -> bool {
     has_due_of(site, Urgency::ALL.to_vec()).await
 }
 
-async fn has_due_of(site: &Site, lanes: Vec<Urgency>) -> bool {
+/// Whether something of these lanes waits to be sent now.
+pub async fn has_due_of(site: &Site, lanes: Vec<Urgency>) -> bool {
     let now = site.now();
     let found = site.read(move |store| store.delivery_next_of(now, 1, &lanes)).await;
     found.is_ok_and(|lines| !lines.is_empty())
@@ -269,7 +279,7 @@ async fn has_due_of(site: &Site, lanes: Vec<Urgency>) -> bool {
 pub async fn has_news_for_parent(site: &Site, link: &Link) -> bool {
     match site.config().up() {
         Some(Up::Carried) => outbox::has_due(site).await,
-        Some(Up::Read) => false,
+        Some(Up::Read | Up::Fhir) => false,
         Some(Up::Direct) | None => has_due_of(site, link.gate().open(site.now())).await,
     }
 }

@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::jobs::round::Round;
 use crate::ports::LinkError;
 
 /// The rounds of a running site with its parent. They count from 1 since its start.
@@ -16,6 +15,19 @@ pub struct Rounds {
     /// Up to which round somebody wants one.
     asked: watch::Sender<u64>,
     state: Mutex<RoundsState>,
+}
+
+/// What one round moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// Changes that the parent took.
+    pub sent: u64,
+    /// Changes that it refused or put off.
+    pub not_taken: u64,
+    /// Lines that were applied here.
+    pub received: u64,
+    /// Lines that were parked here.
+    pub parked: u64,
 }
 
 /// How the rounds stand.
@@ -85,12 +97,12 @@ impl Rounds {
     }
 
     /// How far the round is.
-    pub fn progress(&self, round: &Round) {
-        self.with(|state| (state.sent, state.received) = (round.sent, round.received));
+    pub fn progress(&self, moved: &Moved) {
+        self.with(|state| (state.sent, state.received) = (moved.sent, moved.received));
     }
 
     /// The round is over; gives how it ended.
-    pub fn end(&self, outcome: &Result<Round, LinkError>, at: Timestamp) -> RoundEnd {
+    pub fn end(&self, outcome: &Result<Moved, LinkError>, at: Timestamp) -> RoundEnd {
         self.with(|state| {
             state.running = false;
             let (number, sent, received) = (state.number, state.sent, state.received);

@@ -13,6 +13,9 @@ mod enrolment;
 mod entitlement;
 mod epochs;
 mod examples;
+#[path = "../fhir_stand_in/mod.rs"]
+mod fhir_stand_in;
+mod foreign;
 mod hostile;
 mod lanes;
 mod pauses;

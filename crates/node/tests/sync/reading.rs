@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use node::config::{Config, Parent, SourceConfig, Up};
+use node::config::{Config, FhirParent, Parent, SourceConfig, Up};
 use node::demo::site::DemoSite;
 use node::http::auth::credential_hash;
 use node::jobs::sources::{self, Turn};
@@ -35,6 +35,7 @@ async fn add_read_clinic(world: &mut World, name: &str, limits: Limits) {
             site: "centre".parse().unwrap(),
             leave: LeavePolicy::Keep,
             up: Up::Read,
+            fhir: FhirParent::default(),
         });
     });
     let clinic = clinic.await.unwrap();

@@ -26,7 +26,7 @@ async fn world(up: Up) -> World {
     let credential = clinic.site().credential().map(str::to_owned);
     clinic.restart(config, credential).await.unwrap();
     match up {
-        Up::Direct => {}
+        Up::Direct | Up::Fhir => {}
         Up::Carried => {
             carried::add_token(world.clinic(), "mirth", TokenScope::Outbox, &[]);
             carried::add_token(&world.centre, "mirth", TokenScope::Carry, &["clinic"]);
@@ -46,7 +46,7 @@ async fn world(up: Up) -> World {
 /// What was written here goes up, each way in its own way; then what the centre has comes down.
 async fn evening(world: &World, up: Up) {
     match up {
-        Up::Direct => {}
+        Up::Direct | Up::Fhir => {}
         Up::Carried => drop(carried::carry(world).await),
         Up::Read => {
             let site = world.centre.site();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
-use node::config::{Parent, SourceConfig, Up};
+use node::config::{FhirParent, Parent, SourceConfig, Up};
 use node::jobs::rounds::Rounds;
 use node::metrics::list;
 use node::ports::LinkError;
@@ -88,6 +88,7 @@ async fn a_site_with_everything() -> TestSite {
             site: "centre".parse().unwrap(),
             leave: LeavePolicy::Keep,
             up: Up::Direct,
+            fhir: FhirParent::default(),
         });
         config.sources = vec![SourceConfig::of_child(
             "north".parse().unwrap(),

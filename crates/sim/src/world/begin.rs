@@ -127,6 +127,7 @@ impl Shared {
                 (false, true) => Up::Read,
                 (false, false) => Up::Direct,
             },
+            fhir: node::config::FhirParent::default(),
         };
         place.joined(parent, answer.credential);
         Ok(())

@@ -8,6 +8,7 @@ use store::LinkName;
 use super::administrator;
 use crate::http::api::shapes;
 use crate::http::error::{Failure, Problem};
+use crate::jobs::foreign::is_foreign;
 use crate::jobs::rounds::RoundsState;
 use crate::pause;
 use crate::site::Site;
@@ -21,7 +22,8 @@ pub(super) async fn ask(
     let (parts, _) = request.into_parts();
     administrator(&parts, &site).await?;
     let conflict = |detail: String| Failure::new(StatusCode::CONFLICT, "conflict", detail);
-    if site.config().parent.is_none() || site.credential().is_none() {
+    let is_foreign = site.config().parent.as_ref().is_some_and(is_foreign);
+    if site.config().parent.is_none() || (site.credential().is_none() && !is_foreign) {
         let detail = "this site has no parent, so there is nobody to have a round with";
         return Err(conflict(detail.to_owned()).into());
     }

@@ -1,0 +1,414 @@
+//! A FHIR R4 server for tests, in one process: strict about transactions, about ids and about what
+//! records refer to, and with faults that a test sets. It shares no code with the program.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+pub(crate) const FHIR: &str = "application/fhir+json";
+
+/// One record.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// As it was sent; `None`: deleted.
+    pub(crate) body: Option<String>,
+    pub(crate) version: u64,
+}
+
+/// What happens to the next request instead of what it asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// This answer; nothing is done.
+    Say(u16, &'static str, String),
+    /// It is done, and the connection breaks off before that is told.
+    LoseAnswer,
+}
+
+/// What it does, and what it holds.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) records: BTreeMap<String, Held>,
+    /// What it says of itself.
+    pub(crate) transaction: bool,
+    pub(crate) message: bool,
+    /// Bytes of a request that it takes.
+    pub(crate) most: usize,
+    /// `Authorization` without which nobody is let in.
+    pub(crate) wants: Option<String>,
+    /// What happens to the next requests that would change something.
+    pub(crate) faults: VecDeque<Fault>,
+    /// What it says wherever one of these records stands in a request, and nothing is done then.
+    pub(crate) fails: BTreeMap<String, (u16, String)>,
+    /// How it answers messages: the code, and words.
+    pub(crate) answers: (&'static str, String),
+    /// Messages that came.
+    pub(crate) messages: Vec<Value>,
+    /// Method and path of each request.
+    pub(crate) asked: Vec<String>,
+}
+
+pub(crate) type Shared = Arc<Mutex<Server>>;
+
+pub(crate) fn locked(server: &Shared) -> MutexGuard<'_, Server> {
+    server.lock().unwrap()
+}
+
+/// Starts one on a free port, below `/fhir`.
+pub(crate) async fn start() -> Shared {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/fhir", listener.local_addr().unwrap());
+    let server: Shared = Arc::new(Mutex::new(Server {
+        url,
+        records: BTreeMap::new(),
+        transaction: true,
+        message: false,
+        most: 16 << 20,
+        wants: None,
+        faults: VecDeque::new(),
+        fails: BTreeMap::new(),
+        answers: ("ok", String::new()),
+        messages: Vec::new(),
+        asked: Vec::new(),
+    }));
+    let router = axum::Router::new().fallback(answer).with_state(server.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(node::server::run(listener, router, stop));
+    server
+}
+
+async fn answer(State(server): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let Some(path) = parts.uri.path().strip_prefix("/fhir") else {
+        return (StatusCode::NOT_FOUND, [("content-type", "text/html")], "<html>").into_response();
+    };
+    let mut server = locked(&server);
+    server.asked.push(format!("{} {path}", parts.method));
+    if let Some(wanted) = &server.wants
+        && parts.headers.get("authorization").is_none_or(|value| value != wanted)
+    {
+        return (StatusCode::UNAUTHORIZED, [("content-type", "text/html")], "<html>")
+            .into_response();
+    }
+    let changes = parts.method != "GET";
+    let fault = if changes { server.faults.pop_front() } else { None };
+    if let Some(Fault::Say(status, kind, body)) = fault {
+        let status = StatusCode::from_u16(status).unwrap();
+        return (status, [("content-type", kind)], body).into_response();
+    }
+    if body.len() > server.most {
+        return refusal(413, "too-long", "that is too much");
+    }
+    let answer = match (parts.method.as_str(), path.trim_start_matches('/')) {
+        ("GET", "metadata") => ok(200, &server.statement()),
+        ("POST", "") if server.transaction => server.transact(&body),
+        ("POST", "$process-message") if server.message => server.process(&body),
+        ("GET", record) => server.show(record),
+        ("PUT", record) => server.put(record, &body, &parts.headers),
+        ("DELETE", record) => server.delete(record),
+        _ => refusal(404, "not-supported", "there is no such thing here"),
+    };
+    match fault {
+        // So many bytes are promised, and none comes.
+        Some(Fault::LoseAnswer) => {
+            let cut = futures::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("cut"))]);
+            ([("content-length", "10")], Body::from_stream(cut)).into_response()
+        }
+        _ => answer,
+    }
+}
+
+fn ok(status: u16, body: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [("content-type", FHIR)], body.to_string()).into_response()
+}
+
+pub(crate) fn outcome(code: &str, words: &str) -> Value {
+    json!({"resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": code, "diagnostics": words}]})
+}
+
+fn refusal(status: u16, code: &str, words: &str) -> Response {
+    ok(status, &outcome(code, words))
+}
+
+#[derive(Deserialize)]
+struct Bundle<'a> {
+    #[serde(rename = "resourceType")]
+    kind: String,
+    #[serde(rename = "type")]
+    of: String,
+    #[serde(borrow)]
+    entry: Vec<Entry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(rename = "fullUrl")]
+    full_url: Option<String>,
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
+    request: Option<Asked>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    url: String,
+}
+
+/// Why a request is refused: status, code, words.
+type Refused = (u16, &'static str, String);
+
+impl Server {
+    /// The record as it stands there.
+    pub(crate) fn body(&self, record: &str) -> Option<&str> {
+        self.records.get(record)?.body.as_deref()
+    }
+
+    /// How many requests of this method there were since the last call.
+    pub(crate) fn count(&mut self, begins: &str) -> usize {
+        let found = self.asked.iter().filter(|asked| asked.starts_with(begins)).count();
+        self.asked.clear();
+        found
+    }
+
+    fn statement(&self) -> Value {
+        let mut interactions = Vec::new();
+        if self.transaction {
+            interactions.push(json!({"code": "transaction"}));
+        }
+        let operations = match self.message {
+            true => json!([{"name": "process-message", "definition": "x"}]),
+            false => json!([]),
+        };
+        json!({
+            "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "kind": "instance",
+            "software": {"name": "Stand-in", "version": "1"},
+            "rest": [{"mode": "server", "interaction": interactions, "operation": operations,
+                "resource": [{"type": "Patient", "updateCreate": true, "interaction": [
+                    {"code": "read"}, {"code": "update"}, {"code": "delete"}]}]}],
+        })
+    }
+
+    fn show(&self, record: &str) -> Response {
+        match self.records.get(record) {
+            None => refusal(404, "not-found", "not known"),
+            Some(Held { body: None, .. }) => refusal(410, "deleted", "gone"),
+            Some(Held { body: Some(body), version }) => {
+                let etag = format!("W/\"{version}\"");
+                ([("content-type", FHIR.to_owned()), ("etag", etag)], body.clone()).into_response()
+            }
+        }
+    }
+
+    /// Whether the server fails at one of these records.
+    fn failing<'a>(&self, records: impl IntoIterator<Item = &'a str>) -> Option<Response> {
+        let (status, words) = records.into_iter().find_map(|record| self.fails.get(record))?;
+        Some(refusal(*status, "processing", words))
+    }
+
+    fn put(&mut self, record: &str, body: &[u8], headers: &HeaderMap) -> Response {
+        if let Some(failing) = self.failing([record]) {
+            return failing;
+        }
+        let text = std::str::from_utf8(body).unwrap();
+        let version = self.records.get(record).map_or(0, |held| held.version);
+        let wanted = headers.get("if-match").map(|value| value.to_str().unwrap().to_owned());
+        if wanted.is_some_and(|wanted| wanted != format!("W/\"{version}\"")) {
+            return refusal(412, "conflict", "it is another version");
+        }
+        if let Err((status, code, words)) = self.check(record, text, &BTreeSet::new()) {
+            return refusal(status, code, &words);
+        }
+        let status = if version == 0 { 201 } else { 200 };
+        let version = self.store(record, Some(text.to_owned()));
+        let mut answer = ok(status, &json!({"resourceType": "OperationOutcome"}));
+        answer.headers_mut().insert("etag", format!("W/\"{version}\"").parse().unwrap());
+        answer
+    }
+
+    fn delete(&mut self, record: &str) -> Response {
+        if let Some(failing) = self.failing([record]) {
+            return failing;
+        }
+        if let Some(by) = self.referring(record, &BTreeSet::new()) {
+            return refusal(409, "conflict", &format!("{by} refers to {record}"));
+        }
+        self.store(record, None);
+        StatusCode::NO_CONTENT.into_response()
+    }
+
+    fn store(&mut self, record: &str, body: Option<String>) -> u64 {
+        let held = self.records.entry(record.to_owned()).or_insert(Held { body: None, version: 0 });
+        held.body = body;
+        held.version += 1;
+        held.version
+    }
+
+    /// Whether a body can stand under this name: HAPI's rules.
+    fn check(&self, record: &str, text: &str, beside: &BTreeSet<String>) -> Result<(), Refused> {
+        let body: Value = serde_json::from_str(text)
+            .map_err(|_| (400, "structure", "this is no JSON".to_owned()))?;
+        let (kind, id) = record.split_once('/').unwrap_or((record, ""));
+        if body["resourceType"] != kind || body["id"] != id {
+            let words = format!("the body is not {record}");
+            return Err((400, "invalid", words));
+        }
+        if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
+            let words = format!(
+                "HAPI-0960: Can not create resource with ID[{id}], no resource with this ID \
+                 exists and clients may only assign IDs which contain at least one non-numeric \
+                 character"
+            );
+            return Err((400, "processing", words));
+        }
+        for target in references(&body) {
+            let there = self.body(&target).is_some() || beside.contains(&target);
+            if !there {
+                let words = format!("HAPI-1094: Resource {target} not found, specified in {kind}");
+                return Err((400, "processing", words));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who refers to a record, but for those that go too.
+    fn referring(&self, record: &str, going: &BTreeSet<String>) -> Option<&str> {
+        let others = self.records.iter().filter(|(name, _)| !going.contains(*name));
+        let mut found = others.filter_map(|(name, held)| Some((name, held.body.as_ref()?)));
+        let refers = |body: &str| {
+            references(&serde_json::from_str(body).unwrap()).iter().any(|target| target == record)
+        };
+        found.find(|(_, body)| refers(body)).map(|(name, _)| name.as_str())
+    }
+
+    fn transact(&mut self, body: &[u8]) -> Response {
+        match self.try_transact(body) {
+            Ok(answer) => ok(200, &answer),
+            Err((status, code, words)) => refusal(status, code, &words),
+        }
+    }
+
+    /// All or nothing, deletions first, in whatever order the entries stand.
+    fn try_transact(&mut self, body: &[u8]) -> Result<Value, Refused> {
+        let wrong = |words: String| (400, "invalid", words);
+        let bundle: Bundle<'_> =
+            serde_json::from_slice(body).map_err(|error| wrong(format!("no Bundle: {error}")))?;
+        if bundle.kind != "Bundle" || bundle.of != "transaction" {
+            return Err(wrong("this is no transaction".to_owned()));
+        }
+        let (mut puts, mut deletes, mut all) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for entry in &bundle.entry {
+            let asked = entry.request.as_ref().ok_or_else(|| wrong("no request".to_owned()))?;
+            if !all.insert(asked.url.clone()) {
+                return Err(wrong(format!("{} stands twice", asked.url)));
+            }
+            match (asked.method.as_str(), entry.resource) {
+                ("PUT", Some(resource)) => {
+                    if entry.full_url.as_deref() != Some(&format!("{}/{}", self.url, asked.url)) {
+                        return Err(wrong(format!("fullUrl of {}", asked.url)));
+                    }
+                    puts.push((asked.url.clone(), resource.get().to_owned()));
+                }
+                ("DELETE", None) => drop(deletes.insert(asked.url.clone())),
+                _ => return Err(wrong(format!("{} of {}", asked.method, asked.url))),
+            }
+        }
+        if let Some((status, words)) = all.iter().find_map(|record| self.fails.get(record)) {
+            return Err((*status, "processing", words.clone()));
+        }
+        let before = self.records.clone();
+        for record in &deletes {
+            self.store(record, None);
+        }
+        let beside = puts.iter().map(|(record, _)| record.clone()).collect::<BTreeSet<_>>();
+        let checked = puts.iter().enumerate().try_for_each(|(at, (record, text))| {
+            self.check(record, text, &beside)
+                .map_err(|(status, code, words)| (status, code, format!("{words} (entry {at})")))
+        });
+        let left = deletes.iter().find_map(|record| {
+            let by = self.referring(record, &beside)?;
+            Some((409, "conflict", format!("{by} refers to {record}")))
+        });
+        if let Err(refused) = left.map_or(checked, Err) {
+            self.records = before;
+            return Err(refused);
+        }
+        for (record, text) in puts {
+            self.store(&record, Some(text));
+        }
+        let entries = bundle.entry.iter().map(|entry| {
+            let url = &entry.request.as_ref().unwrap().url;
+            let version = self.records[url].version;
+            json!({"response": {"status": "200 OK", "etag": format!("W/\"{version}\"")}})
+        });
+        let entries = entries.collect::<Vec<_>>();
+        Ok(json!({"resourceType": "Bundle", "type": "transaction-response", "entry": entries}))
+    }
+
+    fn process(&mut self, body: &[u8]) -> Response {
+        let bundle: Value = serde_json::from_slice(body).unwrap();
+        let header = &bundle["entry"][0]["resource"];
+        if bundle["type"] != "message" || header["resourceType"] != "MessageHeader" {
+            return refusal(400, "invalid", "this is no message");
+        }
+        let name = header["id"].clone();
+        let records = bundle["entry"].as_array().unwrap().iter().skip(1);
+        let named = records.clone().filter_map(|entry| {
+            let resource = &entry["resource"];
+            Some(format!("{}/{}", resource["resourceType"].as_str()?, resource["id"].as_str()?))
+        });
+        let failing = named.clone().find_map(|record| self.fails.get(&record).cloned());
+        let (code, words) = match &failing {
+            Some((_, words)) => ("fatal-error", words.clone()),
+            None => self.answers.clone(),
+        };
+        if code == "ok" {
+            for entry in records.filter(|entry| entry["resource"]["resourceType"] != "Provenance") {
+                let resource = &entry["resource"];
+                let (kind, id) = (&resource["resourceType"], &resource["id"]);
+                let name = format!("{}/{}", kind.as_str().unwrap(), id.as_str().unwrap());
+                self.store(&name, Some(resource.to_string()));
+            }
+            self.messages.push(bundle.clone());
+        }
+        let answer = json!({
+            "resourceType": "Bundle", "type": "message",
+            "entry": [
+                {"resource": {"resourceType": "MessageHeader", "eventUri": "urn:x",
+                    "source": {"endpoint": "urn:x"},
+                    "response": {"identifier": name, "code": code}}},
+                {"resource": outcome("processing", &words)},
+            ],
+        });
+        ok(200, &answer)
+    }
+}
+
+/// What a record refers to on this server.
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("reference", Value::String(text)) if text.split('/').count() == 2 => {
+                    vec![text.clone()]
+                }
+                _ => references(value),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
