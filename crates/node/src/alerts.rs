@@ -22,6 +22,8 @@ pub struct Rules {
     pub silent_hours: u32,
     /// Something that the parent does not hold after so many hours.
     pub undelivered_hours: u32,
+    /// A record system beside the site that has been away for so many hours.
+    pub emr_hours: u32,
     /// Anything that is parked.
     pub parked: bool,
     /// A conflict that nobody decided for so many days.
@@ -51,6 +53,7 @@ impl Default for Rules {
         Rules {
             silent_hours: 24,
             undelivered_hours: 24,
+            emr_hours: 4,
             parked: true,
             conflict_days: 7,
             disk_percent: 10,
@@ -83,10 +86,11 @@ pub struct Known<'a> {
 const HOUR: i64 = 3_600_000;
 
 /// The names of all rules.
-pub const RULES: [&str; 10] = [
+pub const RULES: [&str; 11] = [
     "silent",
     "clock",
     "undelivered",
+    "emr",
     "parked",
     "conflict",
     "disk",
@@ -141,6 +145,7 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
         let text = format!("{parked} are parked or stuck: `tributary queue` says why");
         add("parked", "", text);
     }
+    of_the_emr(known, &is_old, &mut add);
     let conflict = known.facts.oldest_conflict;
     if let Some(at) = conflict.filter(|at| is_old(*at, rules.conflict_days, 24 * HOUR)) {
         let text =
@@ -194,6 +199,27 @@ fn of_the_link(
             );
             add("carrier", "no-receipt", text);
         }
+    }
+}
+
+/// What is wrong on the way to the record system.
+fn of_the_emr(
+    known: &Known<'_>,
+    is_old: &impl Fn(Timestamp, u32, i64) -> bool,
+    add: &mut impl FnMut(&str, &str, String),
+) {
+    let Known { config, status, now, .. } = known;
+    let Some(emr) = &status.emr else { return };
+    if let Some(at) = emr.away_since.filter(|at| is_old(*at, config.alerts.emr_hours, HOUR)) {
+        let error = emr.last_error.as_deref().unwrap_or("no reason is known");
+        add("emr", "away", format!("the record system is away since {}: {error}", ago(*now, at)));
+    }
+    if config.alerts.parked && emr.parked > 0 {
+        let text = format!(
+            "the record system refused {} records: `tributary emr list` says why",
+            emr.parked
+        );
+        add("emr", "parked", text);
     }
 }
 

@@ -11,6 +11,7 @@ mod conflict;
 mod courier;
 mod demo;
 mod doctor;
+mod emr;
 mod export;
 mod import;
 mod init;
@@ -80,6 +81,8 @@ enum Verb {
     Sync(sync::Args),
     /// Pause and resume the links to the parent and to children
     Link(link::Args),
+    /// Show and act on the way to the record system beside the site, and check what it lacks
+    Emr(emr::Args),
     /// Carry records and answers on a stick where there is no link
     Courier(courier::Args),
     /// Show the sites below that this site reads itself, and read one now
@@ -126,6 +129,7 @@ pub fn run() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Sync(args) => sync::run(&args),
         Verb::Link(args) => link::run(&args),
+        Verb::Emr(args) => emr::run(&args),
         Verb::Courier(args) => courier::run(&args),
         Verb::Source(args) => source::run(&args),
         Verb::Queue(args) => queue::run(&args),

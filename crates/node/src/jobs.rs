@@ -4,8 +4,11 @@
 //! either side in one small request. Signals wake; polling guarantees.
 
 pub mod alerts;
+pub mod apply;
 pub mod audit;
+pub mod capture;
 pub mod compare;
+pub mod emr;
 pub mod enrol;
 pub mod foreign;
 pub mod gate;
@@ -50,13 +53,21 @@ pub async fn run(site: Site, stop: CancellationToken) {
             replaced::run(&site),
             messages::run(&site),
             sources::run(&site),
-            outbox::run(&site)
+            carried_and_beside(&site)
         )
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
         _ = all => {}
+    }
+}
+
+/// The messages that third parties carry, and the record system beside the site where there is one.
+async fn carried_and_beside(site: &Site) {
+    match site.emr() {
+        Some(_) => drop(tokio::join!(outbox::run(site), emr::run(site))),
+        None => outbox::run(site).await,
     }
 }
 

@@ -9,6 +9,7 @@
 mod chance;
 mod check;
 pub mod cli;
+pub mod emr;
 #[cfg(feature = "planted-faults")]
 mod faults;
 mod life;

@@ -54,6 +54,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let feed = FeedId::from_random(site.entropy().uuid_bytes());
             site.store().parent_set(site.now(), &feed)?;
         }
+        // Also that there is none any more: what changes is marked for it, or not, from now on.
+        jobs::emr::begin(&site)?;
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));
         let (watched, stopped) = (site.clone(), stop.clone());

@@ -1,6 +1,7 @@
 //! `tributary status`: what this site holds, and how it stands with the others.
 
 mod children;
+pub(crate) mod emr;
 mod forecast;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -98,6 +99,12 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
             say!("  {}", budget(&spent));
         }
         show_link(status, (parent, &site.config().limits), now);
+    }
+    if let Some(beside) = &status.emr {
+        emr::show(beside, now);
+        if let Some(pause) = pause_of(status, &LinkName::Emr) {
+            say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+        }
     }
     if status.inbox > 0 {
         say!("  inbox      {} messages wait to be worked off", status.inbox);

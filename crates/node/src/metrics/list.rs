@@ -127,6 +127,21 @@ metrics! {
     LINK_PAUSED Gauge "tributary_link_paused" ["link"]
         "1 where a person has paused the link at this side, else 0";
 
+    EMR_CONTACT Gauge "tributary_emr_last_contact_timestamp_seconds" []
+        "When the record system beside the site last answered";
+    EMR_FAILURES Gauge "tributary_emr_failures" []
+        "Failures in a row of reaching it";
+    EMR_LOADING Gauge "tributary_emr_loading" []
+        "1 while everything in it is being read, else 0";
+    EMR_RECORDS Gauge "tributary_emr_records" ["state"]
+        "Records on their way into it: due, retry, waits, parked, kept, dropped; unread: out of it";
+    EMR_CAPTURED Counter "tributary_emr_captured_changes_total" []
+        "Changes that were recorded from it";
+    EMR_APPLIED Counter "tributary_emr_applied_records_total" []
+        "States of records that were written into it";
+    EMR_OLDEST Gauge "tributary_emr_oldest_due_age_seconds" []
+        "Age of the oldest record that is due there; 0 where there is none";
+
     CHILD Info "tributary_child_info" ["child", "state", "version"]
         "A child: invited, joined or revoked, and the version of its program";
     CHILD_CONTACT Gauge "tributary_child_last_contact_timestamp_seconds" ["child"]

@@ -188,6 +188,7 @@ impl Look {
                 self.add_source(&mut all, known);
             }
         }
+        self.add_emr(&mut all);
         for rule in alerts::RULES {
             let raised = self.alerts.iter().filter(|alert| alert.rule == rule).count();
             all.add(&list::ALERTS, &[rule], raised as u64);
@@ -246,6 +247,29 @@ impl Look {
             let name = LinkName::Child(child.site.clone());
             all.add(&list::LINK_PAUSED, &[child.site.as_str()], paused(&name));
         }
+    }
+
+    fn add_emr(&self, all: &mut Values) {
+        let Some(emr) = &self.status.emr else { return };
+        all.add(&list::EMR_CONTACT, &[], time(emr.last_contact));
+        all.add(&list::EMR_FAILURES, &[], u64::from(emr.failures));
+        all.add(&list::EMR_LOADING, &[], u64::from(emr.loading && emr.captures));
+        for (state, count) in [
+            ("due", emr.due),
+            ("retry", emr.retry),
+            ("waits", emr.waits),
+            ("parked", emr.parked),
+            ("kept", emr.kept),
+            ("dropped", emr.dropped),
+            ("unread", emr.hints),
+        ] {
+            all.add(&list::EMR_RECORDS, &[state], count);
+        }
+        all.add(&list::EMR_CAPTURED, &[], emr.captured);
+        all.add(&list::EMR_APPLIED, &[], emr.applied);
+        all.add(&list::EMR_OLDEST, &[], self.age(emr.oldest_due));
+        let paused = self.status.paused.iter().any(|pause| pause.link == LinkName::Emr);
+        all.add(&list::LINK_PAUSED, &["emr"], u64::from(paused));
     }
 
     /// What went over the link to the parent, and what came.

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use node::config::Config;
 use node::http::auth::credential_hash;
-use node::ports::{self, Clock, Entropy, LinkError, Transport};
+use node::ports::{self, Clock, Emr, Entropy, LinkError, Transport};
 use node::site::{Parts, Site};
 use protocol::cohort::Definition;
 use protocol::{CohortName, Epoch, FeedId, Limits, SiteId, Timestamp};
@@ -164,6 +164,23 @@ impl TestSite {
             entropy: self.entropy.clone(),
             transport: Arc::new(NoLink),
             emr: None,
+            credential: None,
+            courier: None,
+            secrets: BTreeMap::new(),
+            run_lock: None,
+            inline: false,
+        })
+    }
+
+    /// The same site beside a record system.
+    pub(crate) fn beside(&self, emr: Arc<dyn Emr>) -> Site {
+        Site::new(Parts {
+            config: self.site.config().clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            transport: Arc::new(NoLink),
+            emr: Some(emr),
             credential: None,
             courier: None,
             secrets: BTreeMap::new(),

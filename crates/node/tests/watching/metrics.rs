@@ -12,8 +12,8 @@ use protocol::stream::Lane;
 use protocol::{Epoch, FeedId};
 use serde_json::json;
 use store::{
-    AlertFound, LeavePolicy, LinkEvent, LinkName, Marker, PauseDraft, ReaderSeen, SourceEvent,
-    TokenScope, Traffic,
+    AlertFound, EmrDraft, EmrEvent, LeavePolicy, LinkEvent, LinkName, Marker, PauseDraft,
+    ReaderSeen, SourceEvent, TokenScope, Traffic,
 };
 
 use crate::harness::{Reply, TestSite, request};
@@ -127,6 +127,14 @@ async fn a_site_with_everything() -> TestSite {
     store.source_note(&source, &contact, now).unwrap();
     let reader = ReaderSeen { site: "centre".parse().unwrap(), epoch, position: 0 };
     store.outgoing_read(&reader, now).unwrap();
+    let beside = EmrDraft {
+        kind: "fhir".to_owned(),
+        url: "http://127.0.0.1:1/fhir".to_owned(),
+        captures: true,
+        applies: true,
+    };
+    store.emr_set(Some(&beside), now).unwrap();
+    store.emr_note(&EmrEvent::Contact(None), now).unwrap();
     let pause = PauseDraft {
         link: LinkName::Child("east".parse().unwrap()),
         reason: "the mast is mended".to_owned(),
@@ -198,6 +206,8 @@ async fn the_numbers_are_those_of_the_site() {
         "tributary_link_bytes_total{link=\"parent\",direction=\"sent\"} 7",
         "tributary_link_paused{link=\"east\"} 1.0",
         "tributary_link_paused{link=\"parent\"} 0.0",
+        "tributary_emr_records{state=\"due\"} 1.0",
+        "tributary_emr_oldest_due_age_seconds 60.0",
         "tributary_alerts_firing{rule=\"silent\"} 1.0",
         "tributary_alerts_firing{rule=\"audit\"} 0.0",
         "tributary_rounds_total{outcome=\"failed\"} 1",

@@ -1,0 +1,179 @@
+//! From the record system into the store: what changed there is read and recorded. Hints that
+//! cannot be read are kept and read again, while the cursor moves on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use protocol::{Author, RecordRef};
+use store::{Captured, EmrCapture, EmrEvent, EmrPlace, EmrSeen, StoreError};
+
+use super::emr::{Beside, ours};
+use crate::ports::{EmrError, LinkError, Noticed, Shown};
+use crate::site::Site;
+
+/// Who makes the changes that come from there.
+const AUTHOR: &str = "emr";
+/// Records that are read before they are recorded.
+const PORTION: usize = 500;
+/// Bytes of a cursor.
+const CURSOR: usize = 64 << 10;
+
+/// Captures, for ever.
+pub(super) async fn run(site: &Site, beside: &Beside) {
+    if !beside.mode.captures() {
+        return;
+    }
+    loop {
+        beside.while_paused(site).await;
+        match step(site, beside).await {
+            Ok(true) => {}
+            Ok(false) => site.clock().sleep(beside.every_ms).await,
+            Err(error) => beside.while_away(site, error).await,
+        }
+    }
+}
+
+/// One look: what was kept to be read again, then what is new. Gives whether there is more already.
+pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
+    let now = site.now();
+    let hints = site.read(move |store| store.emr_hints(now, PORTION)).await;
+    let hints = hints.map_err(|error| ours(&error))?;
+    if !hints.is_empty() {
+        let groups = hints.into_iter().map(|record| vec![record]).collect();
+        record(site, beside, groups, None).await?;
+    }
+    let cursor = site.read(|store| store.emr_cursor()).await.map_err(|error| ours(&error))?;
+    let noticed = match beside.emr.changes_since(cursor.as_deref()).await {
+        Ok(noticed) => noticed,
+        Err(EmrError::CursorLost(reason)) => {
+            tracing::warn!(reason, "everything in the record system is compared");
+            let event = EmrEvent::CursorLost(reason);
+            let noted = site.read(move |store| store.emr_note(&event, now)).await;
+            return noted.map(|()| true).map_err(|error| ours(&error));
+        }
+        Err(EmrError::Away(error)) => return Err(error),
+        Err(other) => return Err(LinkError(other.to_string())),
+    };
+    if noticed.cursor.len() > CURSOR {
+        return Err(LinkError("its cursor is longer than 64 kB".to_owned()));
+    }
+    beside.answered(site, None).await;
+    let more = noticed.more;
+    take(site, beside, cursor, noticed).await?;
+    Ok(more)
+}
+
+/// Reads and records what was noticed. The cursor moves with the last portion: what was recorded
+/// before it and is named again is an echo.
+async fn take(
+    site: &Site,
+    beside: &Beside,
+    after: Option<String>,
+    noticed: Noticed,
+) -> Result<(), LinkError> {
+    let Noticed { groups, cursor, more, left } = noticed;
+    if groups.is_empty() && after.as_ref() == Some(&cursor) && !more {
+        return Ok(());
+    }
+    let mut portion = Vec::new();
+    let mut records = 0;
+    for group in groups {
+        if records > 0 && records + group.len() > PORTION {
+            record(site, beside, std::mem::take(&mut portion), None).await?;
+            records = 0;
+        }
+        records += group.len();
+        portion.push(group);
+    }
+    let place = EmrPlace { after, cursor, more, left };
+    record(site, beside, portion, Some(place)).await
+}
+
+/// Reads the records of some groups, at most so many at the same time, and records them in one
+/// transaction.
+async fn record(
+    site: &Site,
+    beside: &Beside,
+    groups: Vec<Vec<RecordRef>>,
+    place: Option<EmrPlace>,
+) -> Result<(), LinkError> {
+    let wanted: BTreeSet<&RecordRef> = groups.iter().flatten().collect();
+    let seen = read(site, beside, wanted).await?;
+    let with_seen = |record: RecordRef| {
+        let seen = seen.get(&record).cloned();
+        let unread = || EmrSeen::Unread("it was not read".to_owned());
+        (record, seen.unwrap_or_else(unread))
+    };
+    let groups =
+        groups.into_iter().map(|group| group.into_iter().map(with_seen).collect()).collect();
+    let capture = EmrCapture { groups, place };
+    let (author, now, jitter) = (Author::new(AUTHOR), site.now(), site.entropy().number());
+    let done = site.read(move |store| store.emr_capture(&capture, &author, now, jitter)).await;
+    match done {
+        Ok(Captured { changes, kept, .. }) => {
+            if changes > 0 {
+                site.wake();
+            }
+            if kept > 0 {
+                tracing::warn!(kept, "records of the record system are to be read again");
+            }
+            Ok(())
+        }
+        // Another process reads too: it has recorded this.
+        Err(StoreError::Raced) => Ok(()),
+        Err(error) => Err(ours(&error)),
+    }
+}
+
+/// What the records are there now. Where some cannot be read, whether that is the link's fault or
+/// theirs is what it says of itself.
+async fn read(
+    site: &Site,
+    beside: &Beside,
+    wanted: BTreeSet<&RecordRef>,
+) -> Result<BTreeMap<RecordRef, EmrSeen>, LinkError> {
+    let reads: Vec<BoxFuture<'_, (RecordRef, Result<Shown, EmrError>)>> =
+        wanted.into_iter().map(|record| read_one(site, beside, record.clone()).boxed()).collect();
+    let mut reads = futures::stream::iter(reads).buffer_unordered(beside.at_once);
+    let mut seen: BTreeMap<RecordRef, EmrSeen> = BTreeMap::new();
+    let mut there = false;
+    while let Some((record, shown)) = reads.next().await {
+        let found = match shown {
+            Ok(shown) => EmrSeen::Shown(shown),
+            Err(EmrError::Away(error)) => {
+                if !there {
+                    beside.probe(site).await?;
+                    there = true;
+                }
+                EmrSeen::Unread(error.0)
+            }
+            Err(other) => EmrSeen::Unread(other.to_string()),
+        };
+        seen.insert(record, found);
+    }
+    Ok(seen.into_iter().map(|(record, seen)| check(record, seen)).collect())
+}
+
+async fn read_one(
+    site: &Site,
+    beside: &Beside,
+    record: RecordRef,
+) -> (RecordRef, Result<Shown, EmrError>) {
+    beside.take(site, 1).await;
+    let shown = beside.emr.read(&record).await;
+    (record, shown)
+}
+
+/// A record that was shown in the place of another is not taken for it.
+fn check(record: RecordRef, seen: EmrSeen) -> (RecordRef, EmrSeen) {
+    let other = match &seen {
+        EmrSeen::Shown(shown) => shown.body().filter(|body| body.reference != record),
+        EmrSeen::Unread(_) => None,
+    };
+    let seen = match other.map(|body| body.reference.clone()) {
+        Some(other) => EmrSeen::Unread(format!("{other} was shown in its place")),
+        None => seen,
+    };
+    (record, seen)
+}
