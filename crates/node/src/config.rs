@@ -5,6 +5,7 @@ pub mod emr;
 pub mod fhir_parent;
 pub mod link;
 pub mod login;
+pub mod openmrs;
 pub mod schedule;
 pub mod source;
 
@@ -23,6 +24,7 @@ pub use self::emr::{EmrConfig, EmrKind, EmrMode};
 pub use self::fhir_parent::{FhirParent, FhirWay};
 pub use self::link::LinkConfig;
 pub use self::login::{KeyAlgorithm, LoginConfig, LoginKind};
+pub use self::openmrs::{NoticeWay, OpenmrsConfig};
 pub use self::source::{SourceConfig, SourceKind};
 use crate::alerts;
 

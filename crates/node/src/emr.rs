@@ -11,18 +11,33 @@ use anyhow::bail;
 use store::SharedStore;
 
 use crate::config::{Config, EmrKind};
+use crate::fhir_server::Ways;
 use crate::ports::Emr;
 
-/// The record system that the settings name; `None` where the store is it. `secret` is what the
-/// file of `secret_file` holds.
+/// What the files of the settings hold.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// The password (or token) of our user there: `secret_file`.
+    pub user: Option<String>,
+    /// The password of our user of its database: `database_secret_file`.
+    pub database: Option<String>,
+}
+
+/// The record system that the settings name; `None` where the store is it.
 pub fn open(
     config: &Config,
-    _secret: Option<String>,
+    secrets: &Secrets,
+    ways: Ways,
     _store: &SharedStore,
 ) -> anyhow::Result<Option<Arc<dyn Emr>>> {
     match config.emr.kind {
         EmrKind::Embedded => Ok(None),
-        kind @ (EmrKind::Fhir | EmrKind::Openmrs) => {
+        EmrKind::Openmrs => {
+            let (user, database) = (secrets.user.as_deref(), secrets.database.as_deref());
+            let emr = openmrs::OpenMrs::new(&config.emr, user, database, ways, &config.limits)?;
+            Ok(Some(Arc::new(emr)))
+        }
+        kind @ EmrKind::Fhir => {
             bail!("[emr] kind = \"{}\": this version has no adapter for it yet", kind.name())
         }
     }

@@ -238,6 +238,23 @@ impl FhirServer {
         self.ask(Method::GET, url, accept, (Bytes::new(), &[])).await
     }
 
+    /// A request to another API of the same application, with the same login: its status and body.
+    /// `body` is JSON. Fails where the answer says that we are not let in or are somewhere else.
+    pub async fn other(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<String>,
+    ) -> Result<(StatusCode, Vec<u8>), FhirError> {
+        let json = "application/json";
+        let more = [("content-type", json)];
+        let more = if body.is_some() { &more[..] } else { &[] };
+        let sent = Bytes::from(body.unwrap_or_default());
+        let response = self.ask(method, url, json, (sent, more)).await?;
+        let status = response.status;
+        Ok((status, self.body(response, ANSWER_BYTES).await?))
+    }
+
     fn below(&self, path: &str) -> Result<Url, LinkError> {
         self.base.join(path).map_err(|_| LinkError("its url cannot be extended".to_owned()))
     }

@@ -12,6 +12,7 @@ use store::{OpenOptions, SharedStore};
 use crate::config::Config;
 use crate::courier::Key;
 use crate::emr;
+use crate::fhir_server::Ways;
 use crate::ports::system::{OsEntropy, SystemClock};
 use crate::site::{Parts, Site};
 use crate::transport::http::HttpTransport;
@@ -56,15 +57,21 @@ impl Dir {
             );
         }
         let store: SharedStore = Arc::new(store);
+        let ways = Ways {
+            transport: Arc::new(HttpTransport::new().map_err(anyhow::Error::msg)?),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            idle_seconds: config.limits.request_seconds,
+        };
         Ok(Site::new(Parts {
-            emr: emr::open(&config, emr_secret(&self.dir, &config)?, &store)?,
+            emr: emr::open(&config, &emr_secrets(&self.dir, &config)?, ways.clone(), &store)?,
             credential: read_credential(&self.dir)?,
             courier: Some(courier_key(&self.dir)?),
             secrets: read_secrets(&self.dir, &config)?,
             store,
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(OsEntropy),
-            transport: Arc::new(HttpTransport::new().map_err(anyhow::Error::msg)?),
+            clock: ways.clock,
+            entropy: ways.entropy,
+            transport: ways.transport,
             run_lock: Some(self.dir.join("sync.lock")),
             inline: false,
             config,
@@ -105,12 +112,18 @@ pub(crate) fn read_secrets(
     Ok(secrets)
 }
 
-/// What the record system asks for, where the settings name a file with it.
-pub(crate) fn emr_secret(dir: &Path, config: &Config) -> anyhow::Result<Option<String>> {
-    let Some(file) = config.emr.secret_file.as_ref().filter(|_| config.emr.is_system()) else {
-        return Ok(None);
+/// What the record system and its database ask for, where the settings name files with it.
+pub(crate) fn emr_secrets(dir: &Path, config: &Config) -> anyhow::Result<emr::Secrets> {
+    if !config.emr.is_system() {
+        return Ok(emr::Secrets::default());
+    }
+    let read = |file: &Option<PathBuf>, whose: &str| {
+        file.as_ref().map(|file| read_secret(&dir.join(file), whose)).transpose()
     };
-    read_secret(&dir.join(file), "the record system ([emr])").map(Some)
+    Ok(emr::Secrets {
+        user: read(&config.emr.secret_file, "the record system ([emr])")?,
+        database: read(&config.emr.openmrs.database_secret_file, "the database ([emr.openmrs])")?,
+    })
 }
 
 /// A secret in a file. Refuses one that others than its owner can read.

@@ -1,11 +1,13 @@
 //! The record system beside a site: the section `[emr]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use super::check_url;
+use super::openmrs::OpenmrsConfig;
 
 /// The settings of the record system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,13 @@ pub struct EmrConfig {
     pub at_once: usize,
     /// Most records a second that are read or written, so that it stays quick for people.
     pub records_per_second: u32,
+    /// What our names of metadata are in this record system, by kind and name:
+    /// `"encounter-type class AMB" = "uuid"`, `"concept http://loinc.org|2339-0" = "uuid"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub map: BTreeMap<String, String>,
+    /// What OpenMRS needs besides.
+    #[serde(skip_serializing_if = "OpenmrsConfig::is_default")]
+    pub openmrs: OpenmrsConfig,
 }
 
 /// What the record system is.
@@ -101,6 +110,8 @@ impl Default for EmrConfig {
             every_ms: 2_000,
             at_once: 4,
             records_per_second: 500,
+            map: BTreeMap::new(),
+            openmrs: OpenmrsConfig::default(),
         }
     }
 }
@@ -143,6 +154,10 @@ impl EmrConfig {
                 self.every_ms
             );
         }
+        if self.kind != EmrKind::Openmrs && !self.openmrs.is_default() {
+            bail!("openmrs is for kind = \"openmrs\"");
+        }
+        self.openmrs.check()?;
         if self.at_once == 0 || self.at_once > AT_ONCE_MAX {
             bail!("at_once is {}: from 1 to {AT_ONCE_MAX}", self.at_once);
         }

@@ -6,16 +6,189 @@
 //! have to know (`known.rs`). docs/openmrs.md has the table of elements against columns.
 
 mod allergy;
+mod binlog;
+mod check;
 mod condition;
 pub mod element;
 mod encounter;
 pub mod known;
+mod look;
+mod notice;
 mod observation;
 mod order;
 mod other;
 mod patient;
 mod person;
 pub mod plan;
+mod polling;
+mod rest;
 pub mod shape;
 #[cfg(test)]
 mod tests;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use protocol::resource::Record;
+use protocol::{Limits, RecordRef};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use self::binlog::Binlog;
+use self::element::{codings, items, text};
+use self::known::Need;
+use self::rest::{Rest, failed};
+use crate::config::{EmrConfig, NoticeWay};
+use crate::fhir_server::{FhirServer, Login, Read, Ways};
+use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, Noticed, Shown};
+
+/// The path of its FHIR API.
+const FHIR: &str = "/ws/fhir2/R4";
+/// Concepts of an immunization's group and its members: what has them is no Observation of its
+/// own.
+const IMMUNIZATION: [&str; 7] = ["1421", "984", "1410", "1418", "1419", "1420", "165907"];
+
+/// One OpenMRS.
+pub struct OpenMrs {
+    server: FhirServer,
+    rest: Rest,
+    config: EmrConfig,
+    map: BTreeMap<String, String>,
+    limits: Limits,
+    ways: Ways,
+    url: String,
+    binlog: Option<Binlog>,
+    /// Metadata that was found: their uuids never change.
+    found: Mutex<BTreeMap<Need, String>>,
+    /// Types that its FHIR API has; `None` until it was asked.
+    types: Mutex<Option<BTreeSet<String>>>,
+}
+
+impl OpenMrs {
+    /// As the settings say; `secret` is the password of its user, `database_secret` that of the
+    /// user of its database.
+    pub fn new(
+        config: &EmrConfig,
+        secret: Option<&str>,
+        database_secret: Option<&str>,
+        ways: Ways,
+        limits: &Limits,
+    ) -> anyhow::Result<OpenMrs> {
+        let url = config.url.clone().unwrap_or_default();
+        let url = url.trim_end_matches('/').to_owned();
+        let login = match (&config.user, secret) {
+            (Some(user), Some(password)) => Login::basic(user, password)?,
+            _ => Login::none(),
+        };
+        let binlog = match (&config.openmrs.database, config.openmrs.has(NoticeWay::Binlog)) {
+            (Some(database), true) => Some(Binlog::of(database, database_secret)?),
+            _ => None,
+        };
+        Ok(OpenMrs {
+            server: FhirServer::new(&format!("{url}{FHIR}"), login, ways.clone(), limits)?,
+            rest: Rest::of(&url)?,
+            config: config.clone(),
+            map: config.map.clone(),
+            limits: limits.clone(),
+            ways,
+            url,
+            binlog,
+            found: Mutex::default(),
+            types: Mutex::default(),
+        })
+    }
+
+    /// Whether its FHIR API has a type.
+    async fn has(&self, kind: &str) -> Result<bool, EmrError> {
+        let mut types = self.types.lock().await;
+        if types.is_none() {
+            let capabilities = self.server.capabilities().await.map_err(failed)?;
+            *types = Some(capabilities.types.keys().map(ToString::to_string).collect());
+        }
+        Ok(types.as_ref().is_some_and(|types| types.contains(kind)))
+    }
+
+    /// A record as it is shown now.
+    async fn show(&self, record: &RecordRef) -> Result<Shown, EmrError> {
+        if !person::is_uuid(record.id()) || !self.has(record.kind.name()).await? {
+            return Ok(Shown::Absent);
+        }
+        match self.server.read(record).await.map_err(failed)? {
+            Read::Body(body, _) => self.shown(record, &body),
+            Read::Gone => Ok(Shown::Gone),
+            Read::Absent => Ok(Shown::Absent),
+        }
+    }
+
+    /// A body as a record, without what fhir2 makes up itself.
+    fn shown(&self, record: &RecordRef, body: &[u8]) -> Result<Shown, EmrError> {
+        let odd = |why: &str| EmrError::Refused(format!("OpenMRS shows it so: {why}"));
+        let parsed = Record::parse(body, &self.limits).map_err(|refusal| odd(&refusal.reason))?;
+        if parsed.reference != *record {
+            return Err(odd(&format!("{} came where it was asked for", parsed.reference)));
+        }
+        let text = parsed.body.as_deref().unwrap_or_default();
+        let mut value: Value = serde_json::from_str(text).map_err(|_| odd("it is no JSON"))?;
+        if record.kind.name() == "Observation" && is_of_immunization(&value) {
+            return Ok(Shown::Absent);
+        }
+        if !made_up(&mut value) {
+            return Ok(Shown::Body(Box::new(parsed)));
+        }
+        let text = value.to_string();
+        let parsed = Record::parse(text.as_bytes(), &self.limits);
+        parsed.map(|record| Shown::Body(Box::new(record))).map_err(|refusal| odd(&refusal.reason))
+    }
+}
+
+/// Whether an Observation is a part of an immunization, which is shown as one record already.
+fn is_of_immunization(observation: &Value) -> bool {
+    let codings = codings(&observation["code"]);
+    codings.iter().any(|(system, code)| {
+        let number = code.trim_end_matches('A');
+        system.is_none() && code.len() == 36 && IMMUNIZATION.contains(&number)
+    })
+}
+
+/// Takes away what fhir2 makes up at each read: the narrative, and older ones' contained
+/// Provenance with ids of the moment.
+fn made_up(value: &mut Value) -> bool {
+    let Some(resource) = value.as_object_mut() else { return false };
+    let mut changed = resource.remove("text").is_some();
+    if let Some(Value::Array(contained)) = resource.get_mut("contained") {
+        let before = contained.len();
+        contained.retain(|one| text(one, "/resourceType") != Some("Provenance"));
+        changed |= contained.len() != before;
+    }
+    if resource.get("contained").is_some() && items(value, "contained").is_empty() {
+        value.as_object_mut().and_then(|resource| resource.remove("contained"));
+    }
+    changed
+}
+
+impl Emr for OpenMrs {
+    fn capabilities(&self) -> BoxFuture<'_, Result<Capabilities, EmrError>> {
+        self.look_at_it().boxed()
+    }
+
+    fn changes_since<'a>(
+        &'a self,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Noticed, EmrError>> {
+        self.notice(cursor).boxed()
+    }
+
+    fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
+        self.show(record).boxed()
+    }
+
+    fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        self.write_all(writes).boxed()
+    }
+
+    fn lacks<'a>(&'a self, records: &'a [Record]) -> BoxFuture<'a, Result<Vec<String>, EmrError>> {
+        self.lacking(records).boxed()
+    }
+}

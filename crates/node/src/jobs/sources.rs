@@ -2,7 +2,7 @@
 //! turn is bounded in bytes and in time, and whoever has more to read goes to the end of the row;
 //! sources that failed last have places of their own, so that those that hang delay no other.
 
-mod atomfeed;
+pub(crate) mod atomfeed;
 mod child;
 mod peer;
 mod read;

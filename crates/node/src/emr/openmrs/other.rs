@@ -42,8 +42,9 @@ pub(super) fn dispense(
     Ok(shape)
 }
 
-const IMMUNIZATION_FIXED: &str = "OpenMRS holds an immunization as observations, which get new ids \
-                                  when they are edited: the edit is kept here and not written there";
+const IMMUNIZATION_FIXED: &str = "OpenMRS holds an immunization as observations, which get new \
+                                  ids when they are edited: the edit is kept here and not \
+                                  written there";
 
 /// An immunization is a group of observations by concepts of CIEL.
 pub(super) fn immunization(

@@ -363,18 +363,21 @@ fn allergy() -> Value {
     })
 }
 
-#[test]
-fn each_resource_has_its_call() {
-    let drug = json!({
+fn drug() -> Value {
+    json!({
         "resourceType": "MedicationRequest", "id": "m1", "status": "active", "intent": "order",
         "subject": { "reference": "Patient/p1" }, "encounter": { "reference": "Encounter/e1" },
         "requester": { "reference": "Practitioner/prov-1" },
         "medicationCodeableConcept": { "coding": [{ "code": "71160" }] },
         "dosageInstruction": [{ "text": "one at night" }],
-    });
+    })
+}
+
+#[test]
+fn each_resource_has_its_call() {
     for (wanted, begins, holds) in [
         (allergy(), "POST patient/p1/allergy ", r#""severity":{"uuid":"concept-1499"}"#),
-        (drug.clone(), "POST order ", r#""dosingInstructions":"one at night""#),
+        (drug(), "POST order ", r#""dosingInstructions":"one at night""#),
         (
             json!({ "resourceType": "EpisodeOfCare", "id": "x1",
                 "patient": { "reference": "Patient/p1" }, "period": { "start": "2026-01-05" },
@@ -431,12 +434,20 @@ fn each_resource_has_its_call() {
         // Shown as it was written, there is nothing to write.
         assert_eq!(planned(Some(&wanted), Image::There(&wanted), &[]), "", "{wanted}");
     }
+}
+
+#[test]
+fn an_order_is_stopped_and_never_edited() {
+    let drug = drug();
     let stopped = with(&drug, &[("/status", json!("stopped"))]);
     let calls = planned(Some(&stopped), Image::There(&drug), &[]);
     assert!(
         calls.starts_with("POST order ") && calls.contains(r#""previousOrder":"m1""#),
         "{calls}"
     );
+    let edited = with(&drug, &[("/priority", json!("stat"))]);
+    let told = planned(Some(&edited), Image::There(&drug), &[]);
+    assert!(told.starts_with("kept: OpenMRS changes no order"), "{told}");
 }
 
 #[test]

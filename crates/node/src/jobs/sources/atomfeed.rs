@@ -23,10 +23,11 @@ use protocol::{Author, ChangeId, Digest, Epoch, FeedId, Limits, RecordRef, Resou
 use serde::{Deserialize, Serialize};
 use store::{Incoming, Reading, Source, SourceEvent, SourceMark, SourcePlace, StoreError};
 
-use self::fetch::{Client, Fetched};
-use self::pages::Mark;
+use self::fetch::{Client, Feeds, Fetched};
+pub(crate) use self::pages::Mark;
 use super::{Turn, info};
 use crate::config::SourceConfig;
+use crate::fhir_server::FhirServer;
 use crate::jobs::link::ours;
 use crate::metrics;
 use crate::ports::LinkError;
@@ -56,6 +57,40 @@ pub fn unread(place: &str) -> Vec<(String, String)> {
     place.again.into_iter().map(|(record, why)| (record.to_string(), why)).collect()
 }
 
+/// What entries of a feed name, after a mark.
+pub(crate) struct After {
+    /// The records of each entry.
+    pub records: Vec<Vec<RecordRef>>,
+    /// Where to go on.
+    pub mark: Option<Mark>,
+    /// Whether the feed has more.
+    pub more: bool,
+}
+
+/// What the next entries of a feed of the web application at `url` name, at most `room` entries.
+pub(crate) async fn after(
+    server: &FhirServer,
+    url: &str,
+    feed: &str,
+    mark: Option<&Mark>,
+    room: usize,
+) -> Result<After, LinkError> {
+    let feeds = Feeds::of(url, server)?;
+    let walked = pages::walk(&feeds, feed, mark, room).await?;
+    let named = walked.entries.iter().map(|entry| names::records_of(entry, feeds.base()));
+    let records = named.collect::<Result<Vec<_>, _>>()?;
+    Ok(After { records, mark: walked.mark, more: walked.more })
+}
+
+/// Where a feed ends now.
+pub(crate) async fn newest(
+    server: &FhirServer,
+    url: &str,
+    feed: &str,
+) -> Result<Option<Mark>, LinkError> {
+    pages::newest(&Feeds::of(url, server)?, feed).await
+}
+
 /// One turn.
 pub(super) async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
     let client = Client::of(site, source)?;
@@ -74,9 +109,9 @@ pub(super) async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, Lin
             more = true;
             break;
         }
-        let walked = pages::walk(&client, feed, place.feeds.get(feed), room).await?;
+        let walked = pages::walk(&client.feeds(), feed, place.feeds.get(feed), room).await?;
         for entry in &walked.entries {
-            wanted.extend(names::records_of(entry, client.base())?);
+            wanted.extend(names::records_of(entry, client.feeds().base())?);
         }
         more |= walked.more;
         place.feeds.extend(walked.mark.map(|mark| (feed.clone(), mark)));

@@ -35,6 +35,12 @@ pub(super) struct Client {
     server: FhirServer,
 }
 
+/// Where feeds are read: below a base URL, by a client that holds the login.
+pub(super) struct Feeds<'a> {
+    base: Url,
+    server: &'a FhirServer,
+}
+
 impl Client {
     pub(super) fn of(site: &Site, source: &SourceConfig) -> Result<Client, LinkError> {
         let login = match (&source.user, site.secret_of(&source.name)) {
@@ -52,12 +58,41 @@ impl Client {
         })
     }
 
-    pub(super) fn base(&self) -> &Url {
-        &self.base
+    /// Its feeds.
+    pub(super) fn feeds(&self) -> Feeds<'_> {
+        Feeds { base: self.base.clone(), server: &self.server }
     }
 
     pub(super) fn name(&self) -> &SiteId {
         &self.name
+    }
+
+    /// A record as it is now.
+    pub(super) async fn record(&self, record: &RecordRef) -> Result<Fetched, LinkError> {
+        match self.server.read(record).await {
+            Ok(Read::Body(body, _)) => Ok(Fetched::Body(body)),
+            Ok(Read::Gone) => Ok(Fetched::Gone),
+            Ok(Read::Absent) => Ok(Fetched::Absent),
+            Err(FhirError::Away { error, .. }) => Err(error),
+            // It is of this record: what fails for all of them fails at the page too.
+            Err(other) => Ok(Fetched::Odd(other.to_string())),
+        }
+    }
+}
+
+impl<'a> Feeds<'a> {
+    /// Those of a web application at a URL.
+    pub(super) fn of(url: &str, server: &'a FhirServer) -> Result<Feeds<'a>, LinkError> {
+        // With a slash at its end what is relative stays below it.
+        let base = Url::parse(&format!("{}/", url.trim_end_matches('/')));
+        Ok(Feeds {
+            base: base.map_err(|_| LinkError("its url cannot be sent".to_owned()))?,
+            server,
+        })
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// A page of the feed; `None` where there is none.
@@ -73,17 +108,5 @@ impl Client {
         page.map(Some).map_err(|refusal| {
             LinkError(format!("its page {} cannot be read: {refusal}", url.path()))
         })
-    }
-
-    /// A record as it is now.
-    pub(super) async fn record(&self, record: &RecordRef) -> Result<Fetched, LinkError> {
-        match self.server.read(record).await {
-            Ok(Read::Body(body, _)) => Ok(Fetched::Body(body)),
-            Ok(Read::Gone) => Ok(Fetched::Gone),
-            Ok(Read::Absent) => Ok(Fetched::Absent),
-            Err(FhirError::Away { error, .. }) => Err(error),
-            // It is of this record: what fails for all of them fails at the page too.
-            Err(other) => Ok(Fetched::Odd(other.to_string())),
-        }
     }
 }

@@ -6,7 +6,7 @@ use protocol::feed::atom::{AtomEntry, AtomPage};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::fetch::Client;
+use super::fetch::Feeds;
 use super::names::here;
 use crate::ports::LinkError;
 
@@ -17,7 +17,7 @@ const PAGES_BACK: usize = 10_000;
 
 /// The last entry of a feed that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// The URL of its page.
     page: String,
     /// Its id.
@@ -35,7 +35,7 @@ pub(super) struct Walked {
 
 /// The next entries after `mark`, at most `room`; from the first page where there is no mark.
 pub(super) async fn walk(
-    client: &Client,
+    client: &Feeds<'_>,
     feed: &str,
     mark: Option<&Mark>,
     room: usize,
@@ -103,19 +103,33 @@ fn rebuilt(url: &Url) -> LinkError {
     ))
 }
 
-async fn page_at(client: &Client, url: &Url) -> Result<AtomPage, LinkError> {
+async fn page_at(client: &Feeds<'_>, url: &Url) -> Result<AtomPage, LinkError> {
     let absent = || LinkError(format!("its page {} is not there", url.path()));
     client.page(url).await?.ok_or_else(absent)
 }
 
-/// Where a feed begins; `None` where it has no page yet. Where pages are numbered the first is
-/// asked for, and else the way back is walked.
-async fn first_page(client: &Client, feed: &str) -> Result<Option<Url>, LinkError> {
+/// The newest entry of a feed: what comes after it is new. `None` where it has none yet.
+pub(super) async fn newest(client: &Feeds<'_>, feed: &str) -> Result<Option<Mark>, LinkError> {
+    let recent = recent(client, feed)?;
+    let Some(page) = client.page(&recent).await? else { return Ok(None) };
+    let place = place_of(&page, &recent, client.base())?;
+    let last = page.entries.last();
+    Ok(last.map(|entry| Mark { page: place.to_string(), entry: entry.id.clone() }))
+}
+
+/// The URL of a feed's newest page.
+fn recent(client: &Feeds<'_>, feed: &str) -> Result<Url, LinkError> {
     let path = match feed.strip_prefix('/') {
         Some(path) => format!("{path}/recent"),
         None => format!("ws/atomfeed/{feed}/recent"),
     };
-    let recent = here(&path, client.base())?;
+    here(&path, client.base())
+}
+
+/// Where a feed begins; `None` where it has no page yet. Where pages are numbered the first is
+/// asked for, and else the way back is walked.
+async fn first_page(client: &Feeds<'_>, feed: &str) -> Result<Option<Url>, LinkError> {
+    let recent = recent(client, feed)?;
     let Some(page) = client.page(&recent).await? else { return Ok(None) };
     let mut url = place_of(&page, &recent, client.base())?;
     let mut back = page.link("prev-archive").map(|url| here(url, client.base())).transpose()?;

@@ -1,0 +1,443 @@
+//! The binary log of OpenMRS's database (MariaDB or MySQL): sees everything, what a module or a
+//! person writes by SQL too. Rows of one transaction are one group. Only read, never written to:
+//! every statement here is a SELECT or a SHOW, and the user needs no other right.
+//!
+//! The place is a file and a position in it, with the id of the server that wrote them. Where that
+//! file was purged, or the server is another, everything is to be compared (`CursorLost`).
+
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use mysql_async::binlog::EventType;
+use mysql_async::binlog::events::{EventData, QueryEvent, RotateEvent};
+use mysql_async::binlog::value::BinlogValue;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, Value};
+use protocol::RecordRef;
+use serde::{Deserialize, Serialize};
+
+use self::tables::{Cell, MORE_TABLES, Part, TABLES, parts};
+use crate::ports::EmrError;
+
+/// Groups that are given in one portion, and parts of groups that are looked up at once.
+const GROUPS: usize = 200;
+/// Seconds that connecting, and waiting for the next event, may take.
+const SECONDS: u64 = 30;
+/// How we are known among the replicas of the server; no replica of MariaDB has it by itself.
+const SERVER_ID: u32 = 0x5452_4942;
+
+/// A place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// Which server wrote it.
+    server: String,
+    /// The file.
+    file: String,
+    /// The position in it, between two transactions.
+    position: u64,
+}
+
+/// What was read from a place on.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// Records by transaction.
+    pub groups: Vec<Vec<RecordRef>>,
+    /// Where to go on.
+    pub place: Option<Place>,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+/// The log of one database.
+pub(super) struct Binlog {
+    opts: Opts,
+    database: String,
+}
+
+/// Columns of the tables, in their order.
+type Columns = BTreeMap<String, Vec<String>>;
+
+impl Binlog {
+    /// Of `mysql://user@host:port/database`, with the password from its file.
+    pub(super) fn of(url: &str, password: Option<&str>) -> anyhow::Result<Binlog> {
+        let opts = Opts::from_url(url).map_err(|_| {
+            anyhow::anyhow!("database must be of the form mysql://user@host/openmrs")
+        })?;
+        let database = opts.db_name().unwrap_or("openmrs").to_owned();
+        let opts = OptsBuilder::from_opts(opts).db_name(Some(database.clone()));
+        let opts = match password {
+            Some(password) => opts.pass(Some(password)),
+            None => opts,
+        };
+        Ok(Binlog { opts: opts.into(), database })
+    }
+
+    /// What stands in the way of reading the log, a sentence each.
+    pub(super) async fn missing(&self) -> Result<Vec<String>, EmrError> {
+        let mut conn = self.connect().await?;
+        let mut missing = Vec::new();
+        let settings = "SELECT @@log_bin, @@binlog_format, @@binlog_row_image";
+        let found: Option<(i64, String, String)> =
+            conn.query_first(settings).await.map_err(away)?;
+        let (on, format, image) = found.unwrap_or_default();
+        if on == 0 {
+            missing
+                .push("the database writes no binary log: set log_bin and restart it".to_owned());
+        }
+        if format != "ROW" {
+            missing.push(format!("binlog_format is {format}: set it to ROW"));
+        }
+        if image != "FULL" {
+            missing.push(format!("binlog_row_image is {image}: set it to FULL"));
+        }
+        if on != 0
+            && let Err(error) = head(&mut conn).await
+        {
+            missing.push(format!(
+                "the database does not show its log ({error}): GRANT REPLICATION SLAVE, \
+                 REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.* to its user"
+            ));
+        }
+        drop(conn);
+        Ok(missing)
+    }
+
+    /// The end of the log, from which a full load begins to be followed.
+    pub(super) async fn head(&self) -> Result<Place, EmrError> {
+        let missing = self.missing().await?;
+        if !missing.is_empty() {
+            return Err(EmrError::away(missing.join("; ")));
+        }
+        let mut conn = self.connect().await?;
+        head(&mut conn).await.map_err(EmrError::away)
+    }
+
+    /// What stands in the log after a place, one portion.
+    pub(super) async fn read(&self, place: &Place) -> Result<Read, EmrError> {
+        let mut conn = self.connect().await?;
+        let here = head(&mut conn).await.map_err(EmrError::away)?;
+        if here.server != place.server {
+            let why = "the database is another server than the one whose log was read";
+            return Err(EmrError::CursorLost(why.to_owned()));
+        }
+        if here == *place {
+            return Ok(Read { place: Some(here), ..Read::default() });
+        }
+        let columns = self.columns(&mut conn).await?;
+        let (found, place, more) = self.walk(place, &columns).await?;
+        let groups = records(&mut conn, found).await.map_err(away)?;
+        Ok(Read { groups, place: Some(place), more })
+    }
+
+    async fn connect(&self) -> Result<Conn, EmrError> {
+        let late = || EmrError::away("the database of OpenMRS does not answer");
+        tokio::time::timeout(Duration::from_secs(SECONDS), Conn::new(self.opts.clone()))
+            .await
+            .map_err(|_| late())?
+            .map_err(away)
+    }
+
+    async fn columns(&self, conn: &mut Conn) -> Result<Columns, EmrError> {
+        let names = TABLES.iter().chain(&MORE_TABLES).map(|table| format!("'{table}'"));
+        let query = format!(
+            "SELECT table_name, column_name FROM information_schema.columns \
+             WHERE table_schema = ? AND table_name IN ({}) ORDER BY table_name, ordinal_position",
+            names.collect::<Vec<_>>().join(", ")
+        );
+        let rows = conn.exec::<(String, String), _, _>(query, (&self.database,)).await;
+        let mut columns = Columns::new();
+        for (table, column) in rows.map_err(away)? {
+            columns.entry(table.to_lowercase()).or_default().push(column.to_lowercase());
+        }
+        Ok(columns)
+    }
+
+    /// Reads events from a place on to the end of the log, or of a portion.
+    async fn walk(
+        &self,
+        from: &Place,
+        columns: &Columns,
+    ) -> Result<(Vec<BTreeSet<Part>>, Place, bool), EmrError> {
+        let request = BinlogStreamRequest::new(SERVER_ID)
+            .with_non_blocking()
+            .with_filename(from.file.as_bytes())
+            .with_pos(from.position);
+        let conn = self.connect().await?;
+        let mut stream = conn.get_binlog_stream(request).await.map_err(lost_or_away)?;
+        let (mut walked, mut more) = (Walked::at(from), false);
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(SECONDS), stream.next()).await;
+            let Ok(next) = next else {
+                return Err(EmrError::away("the database stopped in the middle of its log"));
+            };
+            let Some(event) = next else { break };
+            let event = event.map_err(lost_or_away)?;
+            let header = event.header();
+            let end = u64::from(header.log_pos());
+            let odd = |_| EmrError::away("an event of the binary log cannot be read");
+            match header.event_type() {
+                Ok(EventType::ROTATE_EVENT) => {
+                    let rotate = event.read_event::<RotateEvent<'_>>().map_err(odd)?;
+                    walked.rotate(&rotate.name(), rotate.position());
+                }
+                Ok(EventType::XID_EVENT) => walked.commit(end),
+                Ok(EventType::QUERY_EVENT) => {
+                    let query = event.read_event::<QueryEvent<'_>>().map_err(odd)?;
+                    walked.query(query.query().trim(), end);
+                }
+                _ if (166..=171).contains(&header.event_type_raw()) => {
+                    let why = "the log is compressed: set log_bin_compress = OFF";
+                    return Err(EmrError::away(why));
+                }
+                Ok(_) => {
+                    let Ok(Some(EventData::RowsEvent(rows))) = event.read_data() else { continue };
+                    let Some(map) = stream.get_tme(rows.table_id()) else { continue };
+                    if map.database_name() != self.database {
+                        continue;
+                    }
+                    let table = map.table_name().to_lowercase();
+                    let Some(names) = columns.get(&table) else { continue };
+                    for row in rows.rows(map) {
+                        let (before, after) = row.map_err(odd)?;
+                        for row in [before, after].into_iter().flatten() {
+                            let cell = |name: &str| {
+                                let at = names.iter().position(|one| one == name)?;
+                                cell(row.as_ref(at)?)
+                            };
+                            walked.open.extend(parts(&table, &cell));
+                        }
+                    }
+                }
+                // Events of MariaDB's own, which say nothing of rows.
+                Err(_) => {}
+            }
+            if walked.groups.len() >= GROUPS && walked.open.is_empty() {
+                more = true;
+                break;
+            }
+        }
+        // A reader that is still there keeps the server from purging; one that is cut is gone too.
+        let closing = tokio::time::timeout(Duration::from_secs(SECONDS), stream.close());
+        if let Ok(Err(error)) = closing.await {
+            tracing::debug!(error = words(&error), "a reader of the binary log was cut");
+        }
+        Ok((walked.groups, walked.place, more))
+    }
+}
+
+/// How far a walk has come.
+struct Walked {
+    place: Place,
+    groups: Vec<BTreeSet<Part>>,
+    open: BTreeSet<Part>,
+}
+
+impl Walked {
+    fn at(place: &Place) -> Walked {
+        Walked { place: place.clone(), groups: Vec::new(), open: BTreeSet::new() }
+    }
+
+    fn rotate(&mut self, name: &str, position: u64) {
+        // The first of a stream ends in a checksum that is no part of the name.
+        let good = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name = name.chars().take_while(good).collect::<String>();
+        let name = match name.rsplit_once('.') {
+            Some((stem, number)) => {
+                let digits = number.chars().take_while(char::is_ascii_digit).collect::<String>();
+                format!("{stem}.{digits}")
+            }
+            None => name,
+        };
+        if name != self.place.file && name.len() >= self.place.file.len() {
+            self.place = Place { file: name, position, ..self.place.clone() };
+        }
+    }
+
+    fn commit(&mut self, end: u64) {
+        let group = std::mem::take(&mut self.open);
+        if !group.is_empty() {
+            self.groups.push(group);
+        }
+        if end > 0 {
+            self.place.position = end;
+        }
+    }
+
+    fn query(&mut self, query: &str, end: u64) {
+        let upper = query.to_ascii_uppercase();
+        // MariaDB sends a comment in place of an event that an old replica would not know.
+        let says_nothing = ["BEGIN", "#", "SAVEPOINT", "ROLLBACK TO", "RELEASE"];
+        if says_nothing.iter().any(|begins| upper.starts_with(begins)) {
+            return;
+        }
+        if upper == "ROLLBACK" {
+            self.open.clear();
+        }
+        self.commit(end);
+    }
+}
+
+fn cell(value: &BinlogValue<'_>) -> Option<Cell> {
+    match value {
+        BinlogValue::Value(Value::Int(number)) => Some(Cell::Number(*number)),
+        BinlogValue::Value(Value::UInt(number)) => i64::try_from(*number).ok().map(Cell::Number),
+        BinlogValue::Value(Value::Bytes(bytes)) => {
+            let text = std::str::from_utf8(bytes).ok()?;
+            Some(Cell::Text(text.trim_end_matches(['\0', ' ']).to_owned()))
+        }
+        _ => None,
+    }
+}
+
+async fn head(conn: &mut Conn) -> Result<Place, String> {
+    let plain = |error: mysql_async::Error| words(&error);
+    // MariaDB has no server_uuid; its number and where its data are tell it from others.
+    let server = match conn.query_first::<String, _>("SELECT @@server_uuid").await {
+        Ok(Some(uuid)) => uuid,
+        _ => {
+            let own = "SELECT CONCAT(@@server_id, ' ', @@hostname, ' ', @@datadir)";
+            let own = conn.query_first::<String, _>(own).await.map_err(plain)?;
+            own.unwrap_or_default()
+        }
+    };
+    let row = match conn.query_first::<Row, _>("SHOW MASTER STATUS").await {
+        Ok(row) => row,
+        // Newer ones of MySQL know it by another name, all others know none but the first.
+        Err(first) => match conn.query_first::<Row, _>("SHOW BINARY LOG STATUS").await {
+            Ok(row) => row,
+            Err(_) => return Err(plain(first)),
+        },
+    };
+    let row = row.ok_or("it writes no log")?;
+    let (file, position) = (row.get::<String, _>(0), row.get::<u64, _>(1));
+    match (file, position) {
+        (Some(file), Some(position)) => Ok(Place { server, file, position }),
+        _ => Err("it does not say where its log is".to_owned()),
+    }
+}
+
+/// The records that the parts are of.
+async fn records(
+    conn: &mut Conn,
+    groups: Vec<BTreeSet<Part>>,
+) -> Result<Vec<Vec<RecordRef>>, mysql_async::Error> {
+    let mut known: BTreeMap<Part, Vec<RecordRef>> = BTreeMap::new();
+    let mut named = Vec::new();
+    for group in groups {
+        let mut records = BTreeSet::new();
+        for part in group {
+            if !known.contains_key(&part) {
+                let found = records_of(conn, &part).await?;
+                known.insert(part.clone(), found);
+            }
+            records.extend(known[&part].iter().cloned());
+        }
+        if !records.is_empty() {
+            named.push(records.into_iter().collect());
+        }
+    }
+    Ok(named)
+}
+
+/// The group of an immunization and its members, by the concepts of CIEL.
+const IMMUNIZATION: &str = "1421AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn records_of(conn: &mut Conn, part: &Part) -> Result<Vec<RecordRef>, mysql_async::Error> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    match part {
+        Part::Uuid(kind, uuid) => found.push((kind, uuid.clone())),
+        Part::Person(person) => {
+            for (kind, query) in [
+                (
+                    "Patient",
+                    "SELECT p.uuid FROM person p JOIN patient t ON t.patient_id = p.person_id \
+                     WHERE p.person_id = ?",
+                ),
+                ("Practitioner", "SELECT uuid FROM provider WHERE person_id = ?"),
+                ("RelatedPerson", "SELECT uuid FROM relationship WHERE person_a = ?"),
+            ] {
+                let uuids: Vec<String> = conn.exec(query, (person,)).await?;
+                found.extend(uuids.into_iter().map(|uuid| (kind, uuid)));
+            }
+        }
+        Part::Obs(uuid) => {
+            let query = "SELECT c.uuid FROM obs o JOIN concept c ON c.concept_id = o.concept_id \
+                         WHERE o.uuid = ?";
+            let concept: Option<String> = conn.exec_first(query, (uuid,)).await?;
+            let is_shot = concept.as_deref() == Some(IMMUNIZATION);
+            found.push((if is_shot { "Immunization" } else { "Observation" }, uuid.clone()));
+        }
+        Part::ObsNumber(number) => {
+            let query = "SELECT o.uuid, c.uuid FROM obs o JOIN concept c \
+                         ON c.concept_id = o.concept_id WHERE o.obs_id = ?";
+            let row: Option<(String, String)> = conn.exec_first(query, (number,)).await?;
+            found.extend(row.map(|(uuid, concept)| {
+                (if concept == IMMUNIZATION { "Immunization" } else { "Observation" }, uuid)
+            }));
+        }
+        Part::Order(number) => {
+            let query = "SELECT o.uuid, d.order_id IS NOT NULL FROM orders o \
+                         LEFT JOIN drug_order d ON d.order_id = o.order_id WHERE o.order_id = ?";
+            let row: Option<(String, bool)> = conn.exec_first(query, (number,)).await?;
+            found.extend(row.map(|(uuid, is_drug)| {
+                (if is_drug { "MedicationRequest" } else { "ServiceRequest" }, uuid)
+            }));
+        }
+        Part::Encounter(number) => {
+            let query = "SELECT uuid FROM encounter WHERE encounter_id = ?";
+            let uuid: Option<String> = conn.exec_first(query, (number,)).await?;
+            found.extend(uuid.map(|uuid| ("Encounter", uuid)));
+        }
+        Part::Allergy(number) => {
+            let query = "SELECT uuid FROM allergy WHERE allergy_id = ?";
+            let uuid: Option<String> = conn.exec_first(query, (number,)).await?;
+            found.extend(uuid.map(|uuid| ("AllergyIntolerance", uuid)));
+        }
+        Part::Enrolment(number) => {
+            let query = "SELECT uuid FROM patient_program WHERE patient_program_id = ?";
+            let uuid: Option<String> = conn.exec_first(query, (number,)).await?;
+            found.extend(uuid.map(|uuid| ("EpisodeOfCare", uuid)));
+        }
+    }
+    let records = found
+        .into_iter()
+        .filter_map(|(kind, uuid)| RecordRef::new(kind.parse().ok()?, uuid.trim()).ok());
+    Ok(records.collect())
+}
+
+fn away(error: mysql_async::Error) -> EmrError {
+    EmrError::away(format!("the database of OpenMRS: {}", words(&error)))
+}
+
+/// A log that is not there any more is lost; anything else is a link that failed.
+fn lost_or_away(error: mysql_async::Error) -> EmrError {
+    match &error {
+        mysql_async::Error::Server(server) if server.code == 1236 => EmrError::CursorLost(
+            "the database has purged its binary log, or its files are others now".to_owned(),
+        ),
+        _ => away(error),
+    }
+}
+
+/// What a database says, without what it may quote: its code, and words for those that are usual.
+fn words(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Server(server) => match server.code {
+            1044 | 1045 | 1698 => "it refuses the user or the password".to_owned(),
+            1049 => "it has no database of that name".to_owned(),
+            1142 | 1227 => format!(
+                "its user lacks a right ({}): GRANT SELECT on the database, REPLICATION SLAVE and \
+                 REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*",
+                server.code
+            ),
+            code => format!("it answered with its error {code}"),
+        },
+        mysql_async::Error::Io(_) => "it cannot be reached, or the link was cut".to_owned(),
+        mysql_async::Error::Driver(_)
+        | mysql_async::Error::Url(_)
+        | mysql_async::Error::Other(_) => "its answer was not understood".to_owned(),
+    }
+}
