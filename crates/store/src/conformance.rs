@@ -13,12 +13,14 @@
 pub mod alerts;
 pub mod audit;
 pub mod below;
+pub mod beside;
 pub mod builders;
 pub mod cohorts;
 pub mod conflicts;
 pub mod copies;
 pub mod courier;
 pub mod emr;
+pub mod emr_queue;
 pub mod lanes;
 pub mod leaving;
 pub mod links;
@@ -208,6 +210,12 @@ macro_rules! for_each_rule {
                 a_record_that_both_hold_meets_first_without_loss,
                 defect_20_deletions_and_their_undoing_go_both_ways,
                 a_deletion_there_does_not_take_an_edit_here_with_it,
+                what_cannot_be_read_is_kept_and_read_again_while_the_cursor_moves_on,
+                a_record_moves_to_another_patient_on_either_side,
+                patients_that_are_merged_there_or_here_come_to_the_same,
+                defect_39_a_full_comparison_finds_what_was_missed_and_makes_no_flood,
+                a_record_system_that_was_emptied_is_filled_again;
+            emr_queue:
                 what_was_deleted_before_it_was_ever_written_never_goes_there,
                 what_is_written_is_in_the_order_of_dependency,
                 only_the_latest_state_goes_there,
@@ -216,14 +224,9 @@ macro_rules! for_each_rule {
                 what_it_cannot_hold_is_kept_and_holds_back_nobody,
                 what_fails_for_one_record_is_tried_again_and_parks_in_the_end,
                 defect_04_a_record_system_that_is_away_costs_the_queue_nothing,
-                what_cannot_be_read_is_kept_and_read_again_while_the_cursor_moves_on,
-                a_record_moves_to_another_patient_on_either_side,
-                patients_that_are_merged_there_or_here_come_to_the_same,
                 a_patient_who_is_purged_is_forgotten_and_not_deleted_there,
                 records_of_nobody_stay_here_and_reference_records_go,
                 a_record_system_that_comes_late_is_given_all_that_is_here,
-                defect_39_a_full_comparison_finds_what_was_missed_and_makes_no_flood,
-                a_record_system_that_was_emptied_is_filled_again,
                 what_is_there_is_overwritten_where_only_writing_is_meant,
                 a_record_has_one_id_there,
                 the_way_to_a_record_system_can_be_paused;

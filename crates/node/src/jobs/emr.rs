@@ -125,7 +125,7 @@ impl Beside {
         }
     }
 
-    /// Notes that it is away, and waits, ever longer; then until it answers to the cheapest question.
+    /// Notes that it is away, and waits, ever longer, until it answers to the cheapest question.
     pub(super) async fn while_away(&self, site: &Site, error: LinkError) {
         let mut error = error;
         for failures in 1u32.. {

@@ -18,8 +18,8 @@ pub(super) fn standing(info: &EmrInfo, now: Timestamp) -> String {
             format!("It is still to be written into the record system{since}: its turn comes.")
         }
         EmrState::Retry => format!(
-            "Writing it into the record system failed ({reason}); it is tried again{next}, and what \
-             else its patient has waits."
+            "Writing it into the record system failed ({reason}); it is tried again{next}, and \
+             what else its patient has waits."
         ),
         EmrState::Waits => {
             format!("It waits to be written into the record system{since}: {reason}.")

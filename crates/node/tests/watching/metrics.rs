@@ -81,6 +81,18 @@ fn shown(text: &str) -> BTreeMap<String, Row> {
 }
 
 /// A site in the middle, of which everything is known that can be.
+/// A record system that answers.
+fn beside(site: &TestSite) {
+    let draft = EmrDraft {
+        kind: "fhir".to_owned(),
+        url: "http://127.0.0.1:1/fhir".to_owned(),
+        captures: true,
+        applies: true,
+    };
+    site.store.emr_set(Some(&draft), site.site.now()).unwrap();
+    site.store.emr_note(&EmrEvent::Contact(None), site.site.now()).unwrap();
+}
+
 async fn a_site_with_everything() -> TestSite {
     let site = TestSite::with("district", |config| {
         config.parent = Some(Parent {
@@ -127,14 +139,7 @@ async fn a_site_with_everything() -> TestSite {
     store.source_note(&source, &contact, now).unwrap();
     let reader = ReaderSeen { site: "centre".parse().unwrap(), epoch, position: 0 };
     store.outgoing_read(&reader, now).unwrap();
-    let beside = EmrDraft {
-        kind: "fhir".to_owned(),
-        url: "http://127.0.0.1:1/fhir".to_owned(),
-        captures: true,
-        applies: true,
-    };
-    store.emr_set(Some(&beside), now).unwrap();
-    store.emr_note(&EmrEvent::Contact(None), now).unwrap();
+    beside(&site);
     let pause = PauseDraft {
         link: LinkName::Child("east".parse().unwrap()),
         reason: "the mast is mended".to_owned(),

@@ -107,7 +107,8 @@ pub(super) fn emr_note(store: &SqliteStore, event: &EmrEvent, now: Timestamp) ->
             EmrEvent::Away { error, next } => {
                 step.prepare_cached(
                     "UPDATE emr_link SET failures = failures + 1, last_error = ?2,
-                        next_attempt = ?3, last_attempt = ?1, away_since = coalesce(away_since, ?1)",
+                        next_attempt = ?3, last_attempt = ?1,
+                        away_since = coalesce(away_since, ?1)",
                 )?
                 .execute(params![at, error, next.millis()])?;
             }
