@@ -5,7 +5,7 @@ use super::rust_text::take_apart;
 use super::{File, Finding};
 
 /// First and last of each run of numbers that must have a test.
-const NUMBERS: &[(u32, u32)] = &[(1, 12), (14, 14), (16, 17), (21, 36), (38, 40), (42, 44)];
+const NUMBERS: &[(u32, u32)] = &[(1, 14), (16, 44)];
 
 pub(crate) fn check(files: &[File]) -> Vec<Finding> {
     let tested: Vec<u32> =
@@ -42,8 +42,8 @@ mod tests {
         let found: Vec<String> = check(&[file]).into_iter().map(|each| each.what).collect();
         assert!(found.iter().any(|what| what.contains("defect_04_")), "{found:?}");
         assert!(!found.iter().any(|what| what.contains("defect_05_")), "{found:?}");
-        assert!(!found.iter().any(|what| what.contains("defect_13_")), "{found:?}");
-        assert_eq!(found.len(), 36);
+        assert!(!found.iter().any(|what| what.contains("defect_15_")), "{found:?}");
+        assert_eq!(found.len(), 42);
     }
 
     #[test]

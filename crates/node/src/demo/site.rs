@@ -8,13 +8,16 @@ use anyhow::Context as _;
 use protocol::resource::Record;
 use protocol::{Author, Epoch, FeedId, Limits, RecordRef, SiteId};
 use store::sqlite::SqliteStore;
-use store::{Draft, Expect, LeavePolicy, NewSite, OpenOptions, Recorded, Scope, Write};
+use store::{
+    Draft, Expect, LeavePolicy, NewSite, OpenOptions, Recorded, Scope, SharedStore, Write,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::open::read_secrets;
+use crate::cli::open::{emr_secrets, read_secrets};
 use crate::config::{Config, FhirParent, Parent, Up};
 use crate::demo::link::{Cuttable, Switch};
+use crate::fhir_server::Ways;
 use crate::jobs::enrol;
 use crate::jobs::link::Link;
 use crate::jobs::round::{self, Round};
@@ -212,14 +215,22 @@ fn open(
     credential: Option<String>,
     switch: &Arc<Switch>,
 ) -> anyhow::Result<Site> {
-    let store = SqliteStore::open(&folder.join(STORE), options(&config))?;
+    let store: SharedStore = Arc::new(SqliteStore::open(&folder.join(STORE), options(&config))?);
     let inner: Arc<dyn Transport> = Arc::new(HttpTransport::new().map_err(anyhow::Error::msg)?);
+    // What cuts the link to the centre leaves the record system beside the site alone.
+    let ways = Ways {
+        transport: inner.clone(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        idle_seconds: config.limits.request_seconds,
+    };
+    let emr = crate::emr::open(&config, &emr_secrets(folder, &config)?, ways, &store)?;
     Ok(Site::new(Parts {
-        store: Arc::new(store),
+        store,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         transport: Arc::new(Cuttable::new(inner, switch.clone())),
-        emr: None,
+        emr,
         credential,
         courier: None,
         secrets: read_secrets(folder, &config)?,

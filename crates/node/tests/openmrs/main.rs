@@ -6,6 +6,10 @@ mod bad_input;
 #[cfg(feature = "needs-mariadb")]
 mod needs_mariadb;
 mod noticing;
+#[path = "../sync/world.rs"]
+#[allow(dead_code, reason = "the other half is for the tests of two sites alone")]
+mod pair;
 mod stand_in;
+mod two_sites;
 mod world;
 mod writing;

@@ -227,7 +227,16 @@ impl Tables for Sql {
         let (rows, _) = self.exec(&query, cells);
         let read = |row: Found| {
             let cells = names.iter().zip(row.unwrap());
-            cells.map(|(name, cell)| ((*name).to_owned(), value(cell))).collect()
+            let read = cells.map(|(name, cell)| {
+                let kind = definition.columns.iter().find(|(column, _)| column == name);
+                let day = kind.is_some_and(|(_, kind)| *kind == "DATE");
+                let value = match value(cell) {
+                    Value::String(text) if day => json!(text[..10]),
+                    value => value,
+                };
+                ((*name).to_owned(), value)
+            });
+            read.collect()
         };
         rows.into_iter().map(read).collect()
     }

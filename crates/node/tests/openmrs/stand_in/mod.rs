@@ -164,7 +164,9 @@ impl StandIn {
             None => rest::void(&mut state, &parts),
         };
         state.tables.end(true);
-        tell(&mut state, &parts);
+        if let Ok(made) = &done {
+            tell(&mut state, &parts, made);
+        }
         done.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
@@ -234,8 +236,8 @@ impl StandIn {
             _ => rest::void(state, &parts),
         };
         state.tables.end(done.is_ok());
-        if done.is_ok() {
-            tell(state, &parts);
+        if let Ok(made) = &done {
+            tell(state, &parts, made);
         }
         if std::mem::take(&mut state.quirks.loses_answer) {
             return json_answer(StatusCode::BAD_GATEWAY, &Value::Null);
@@ -391,11 +393,13 @@ fn look(state: &mut State, parts: &[&str], query: &str) -> Option<Value> {
 }
 
 /// Something was written: the atomfeed module says so.
-fn tell(state: &mut State, parts: &[&str]) {
-    let (category, kind, uuid) = match parts {
-        ["patient", uuid, ..] | ["person", uuid, ..] => ("patient", "Patient", *uuid),
-        ["encounter", uuid, ..] => ("encounter", "Encounter", *uuid),
-        ["obs", uuid, ..] => ("observation", "Observation", *uuid),
+fn tell(state: &mut State, parts: &[&str], made: &Value) {
+    let made = made["uuid"].as_str().unwrap_or_default();
+    let uuid = parts.get(1).copied().unwrap_or(made);
+    let (category, kind) = match parts.first() {
+        Some(&"patient" | &"person") => ("patient", "Patient"),
+        Some(&"encounter") => ("encounter", "Encounter"),
+        Some(&"obs") => ("observation", "Observation"),
         _ => return,
     };
     let content = json!({
