@@ -20,7 +20,7 @@ PATIENTS = 150
 
 
 def main():
-    options = parse()
+    options = parse(__doc__)
     with folder() as path, server(options) as url:
         print(f"server: {url}")
         for way in options.way:
@@ -31,8 +31,8 @@ def main():
                 site.stop()
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(what):
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--url", help="a FHIR server that runs already")
     parser.add_argument("--modules", help="the folder with Medplum's node_modules")
     parser.add_argument("--way", nargs="+", default=["offered", "put"])

@@ -3,14 +3,16 @@
 //! Where the settings name none (`kind = "embedded"`), Tributary's own store is the record system:
 //! programs use it by `/fhir`, and there is nothing to capture or to apply.
 
+pub mod fhir;
 pub mod openmrs;
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use store::SharedStore;
 
 use crate::config::{Config, EmrKind};
+use crate::emr::fhir::FhirEmr;
 use crate::fhir_server::Ways;
 use crate::ports::Emr;
 
@@ -28,7 +30,7 @@ pub fn open(
     config: &Config,
     secrets: &Secrets,
     ways: Ways,
-    _store: &SharedStore,
+    store: &SharedStore,
 ) -> anyhow::Result<Option<Arc<dyn Emr>>> {
     match config.emr.kind {
         EmrKind::Embedded => Ok(None),
@@ -37,8 +39,10 @@ pub fn open(
             let emr = openmrs::OpenMrs::new(&config.emr, user, database, ways, &config.limits)?;
             Ok(Some(Arc::new(emr)))
         }
-        kind @ EmrKind::Fhir => {
-            bail!("[emr] kind = \"{}\": this version has no adapter for it yet", kind.name())
+        EmrKind::Fhir => {
+            let (secret, store) = (secrets.user.as_deref(), store.clone());
+            let emr = FhirEmr::new(&config.emr, secret, store, &config.limits, ways);
+            Ok(Some(Arc::new(emr.context("[emr]")?)))
         }
     }
 }

@@ -121,7 +121,10 @@ pub(crate) fn emr_secrets(dir: &Path, config: &Config) -> anyhow::Result<emr::Se
         file.as_ref().map(|file| read_secret(&dir.join(file), whose)).transpose()
     };
     Ok(emr::Secrets {
-        user: read(&config.emr.secret_file, "the record system ([emr])")?,
+        user: match &config.emr.secret_file {
+            None => read(&config.emr.login.secret_file, "the record system ([emr.login])")?,
+            file => read(file, "the record system ([emr])")?,
+        },
         database: read(&config.emr.openmrs.database_secret_file, "the database ([emr.openmrs])")?,
     })
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-use super::check_url;
 use super::openmrs::OpenmrsConfig;
+use super::{LoginConfig, check_url};
 
 /// The settings of the record system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct EmrConfig {
     /// folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
+    /// Another login than by `user` and `secret_file`: of a FHIR server by tokens.
+    #[serde(skip_serializing_if = "is_no_login")]
+    pub login: LoginConfig,
     /// Which way records go.
     pub mode: EmrMode,
     /// Milliseconds between two looks for what changed there.
@@ -106,6 +109,7 @@ impl Default for EmrConfig {
             url: None,
             user: None,
             secret_file: None,
+            login: LoginConfig::default(),
             mode: EmrMode::TwoWay,
             every_ms: 2_000,
             at_once: 4,
@@ -114,6 +118,10 @@ impl Default for EmrConfig {
             openmrs: OpenmrsConfig::default(),
         }
     }
+}
+
+fn is_no_login(login: &LoginConfig) -> bool {
+    *login == LoginConfig::default()
 }
 
 pub(super) fn is_default(emr: &EmrConfig) -> bool {
@@ -147,6 +155,13 @@ impl EmrConfig {
         }
         if self.user.is_some() && self.secret_file.is_none() {
             bail!("secret_file is missing: a file with the password, readable by its owner only");
+        }
+        self.login.check("login")?;
+        if !is_no_login(&self.login) && (self.user.is_some() || self.secret_file.is_some()) {
+            bail!("[emr.login] takes the place of user and secret_file: one of both");
+        }
+        if !is_no_login(&self.login) && self.kind != EmrKind::Fhir {
+            bail!("[emr.login] is for a FHIR server (kind = \"fhir\")");
         }
         if self.every_ms < 100 {
             bail!(

@@ -38,6 +38,13 @@ pub enum EntryAnswer {
     Refused(String),
 }
 
+impl EntryAnswer {
+    /// Whether it is done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, EntryAnswer::Done(_))
+    }
+}
+
 /// The Bundle of some actions: no record may stand in it twice.
 pub fn transaction<'a>(base: &Url, actions: impl IntoIterator<Item = Action<'a>>) -> String {
     let mut out = String::from("{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[");

@@ -1,10 +1,11 @@
 //! Searches and histories, page by page.
 
 use std::collections::BTreeSet;
+use std::time::UNIX_EPOCH;
 
-use axum::http::StatusCode;
-use protocol::RecordRef;
+use axum::http::{StatusCode, header};
 use protocol::resource::references::record_named;
+use protocol::{RecordRef, Timestamp};
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,8 +34,10 @@ pub struct Found {
 pub struct Page {
     /// What stands in it.
     pub found: Vec<Found>,
-    /// Whether there are more pages.
-    pub more: bool,
+    /// Where the next page is: a path on the server, to be given to `pages`.
+    pub next: Option<String>,
+    /// When the server made it, by its own clock.
+    pub at: Option<String>,
 }
 
 /// A search or a history of a server.
@@ -49,6 +52,7 @@ pub struct Pages<'a> {
 struct Bundle {
     #[serde(rename = "resourceType")]
     kind: String,
+    meta: Option<Meta>,
     #[serde(default)]
     link: Vec<Link>,
     #[serde(default)]
@@ -125,19 +129,28 @@ impl Pages<'_> {
         if response.status != StatusCode::OK {
             return Err(server.fault(response, &Private::default(), Asked::Read).await);
         }
+        let date = response.headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let date = date.and_then(|since| i64::try_from(since.as_millis()).ok());
         let body = server.body(response, ANSWER_BYTES).await?;
-        let (found, next) = read(&body, server.base())?;
+        let (found, next, made) = read(&body, server.base())?;
+        let at = made.or_else(|| date.map(|at| Timestamp::from_millis(at).to_string()));
         self.empty = if found.is_empty() { self.empty + 1 } else { 0 };
         if self.empty > EMPTY_PAGES {
             return Err(LinkError(format!("{EMPTY_PAGES} of its pages in a row are empty")).into());
         }
+        let path = next.as_ref().map(path_of);
         self.next = next;
-        Ok(Some(Page { found, more: self.next.is_some() }))
+        Ok(Some(Page { found, next: path, at }))
     }
 }
 
-/// What stands in a page, and where the next one is.
-fn read(body: &[u8], base: &Url) -> Result<(Vec<Found>, Option<Url>), LinkError> {
+/// What stands in a page, where the next one is, and when this one was made.
+type PageRead = (Vec<Found>, Option<Url>, Option<String>);
+
+/// Reads a page.
+fn read(body: &[u8], base: &Url) -> Result<PageRead, LinkError> {
     let odd = || LinkError("what it answers to a search is no Bundle".to_owned());
     let bundle: Bundle = serde_json::from_slice(body).map_err(|_| odd())?;
     if bundle.kind != "Bundle" {
@@ -145,7 +158,16 @@ fn read(body: &[u8], base: &Url) -> Result<(Vec<Found>, Option<Url>), LinkError>
     }
     let next = bundle.link.iter().find(|link| link.relation == "next");
     let next = next.map(|next| here(&next.url, base)).transpose()?;
-    Ok((bundle.entry.into_iter().filter_map(found).collect(), next))
+    let made = bundle.meta.and_then(|meta| meta.changed);
+    Ok((bundle.entry.into_iter().filter_map(found).collect(), next, made))
+}
+
+/// Path and query of a URL.
+fn path_of(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
 }
 
 /// A link as it is followed: below the configured base, whatever host the server takes itself to

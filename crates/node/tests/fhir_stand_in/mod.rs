@@ -22,6 +22,8 @@ pub(crate) struct Held {
     /// As it was sent; `None`: deleted.
     pub(crate) body: Option<String>,
     pub(crate) version: u64,
+    /// When it was changed last: milliseconds since the epoch, by the server's clock.
+    pub(crate) changed: i64,
 }
 
 /// What happens to the next request instead of what it asks for.
@@ -55,6 +57,18 @@ pub(crate) struct Server {
     pub(crate) messages: Vec<Value>,
     /// Method and path of each request.
     pub(crate) asked: Vec<String>,
+    /// Whether it has a history of everything.
+    pub(crate) history: bool,
+    /// Whether it makes records under ids that it is given.
+    pub(crate) update_create: bool,
+    /// Whether `If-Match` is honoured.
+    pub(crate) if_match: bool,
+    /// Every change: record, when, and the version.
+    pub(crate) log: Vec<(String, i64, u64)>,
+    /// Its clock.
+    pub(crate) now: i64,
+    /// Most entries of one page.
+    pub(crate) page: usize,
 }
 
 pub(crate) type Shared = Arc<Mutex<Server>>;
@@ -79,6 +93,12 @@ pub(crate) async fn start() -> Shared {
         answers: ("ok", String::new()),
         messages: Vec::new(),
         asked: Vec::new(),
+        history: false,
+        update_create: true,
+        if_match: true,
+        log: Vec::new(),
+        now: 1_795_421_730_000,
+        page: 100,
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -100,6 +120,7 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
         return (StatusCode::UNAUTHORIZED, [("content-type", "text/html")], "<html>")
             .into_response();
     }
+    let query = query_of(parts.uri.query().unwrap_or_default());
     let changes = parts.method != "GET";
     let fault = if changes { server.faults.pop_front() } else { None };
     if let Some(Fault::Say(status, kind, body)) = fault {
@@ -113,6 +134,8 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
         ("GET", "metadata") => ok(200, &server.statement()),
         ("POST", "") if server.transaction => server.transact(&body),
         ("POST", "$process-message") if server.message => server.process(&body),
+        ("GET", "_history") if server.history => server.tell(&query),
+        ("GET", kind) if !kind.contains('/') => server.search(kind, &query),
         ("GET", record) => server.show(record),
         ("PUT", record) => server.put(record, &body, &parts.headers),
         ("DELETE", record) => server.delete(record),
@@ -126,6 +149,15 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
         }
         _ => answer,
     }
+}
+
+fn query_of(text: &str) -> BTreeMap<String, String> {
+    let url = reqwest::Url::parse(&format!("http://localhost/?{text}")).unwrap();
+    url.query_pairs().into_owned().collect()
+}
+
+fn instant(at: i64) -> String {
+    protocol::Timestamp::from_millis(at).to_string()
 }
 
 fn ok(status: u16, body: &Value) -> Response {
@@ -188,16 +220,24 @@ impl Server {
         if self.transaction {
             interactions.push(json!({"code": "transaction"}));
         }
+        if self.history {
+            interactions.push(json!({"code": "history-system"}));
+        }
         let operations = match self.message {
             true => json!([{"name": "process-message", "definition": "x"}]),
             false => json!([]),
         };
+        let codes = ["read", "search-type", "create", "update", "delete"];
+        let versioning = if self.if_match { "versioned-update" } else { "versioned" };
+        let types = ["Patient", "Encounter", "Observation", "Location", "Basic"].map(|kind| {
+            json!({"type": kind, "updateCreate": self.update_create, "versioning": versioning,
+                "interaction": codes.map(|code| json!({"code": code}))})
+        });
         json!({
             "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "kind": "instance",
             "software": {"name": "Stand-in", "version": "1"},
             "rest": [{"mode": "server", "interaction": interactions, "operation": operations,
-                "resource": [{"type": "Patient", "updateCreate": true, "interaction": [
-                    {"code": "read"}, {"code": "update"}, {"code": "delete"}]}]}],
+                "searchParam": [{"name": "_lastUpdated"}], "resource": types}],
         })
     }
 
@@ -205,7 +245,7 @@ impl Server {
         match self.records.get(record) {
             None => refusal(404, "not-found", "not known"),
             Some(Held { body: None, .. }) => refusal(410, "deleted", "gone"),
-            Some(Held { body: Some(body), version }) => {
+            Some(Held { body: Some(body), version, .. }) => {
                 let etag = format!("W/\"{version}\"");
                 ([("content-type", FHIR.to_owned()), ("etag", etag)], body.clone()).into_response()
             }
@@ -225,11 +265,14 @@ impl Server {
         let text = std::str::from_utf8(body).unwrap();
         let version = self.records.get(record).map_or(0, |held| held.version);
         let wanted = headers.get("if-match").map(|value| value.to_str().unwrap().to_owned());
-        if wanted.is_some_and(|wanted| wanted != format!("W/\"{version}\"")) {
+        if self.if_match && wanted.is_some_and(|wanted| wanted != format!("W/\"{version}\"")) {
             return refusal(412, "conflict", "it is another version");
         }
         if let Err((status, code, words)) = self.check(record, text, &BTreeSet::new()) {
             return refusal(status, code, &words);
+        }
+        if version == 0 && !self.update_create {
+            return refusal(405, "not-supported", "no new records by their id");
         }
         let status = if version == 0 { 201 } else { 200 };
         let version = self.store(record, Some(text.to_owned()));
@@ -250,10 +293,77 @@ impl Server {
     }
 
     fn store(&mut self, record: &str, body: Option<String>) -> u64 {
-        let held = self.records.entry(record.to_owned()).or_insert(Held { body: None, version: 0 });
+        let new = Held { body: None, version: 0, changed: 0 };
+        let held = self.records.entry(record.to_owned()).or_insert(new);
         held.body = body;
         held.version += 1;
+        held.changed = self.now;
+        self.log.push((record.to_owned(), self.now, held.version));
         held.version
+    }
+
+    /// What somebody does on the server itself, a moment later.
+    pub(crate) fn edit(&mut self, record: &str, body: Option<String>) {
+        self.now += 1_000;
+        self.store(record, body);
+    }
+
+    /// A page of entries, with the next one's URL.
+    fn bundle(&self, path: &str, query: &BTreeMap<String, String>, all: Vec<Value>) -> Response {
+        let from = query.get("from").map_or(0, |from| from.parse().unwrap());
+        let count = query.get("_count").map_or(10, |count| count.parse().unwrap());
+        let entries = all.iter().skip(from).take(count.min(self.page)).collect::<Vec<_>>();
+        let mut bundle = json!({"resourceType": "Bundle", "type": "searchset", "entry": entries,
+            "meta": {"lastUpdated": instant(self.now)}});
+        let next = from + entries.len();
+        if next < all.len() {
+            let mut url = reqwest::Url::parse(&format!("{}/{path}", self.url)).unwrap();
+            let others = query.iter().filter(|(name, _)| *name != "from");
+            url.query_pairs_mut().extend_pairs(others).append_pair("from", &next.to_string());
+            bundle["link"] = json!([{"relation": "next", "url": url.to_string()}]);
+        }
+        ok(200, &bundle)
+    }
+
+    /// The history of everything, the newest first.
+    fn tell(&self, query: &BTreeMap<String, String>) -> Response {
+        let since = query
+            .get("_since")
+            .map_or(i64::MIN, |since| since.parse::<protocol::Timestamp>().unwrap().millis());
+        let log = self.log.iter().rev().filter(|(_, at, _)| *at >= since);
+        let entries = log.map(|(record, at, _)| {
+            let held = &self.records[record];
+            let response = json!({"status": "200", "lastModified": instant(*at)});
+            match &held.body {
+                Some(body) => json!({
+                    "fullUrl": format!("{}/{record}", self.url),
+                    "resource": serde_json::from_str::<Value>(body).unwrap(),
+                    "request": {"method": "PUT", "url": record}, "response": response}),
+                None => json!({"request": {"method": "DELETE", "url": record},
+                    "response": response}),
+            }
+        });
+        self.bundle("_history", query, entries.collect())
+    }
+
+    fn search(&self, kind: &str, query: &BTreeMap<String, String>) -> Response {
+        let since = query.get("_lastUpdated").map_or(i64::MIN, |since| {
+            since.strip_prefix("ge").unwrap().parse::<protocol::Timestamp>().unwrap().millis()
+        });
+        let of_kind = format!("{kind}/");
+        let found = self.records.iter().filter(|(name, held)| {
+            name.starts_with(&of_kind) && held.body.is_some() && held.changed >= since
+        });
+        let mut found = found.collect::<Vec<_>>();
+        if query.get("_sort").is_some_and(|sort| sort == "_lastUpdated") {
+            found.sort_by_key(|(_, held)| held.changed);
+        }
+        let entries = found.into_iter().map(|(name, held)| {
+            let id = name.split_once('/').unwrap().1;
+            let meta = json!({"lastUpdated": instant(held.changed)});
+            json!({"resource": {"resourceType": kind, "id": id, "meta": meta}})
+        });
+        self.bundle(kind, query, entries.collect())
     }
 
     /// Whether a body can stand under this name: HAPI's rules.

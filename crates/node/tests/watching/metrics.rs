@@ -80,6 +80,16 @@ fn shown(text: &str) -> BTreeMap<String, Row> {
     found
 }
 
+fn the_centre() -> Parent {
+    Parent {
+        url: "https://centre.example".to_owned(),
+        site: "centre".parse().unwrap(),
+        leave: LeavePolicy::Keep,
+        up: Up::Direct,
+        fhir: FhirParent::default(),
+    }
+}
+
 /// A site in the middle, of which everything is known that can be.
 /// A record system that answers.
 fn beside(site: &TestSite) {
@@ -95,13 +105,7 @@ fn beside(site: &TestSite) {
 
 async fn a_site_with_everything() -> TestSite {
     let site = TestSite::with("district", |config| {
-        config.parent = Some(Parent {
-            url: "https://centre.example".to_owned(),
-            site: "centre".parse().unwrap(),
-            leave: LeavePolicy::Keep,
-            up: Up::Direct,
-            fhir: FhirParent::default(),
-        });
+        config.parent = Some(the_centre());
         config.sources = vec![SourceConfig::of_child(
             "north".parse().unwrap(),
             "https://north.example".to_owned(),

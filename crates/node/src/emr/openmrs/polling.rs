@@ -145,7 +145,7 @@ async fn portion(
             });
             found.push(one);
         }
-        if found.len() >= PORTION && page.more && ordered && has_moved(&found, since) {
+        if found.len() >= PORTION && page.next.is_some() && ordered && has_moved(&found, since) {
             return Ok((found, false));
         }
     }

@@ -1,0 +1,181 @@
+//! The record system is a FHIR R4 server: by what it says at `/metadata`, changes are noticed by its
+//! history or by what was updated last, and written as transactions or record by record.
+//!
+//! Records have the same ids there as here. A server that gives ids of its own cannot hold ours: what
+//! it has is captured, and what is made here is kept.
+
+mod follow;
+mod load;
+mod write;
+
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use protocol::resource::Record;
+use protocol::{Limits, RecordRef};
+use serde::{Deserialize, Serialize};
+use store::SharedStore;
+
+use crate::config::{EmrConfig, LoginKind};
+use crate::fhir_server::{Capabilities as Offered, FhirError, FhirServer, Login, Read, Ways};
+use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, LinkError, Noticed, Shown};
+
+use self::follow::Follow;
+use self::load::Load;
+
+/// A FHIR server beside a site.
+pub struct FhirEmr {
+    server: FhirServer,
+    store: SharedStore,
+    limits: Limits,
+    offered: Mutex<Option<Arc<Offered>>>,
+    ways: Ways,
+}
+
+/// Where the reader is; as text it is the cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Place {
+    /// Naming everything that is there.
+    Load(Load),
+    /// Following what changes.
+    Follow(Follow),
+}
+
+impl FhirEmr {
+    /// The server that the settings name.
+    pub fn new(
+        config: &EmrConfig,
+        secret: Option<&str>,
+        store: SharedStore,
+        limits: &Limits,
+        ways: Ways,
+    ) -> Result<FhirEmr, LinkError> {
+        let url = config.url.as_deref().unwrap_or_default();
+        let login = match (&config.user, secret) {
+            _ if config.login.kind != LoginKind::None => Login::of(&config.login, secret)?,
+            (Some(user), Some(password)) => Login::basic(user, password)?,
+            (None, Some(token)) => Login::bearer(token)?,
+            (_, None) => Login::none(),
+        };
+        let server = FhirServer::new(url, login, ways.clone(), limits)?;
+        let (limits, offered) = (limits.clone(), Mutex::default());
+        Ok(FhirEmr { server, store, limits, offered, ways })
+    }
+
+    /// What it offers, as it said once.
+    async fn offered(&self) -> Result<Arc<Offered>, EmrError> {
+        if let Some(offered) = self.known().clone() {
+            return Ok(offered);
+        }
+        self.ask_offered().await
+    }
+
+    async fn ask_offered(&self) -> Result<Arc<Offered>, EmrError> {
+        let offered = Arc::new(self.server.capabilities().await.map_err(LinkError::from)?);
+        *self.known() = Some(offered.clone());
+        Ok(offered)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<Arc<Offered>>> {
+        self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A record as it is there, and its version there.
+    async fn look(&self, record: &RecordRef) -> Result<(Shown, Option<String>), EmrError> {
+        match self.server.read(record).await.map_err(plain)? {
+            Read::Gone => Ok((Shown::Gone, None)),
+            Read::Absent => Ok((Shown::Absent, None)),
+            Read::Body(body, version) => {
+                let read = Record::parse(&body, &self.limits);
+                let read = read.map_err(|refusal| EmrError::Refused(refusal.reason))?;
+                if read.reference != *record {
+                    let words = format!("{} came where it was asked for", read.reference);
+                    return Err(EmrError::Refused(words));
+                }
+                Ok((Shown::Body(Box::new(read)), version))
+            }
+        }
+    }
+
+    async fn notice(&self, cursor: Option<&str>) -> Result<Noticed, EmrError> {
+        let offered = self.offered().await?;
+        let place = match cursor {
+            None => Place::Load(Load::begin(&offered)),
+            Some(text) => serde_json::from_str(text).map_err(|_| {
+                EmrError::CursorLost("the cursor is not one of a FHIR server".to_owned())
+            })?,
+        };
+        let (groups, place, more) = match place {
+            Place::Load(load) => self.load(load).await?,
+            Place::Follow(follow) => self.follow(&offered, follow).await?,
+        };
+        let cursor = serde_json::to_string(&place)
+            .map_err(|error| EmrError::away(format!("no cursor can be written: {error}")))?;
+        Ok(Noticed { groups, cursor, more, left: None })
+    }
+}
+
+/// What was found, where to go on, and whether there is more at once.
+type Found = (Vec<Vec<RecordRef>>, Place, bool);
+
+/// What an error means for one record.
+fn plain(error: FhirError) -> EmrError {
+    match error {
+        FhirError::Away { error, .. } => EmrError::Away(error),
+        FhirError::Changed => EmrError::Changed,
+        FhirError::Unclear(why) | FhirError::Refused(why) | FhirError::TooMuch(why) => {
+            EmrError::Refused(why)
+        }
+    }
+}
+
+impl Emr for FhirEmr {
+    fn capabilities(&self) -> BoxFuture<'_, Result<Capabilities, EmrError>> {
+        async {
+            let offered = self.ask_offered().await?;
+            let noticed = match offered.history {
+                true => "what changes is noticed by the history of everything",
+                false => {
+                    "what changes is noticed by what was updated last, and deletions by comparing \
+                     ids from time to time"
+                }
+            };
+            let written = match offered.transaction {
+                true => "one patient's records are written in one transaction",
+                false => "records are written one by one",
+            };
+            let mut missing = Vec::new();
+            if !offered.types.values().any(|kind| kind.update_create) {
+                missing.push(
+                    "it makes no record under an id that it is given (updateCreate): what is made \
+                     here is not written there"
+                        .to_owned(),
+                );
+            }
+            Ok(Capabilities {
+                product: offered.software.clone().unwrap_or_else(|| "a FHIR server".to_owned()),
+                version: None,
+                notes: vec![noticed.to_owned(), written.to_owned()],
+                missing,
+            })
+        }
+        .boxed()
+    }
+
+    fn changes_since<'a>(
+        &'a self,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Noticed, EmrError>> {
+        self.notice(cursor).boxed()
+    }
+
+    fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
+        async { Ok(self.look(record).await?.0) }.boxed()
+    }
+
+    fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        self.write_all(writes).boxed()
+    }
+}

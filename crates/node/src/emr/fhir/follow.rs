@@ -1,0 +1,278 @@
+//! Following what changes: by the history of everything where the server has one, and else by what was
+//! updated last, type by type, with ids compared from time to time.
+//!
+//! Times are the server's own, as it wrote them, and what is near the edge is asked for again: entries
+//! that were named before are known by their time. To name one too often is no harm.
+
+use std::collections::BTreeSet;
+
+use protocol::{RecordRef, ResourceType, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{Scope, SearchOrder, SearchQuery};
+
+use super::load::{is_of_records, of_records};
+use super::{FhirEmr, Found, Place, plain};
+use crate::fhir_server::{Capabilities as Offered, FhirError, Found as Entry, Page};
+use crate::ports::{EmrError, LinkError};
+
+/// Entries of one page.
+const PAGE: usize = 200;
+/// Milliseconds before the edge that are asked for again: commits come late, and seconds are whole.
+const OVERLAP: i64 = 10_000;
+/// Entries near the edge that are known; more are named again.
+const KNOWN: usize = 300;
+/// Milliseconds between two comparisons of ids, where no history tells of deletions.
+const COMPARE_EVERY: i64 = 15 * 60_000;
+/// Ids of one type that are compared at a time.
+const IDS: usize = 1_000_000;
+
+/// Where the reader of changes is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Follow {
+    /// The newest time that was seen, as the server wrote it.
+    since: String,
+    /// Entries near it.
+    known: Vec<String>,
+    /// Pages of the present walk that are still to be read.
+    walk: Option<Walk>,
+    /// Types that are followed: the usual ones, and those of which something is there.
+    types: Vec<String>,
+    /// Of a walk by types: which of them comes next.
+    at: usize,
+    /// When ids were compared last, by our clock (ms), and types that are still to be.
+    compared: i64,
+    compare: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Walk {
+    /// When it began, by the server's clock: what is changed later is for the next one.
+    begun: Option<String>,
+    next: Option<String>,
+    newest: String,
+    fresh: Vec<String>,
+}
+
+impl Follow {
+    pub(super) fn begin(since: String, types: Vec<String>, now: Timestamp) -> Follow {
+        Follow { since, types, compared: now.millis(), ..Follow::default() }
+    }
+
+    /// The earliest time that is asked for.
+    fn edge(&self) -> String {
+        edge(&self.since)
+    }
+
+    /// Takes a page into the walk; gives what is new in it, those of one time together.
+    fn take(&mut self, page: &Page) -> Vec<Vec<RecordRef>> {
+        let mut walk = self.walk.take().unwrap_or_default();
+        if walk.begun.is_none() {
+            walk.begun.clone_from(&page.at);
+        }
+        let mut groups: Vec<(String, Vec<RecordRef>)> = Vec::new();
+        for (record, changed) in names(&page.found) {
+            if !is_of_records(record.kind) {
+                continue;
+            }
+            let mark = format!("{record} {changed}");
+            if later(&changed, &walk.newest) {
+                walk.newest.clone_from(&changed);
+            }
+            if walk.fresh.len() < KNOWN * 4 {
+                walk.fresh.push(mark.clone());
+            }
+            if self.known.contains(&mark) {
+                continue;
+            }
+            match groups.last_mut() {
+                Some((time, group)) if *time == changed && !changed.is_empty() => {
+                    if !group.contains(&record) {
+                        group.push(record);
+                    }
+                }
+                _ => groups.push((changed, vec![record])),
+            }
+        }
+        walk.next = page.next.clone();
+        self.walk = Some(walk);
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    /// The walk is over: the edge moves.
+    fn end(&mut self) {
+        let Some(walk) = self.walk.take() else { return };
+        let newest = match walk.begun {
+            Some(begun) if later(&walk.newest, &begun) => begun,
+            _ => walk.newest,
+        };
+        if later(&newest, &self.since) {
+            self.since = newest;
+        }
+        let edge = self.edge();
+        let near =
+            |mark: &String| mark.split_once(' ').is_some_and(|(_, changed)| !later(&edge, changed));
+        self.known = walk.fresh.into_iter().filter(near).take(KNOWN).collect();
+    }
+}
+
+/// Whether one time is later than another, however each is written.
+fn later(one: &str, other: &str) -> bool {
+    match (one.parse::<Timestamp>(), other.parse::<Timestamp>()) {
+        (Ok(one), Ok(other)) => one > other,
+        (one, other) => one.is_ok() && other.is_err(),
+    }
+}
+
+fn edge(since: &str) -> String {
+    match since.parse::<Timestamp>() {
+        Ok(at) => at.plus_millis(-OVERLAP).to_string(),
+        Err(_) => since.to_owned(),
+    }
+}
+
+/// How many entries a page is to have.
+pub(super) fn count(entries: usize) -> String {
+    format!("_count={entries}")
+}
+
+/// The records that entries name, and when they were changed.
+pub(super) fn names(found: &[Entry]) -> impl Iterator<Item = (RecordRef, String)> {
+    found.iter().filter_map(|entry| {
+        Some((entry.record.clone()?, entry.changed.clone().unwrap_or_default()))
+    })
+}
+
+impl FhirEmr {
+    /// The one page of this path.
+    pub(super) async fn page(&self, path: &str) -> Result<Page, FhirError> {
+        let page = self.server.pages(path)?.next().await?;
+        page.ok_or_else(|| LinkError("it gave no page".to_owned()).into())
+    }
+
+    /// The next portion of what changed.
+    pub(super) async fn follow(
+        &self,
+        offered: &Offered,
+        mut follow: Follow,
+    ) -> Result<Found, EmrError> {
+        if offered.history {
+            let first = format!("_history?_since={}&{}", follow.edge(), count(PAGE));
+            let (groups, more) = self.walk(&mut follow, &first).await?;
+            if !more {
+                follow.end();
+            }
+            return Ok((groups, Place::Follow(follow), more));
+        }
+        if let Some(kind) = follow.compare.pop() {
+            let (groups, is_any) = self.compare(&kind).await?;
+            if is_any && !follow.types.contains(&kind) {
+                follow.types.push(kind);
+            }
+            let more = !follow.compare.is_empty();
+            return Ok((groups, Place::Follow(follow), more));
+        }
+        self.by_types(offered, follow).await
+    }
+
+    /// One page of a walk; whether there is another one.
+    async fn walk(
+        &self,
+        follow: &mut Follow,
+        first: &str,
+    ) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
+        let next = follow.walk.as_ref().and_then(|walk| walk.next.clone());
+        let path = next.as_deref().unwrap_or(first);
+        let page = match self.page(path).await {
+            // Pages are kept for a while only: the walk begins again.
+            Err(FhirError::Unclear(_) | FhirError::Refused(_)) if path != first => {
+                self.page(first).await
+            }
+            other => other,
+        };
+        let page = page.map_err(plain)?;
+        let groups = follow.take(&page);
+        Ok((groups, page.next.is_some()))
+    }
+
+    /// One page of what was updated last; types of which nothing was there come with the comparison.
+    async fn by_types(&self, offered: &Offered, mut follow: Follow) -> Result<Found, EmrError> {
+        let now = self.ways.clock.now();
+        let Some(kind) = follow.types.get(follow.at).cloned() else {
+            follow.at = 0;
+            follow.end();
+            let elapsed = now.millis() - follow.compared;
+            if !(0..COMPARE_EVERY).contains(&elapsed) {
+                follow.compared = now.millis();
+                follow.compare = of_records(offered).map(|kind| kind.to_string()).collect();
+            }
+            let more = !follow.compare.is_empty();
+            return Ok((Vec::new(), Place::Follow(follow), more));
+        };
+        let edge = follow.edge();
+        let first = format!(
+            "{kind}?_lastUpdated=ge{edge}&_sort=_lastUpdated&_elements=id,meta&{}",
+            count(PAGE)
+        );
+        let (groups, more) = self.walk(&mut follow, &first).await?;
+        if !more {
+            follow.at += 1;
+            if let Some(walk) = &mut follow.walk {
+                walk.next = None;
+            }
+        }
+        Ok((groups, Place::Follow(follow), true))
+    }
+
+    /// Names what is on one side only: deleted there, or never noticed. And whether anything of the
+    /// type is there.
+    async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
+        let mut there = BTreeSet::new();
+        let path = format!("{kind}?_elements=id&{}", count(PAGE));
+        let mut pages = self.server.pages(&path)?;
+        while let Some(page) = pages.next().await.map_err(plain)? {
+            there.extend(names(&page.found).map(|(record, _)| record));
+            if there.len() > IDS {
+                return Err(EmrError::away(format!("it has more than {IDS} records of {kind}")));
+            }
+        }
+        let Ok(kind) = kind.parse::<ResourceType>() else {
+            return Ok((Vec::new(), false));
+        };
+        let here = self.here(kind).await?;
+        let differ = here.symmetric_difference(&there);
+        let groups = differ.map(|record| vec![record.clone()]).collect();
+        Ok((groups, !there.is_empty()))
+    }
+
+    /// The records of a type that are here.
+    async fn here(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>, EmrError> {
+        let store = self.store.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let mut here = BTreeSet::new();
+            let mut after = None;
+            loop {
+                let query = SearchQuery {
+                    kind: Some(kind),
+                    ids: None,
+                    patients: None,
+                    filters: Vec::new(),
+                    updated: (None, None),
+                    order: SearchOrder::default(),
+                    limit: 1_000,
+                    after,
+                    total: false,
+                };
+                let page = store.record_search(&query, &Scope::Everything)?;
+                here.extend(page.records.into_iter().map(|version| version.reference));
+                after = page.next;
+                if after.is_none() {
+                    return Ok::<_, store::StoreError>(here);
+                }
+            }
+        });
+        let listed = listed.await.map_err(|error| EmrError::away(error.to_string()))?;
+        listed.map_err(|error| EmrError::away(format!("this site's own store failed: {error}")))
+    }
+}

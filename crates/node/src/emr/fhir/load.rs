@@ -1,0 +1,138 @@
+//! A full load: everything that is there is named, type by type, page by page.
+
+use protocol::ResourceType;
+use serde::{Deserialize, Serialize};
+
+use super::follow::{Follow, count, names};
+use super::{FhirEmr, Found, Place, plain};
+use crate::fhir_server::{Capabilities as Offered, FhirError};
+use crate::ports::EmrError;
+
+/// Records of one page: only their names come.
+const PAGE: usize = 500;
+
+/// How far a full load is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Load {
+    /// Types that are still to be named, the next last.
+    types: Vec<String>,
+    /// The page of that one where it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    /// When the server began with it, by its own clock: from there on changes are followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Types of which something is there.
+    found: Vec<String>,
+}
+
+impl Load {
+    /// Of everything that a server shows.
+    pub(super) fn begin(offered: &Offered) -> Load {
+        let mut types = of_records(offered).collect::<Vec<_>>();
+        // Patients first, then those who are referred to; the next one is taken from the end.
+        let rank = |kind: &ResourceType| match *kind {
+            ResourceType::PATIENT => 1,
+            ResourceType::ENCOUNTER => 2,
+            kind if kind.is_reference() => 0,
+            _ => 3,
+        };
+        types.sort_by_key(|kind| (std::cmp::Reverse(rank(kind)), std::cmp::Reverse(kind.name())));
+        let types = types.iter().map(ToString::to_string).collect();
+        Load { types, ..Load::default() }
+    }
+}
+
+/// Types of what a server needs for itself, or keeps about itself: no records of a clinic.
+const ITS_OWN: &[&str] = &[
+    "AuditEvent",
+    "Binary",
+    "Bundle",
+    "CapabilityStatement",
+    "CodeSystem",
+    "CompartmentDefinition",
+    "ConceptMap",
+    "ExampleScenario",
+    "GraphDefinition",
+    "ImplementationGuide",
+    "MessageDefinition",
+    "NamingSystem",
+    "OperationDefinition",
+    "OperationOutcome",
+    "Parameters",
+    "SearchParameter",
+    "StructureDefinition",
+    "StructureMap",
+    "Subscription",
+    "TerminologyCapabilities",
+    "TestReport",
+    "TestScript",
+    "ValueSet",
+];
+
+/// Types that are followed from the start, though nothing of them may be there yet.
+const USUAL: &[&str] = &[
+    "AllergyIntolerance",
+    "Condition",
+    "DiagnosticReport",
+    "Encounter",
+    "Flag",
+    "Immunization",
+    "Location",
+    "MedicationRequest",
+    "Observation",
+    "Patient",
+    "Practitioner",
+    "Procedure",
+    "ServiceRequest",
+];
+
+/// Whether a type is one of records.
+pub(super) fn is_of_records(kind: ResourceType) -> bool {
+    !ITS_OWN.contains(&kind.name())
+}
+
+/// The types of records that a server shows.
+pub(super) fn of_records(offered: &Offered) -> impl Iterator<Item = ResourceType> {
+    let shown = offered.types.iter().filter(|(_, kind)| kind.read && kind.search);
+    shown.map(|(kind, _)| *kind).filter(|kind| is_of_records(*kind))
+}
+
+impl FhirEmr {
+    /// One page of a full load.
+    pub(super) async fn load(&self, mut load: Load) -> Result<Found, EmrError> {
+        let Some(kind) = load.types.last().cloned() else {
+            let since = load.since.unwrap_or_else(|| self.ways.clock.now().to_string());
+            let mut types = load.found;
+            let offered = self.offered().await?;
+            let usual = of_records(&offered).filter(|kind| USUAL.contains(&kind.name()));
+            types.extend(usual.map(|kind| kind.to_string()));
+            types.sort();
+            types.dedup();
+            let follow = Follow::begin(since, types, self.ways.clock.now());
+            return Ok((Vec::new(), Place::Follow(follow), false));
+        };
+        let first = format!("{kind}?_elements=id,meta&{}", count(PAGE));
+        let path = load.next.take().unwrap_or_else(|| first.clone());
+        let page = match self.page(&path).await {
+            // Pages are kept for a while only: it begins again with this type.
+            Err(FhirError::Unclear(_) | FhirError::Refused(_)) if path != first => {
+                self.page(&first).await
+            }
+            other => other,
+        };
+        let page = page.map_err(plain)?;
+        if load.since.is_none() {
+            load.since = page.at.clone();
+        }
+        let groups = names(&page.found).map(|(record, _)| vec![record]).collect::<Vec<_>>();
+        if !groups.is_empty() && load.found.last() != Some(&kind) {
+            load.found.push(kind);
+        }
+        match page.next {
+            Some(next) => load.next = Some(next),
+            None => drop(load.types.pop()),
+        }
+        Ok((groups, Place::Load(load), true))
+    }
+}

@@ -1,0 +1,136 @@
+//! Writing: read first, then as one transaction where that is offered, then read back.
+
+use protocol::RecordRef;
+use protocol::json;
+use protocol::resource::references::{record_named, references};
+
+use super::{FhirEmr, plain};
+use crate::fhir_server::{Action, Capabilities as Offered, FhirError, Private, transaction};
+use crate::ports::{EmrError, EmrWrite, Shown};
+
+type Outcome = Result<Shown, EmrError>;
+
+/// One write that is to be done, and the version that the record has there now.
+struct Due<'a> {
+    place: usize,
+    write: &'a EmrWrite,
+    version: Option<String>,
+}
+
+impl FhirEmr {
+    pub(super) async fn write_all(&self, writes: &[EmrWrite]) -> Vec<Outcome> {
+        let offered = match self.offered().await {
+            Ok(offered) => offered,
+            Err(error) => return writes.iter().map(|_| Err(again(&error))).collect(),
+        };
+        let mut outcomes: Vec<Option<Outcome>> = writes.iter().map(|_| None).collect();
+        let mut due = Vec::new();
+        for (place, write) in writes.iter().enumerate() {
+            match self.look_first(&offered, write).await {
+                Ok(Ok(version)) => due.push(Due { place, write, version }),
+                Ok(Err(shown)) => outcomes[place] = Some(Ok(shown)),
+                Err(error) => outcomes[place] = Some(Err(error)),
+            }
+        }
+        // What was refused, or changed, is referred to by others perhaps: then they are refused too.
+        let together = offered.transaction && due.len() > 1 && self.together(&due).await.is_ok();
+        for one in &due {
+            let done = if together { Ok(()) } else { self.one(one).await };
+            outcomes[one.place] = Some(match done {
+                Ok(()) => self.look(&one.write.record).await.map(|(shown, _)| shown),
+                Err(error) => Err(error),
+            });
+        }
+        outcomes.into_iter().map(|one| one.unwrap_or(Err(EmrError::Changed))).collect()
+    }
+
+    /// What is there before it is written: the version to be overwritten, or what needs no writing.
+    async fn look_first(
+        &self,
+        offered: &Offered,
+        write: &EmrWrite,
+    ) -> Result<Result<Option<String>, Shown>, EmrError> {
+        let kind = offered.types.get(&write.record.kind).copied().unwrap_or_default();
+        if !offered.types.is_empty() && !kind.update && !kind.create {
+            let kind = write.record.kind;
+            return Err(EmrError::Kept(format!("this server takes no {kind}")));
+        }
+        let (shown, version) = self.look(&write.record).await?;
+        let is_wanted = match (&write.wanted, &shown) {
+            (Some(wanted), Shown::Body(there)) => wanted.digest == there.digest,
+            (None, Shown::Gone | Shown::Absent) => true,
+            _ => false,
+        };
+        if is_wanted {
+            return Ok(Err(shown));
+        }
+        let as_before = match (&write.image, &shown) {
+            (Some(Shown::Body(image)), Shown::Body(there)) => image.digest == there.digest,
+            (None | Some(Shown::Gone | Shown::Absent), Shown::Gone | Shown::Absent) => true,
+            _ => false,
+        };
+        if !as_before {
+            return Err(EmrError::Changed);
+        }
+        if matches!(shown, Shown::Absent) && !kind.update_create {
+            let words = "this server gives ids of its own: it cannot hold a record made elsewhere";
+            return Err(EmrError::Kept(words.to_owned()));
+        }
+        Ok(Ok(version.filter(|_| kind.if_match)))
+    }
+
+    /// All in one transaction; fails as a whole.
+    async fn together(&self, due: &[Due<'_>]) -> Result<(), FhirError> {
+        let actions = due.iter().map(|one| match &one.write.wanted {
+            Some(wanted) => Action::Put {
+                record: &one.write.record,
+                body: wanted.body.as_deref().unwrap_or_default(),
+                if_match: one.version.as_deref(),
+            },
+            None => Action::Delete { record: &one.write.record },
+        });
+        let bundle = transaction(self.server.base(), actions);
+        let answers = self.server.transact(bundle, &Private::default(), due.len()).await?;
+        let refused = answers.iter().any(|answer| !answer.is_done());
+        if refused { Err(FhirError::Unclear("a part was refused".to_owned())) } else { Ok(()) }
+    }
+
+    async fn one(&self, due: &Due<'_>) -> Result<(), EmrError> {
+        let record = &due.write.record;
+        let Some(wanted) = &due.write.wanted else {
+            return self.server.delete(record).await.map_err(plain);
+        };
+        let body = wanted.body.as_deref().unwrap_or_default();
+        let put = self.server.put(record, body, due.version.as_deref()).await;
+        match put {
+            Ok(_) => Ok(()),
+            Err(FhirError::Refused(why)) => match self.lacking(body).await? {
+                Some(target) => Err(EmrError::Waits(target)),
+                None => Err(EmrError::Refused(why)),
+            },
+            Err(error) => Err(plain(error)),
+        }
+    }
+
+    /// The first record that a body refers to and that is not there.
+    async fn lacking(&self, body: &str) -> Result<Option<RecordRef>, EmrError> {
+        let Ok(resource) = json::parse(body.as_bytes(), json::DEPTH_MAX) else { return Ok(None) };
+        let targets = references(&resource);
+        let targets = targets.into_iter().filter_map(|(_, text)| record_named(&text.decode()));
+        for target in targets.collect::<std::collections::BTreeSet<_>>() {
+            // One of the same patient that was refused itself is waited for as well.
+            if matches!(self.look(&target).await?.0, Shown::Absent | Shown::Gone) {
+                return Ok(Some(target));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The same failure once more.
+fn again(error: &EmrError) -> EmrError {
+    match error {
+        EmrError::Away(error) => EmrError::Away(error.clone()),
+        other => EmrError::away(other.to_string()),
+    }
+}

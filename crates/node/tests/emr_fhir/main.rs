@@ -1,0 +1,238 @@
+//! A FHIR server beside a site: what the adapter notices, reads and writes there.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so what it expects")]
+
+#[path = "../fhir_stand_in/mod.rs"]
+mod fhir_stand_in;
+mod live;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use node::config::EmrConfig;
+use node::emr::fhir::FhirEmr;
+use node::fhir_server::Ways;
+use node::ports::system::{OsEntropy, SystemClock};
+use node::ports::{Emr as _, EmrError, EmrWrite, Noticed, Shown};
+use node::transport::http::HttpTransport;
+use protocol::resource::Record;
+use protocol::{Epoch, FeedId, Limits, RecordRef};
+use serde_json::json;
+use store::sqlite::SqliteStore;
+use store::{NewSite, OpenOptions, SharedStore};
+
+use fhir_stand_in::{FHIR, Fault, Shared, locked};
+
+struct Beside {
+    emr: FhirEmr,
+    server: Shared,
+    _folder: tempfile::TempDir,
+}
+
+async fn beside() -> Beside {
+    let server = fhir_stand_in::start().await;
+    let url = locked(&server).url.clone();
+    beside_at(&url, server)
+}
+
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+fn beside_at(url: &str, server: Shared) -> Beside {
+    let folder = tempfile::tempdir().unwrap();
+    let new = NewSite {
+        site: "clinic".parse().unwrap(),
+        epoch: Epoch::from_random([1; 16]),
+        reference: FeedId::from_random([2; 16]),
+    };
+    let options = OpenOptions {
+        limits: Limits::default(),
+        merge: Default::default(),
+        urgent: BTreeSet::new(),
+        cache_bytes: 4 << 20,
+        readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
+    };
+    let now = protocol::Timestamp::from_millis(1_795_421_730_000);
+    let path = folder.path().join("tributary.db");
+    let store: SharedStore = Arc::new(SqliteStore::create(&path, &new, options, now).unwrap());
+    let config = EmrConfig { url: Some(url.to_owned()), ..EmrConfig::default() };
+    let ways = Ways {
+        transport: Arc::new(HttpTransport::new().unwrap()),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        idle_seconds: 10,
+    };
+    let emr = FhirEmr::new(&config, None, store, &Limits::default(), ways).unwrap();
+    Beside { emr, server, _folder: folder }
+}
+
+fn patient(id: &str, family: &str) -> String {
+    json!({"resourceType": "Patient", "id": id, "name": [{"family": family}]}).to_string()
+}
+
+fn observation(id: &str, patient: &str) -> String {
+    json!({"resourceType": "Observation", "id": id, "status": "final", "code": {"text": "x"},
+        "subject": {"reference": format!("Patient/{patient}")}})
+    .to_string()
+}
+
+fn record(text: &str) -> Record {
+    Record::parse(text.as_bytes(), &Limits::default()).unwrap()
+}
+
+fn name(text: &str) -> RecordRef {
+    text.parse().unwrap()
+}
+
+impl Beside {
+    /// Portions until there is no more; gives all names, and the cursor.
+    async fn all(&self, cursor: Option<String>) -> (Vec<String>, String) {
+        let (mut names, mut cursor) = (Vec::new(), cursor);
+        for _ in 0..500 {
+            let noticed = self.emr.changes_since(cursor.as_deref()).await.unwrap();
+            let Noticed { groups, cursor: next, more, .. } = noticed;
+            names.extend(groups.into_iter().flatten().map(|record| record.to_string()));
+            assert!(next.len() < 64_000);
+            cursor = Some(next);
+            if !more {
+                return (names, cursor.unwrap());
+            }
+        }
+        panic!("it does not end");
+    }
+
+    /// Whether the server has a history of everything.
+    async fn has_history(&self) -> bool {
+        let notes = self.emr.capabilities().await.unwrap().notes;
+        notes.iter().any(|note| note.contains("by the history"))
+    }
+
+    async fn write(&self, writes: Vec<EmrWrite>) -> Vec<Result<Shown, EmrError>> {
+        self.emr.write(&writes).await
+    }
+}
+
+fn to_write(text: &str, image: Option<Shown>) -> EmrWrite {
+    let wanted = record(text);
+    EmrWrite { record: wanted.reference.clone(), wanted: Some(wanted), image }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_39_what_is_there_and_what_changes_is_noticed_in_each_of_the_ways() {
+    for history in [true, false] {
+        let beside = beside().await;
+        {
+            let mut server = locked(&beside.server);
+            (server.history, server.page) = (history, 7);
+            for number in 0..30 {
+                let id = format!("p{number}");
+                server.edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
+                let o = format!("o{number}");
+                server.edit(&format!("Observation/{o}"), Some(observation(&o, &id)));
+            }
+        }
+        let (names, cursor) = beside.all(None).await;
+        let first = names.iter().position(|name| name.starts_with("Observation")).unwrap();
+        assert!(names[..first].iter().all(|name| name.starts_with("Patient")), "patients first");
+        let unique = names.iter().collect::<BTreeSet<_>>();
+        assert_eq!(unique.len(), 60, "history: {history}");
+        // What is near the edge may be named once more, and then nothing is.
+        let (_, cursor) = beside.all(Some(cursor)).await;
+        let (again, cursor) = beside.all(Some(cursor)).await;
+        assert_eq!(again, Vec::<String>::new());
+        {
+            let mut server = locked(&beside.server);
+            server.edit("Patient/p3", Some(patient("p3", "Akinyi")));
+            server.edit("Patient/new", Some(patient("new", "Akinyi")));
+            // In one transaction, and in the same second as the one before.
+            server.now += 1;
+            let now = server.now;
+            for number in 0..20 {
+                server.now = now - 1_000;
+                let o = format!("o{number}");
+                server.edit(&format!("Observation/{o}"), Some(observation(&o, "p1")));
+            }
+        }
+        let (names, cursor) = beside.all(Some(cursor)).await;
+        let names = names.into_iter().collect::<BTreeSet<_>>();
+        assert!(names.contains("Patient/p3") && names.contains("Patient/new"));
+        assert_eq!(names.len(), 22);
+        if history {
+            locked(&beside.server).edit("Patient/p3", None);
+            let (names, _) = beside.all(Some(cursor)).await;
+            assert_eq!(names, ["Patient/p3"], "a deletion");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_read_written_and_deleted_and_an_edit_there_is_not_overwritten() {
+    for (transaction, if_match) in [(true, true), (false, true), (false, false)] {
+        let beside = beside().await;
+        {
+            let mut server = locked(&beside.server);
+            (server.transaction, server.if_match) = (transaction, if_match);
+        }
+        let texts = [patient("a", "Auma"), observation("o", "a")];
+        let done = beside.write(texts.iter().map(|text| to_write(text, None)).collect()).await;
+        let images = done.into_iter().map(Result::unwrap).collect::<Vec<_>>();
+        for (image, text) in images.iter().zip(&texts) {
+            assert_eq!(image.digest(), Some(record(text).digest));
+        }
+        assert_eq!(beside.emr.read(&name("Patient/a")).await.unwrap(), images[0]);
+        // Somebody edits it there meanwhile.
+        locked(&beside.server).edit("Patient/a", Some(patient("a", "Akinyi")));
+        let edit = to_write(&patient("a", "Wanjiku"), Some(images[0].clone()));
+        let done = beside.write(vec![edit]).await;
+        assert!(matches!(done[0], Err(EmrError::Changed)), "{done:?}");
+        let shown = beside.emr.read(&name("Patient/a")).await.unwrap();
+        let edit = to_write(&patient("a", "Wanjiku"), Some(shown));
+        let done = beside.write(vec![edit]).await.remove(0).unwrap();
+        // Deletions: what refers goes before what it refers to.
+        let gone = |record: &str, image: &Shown| EmrWrite {
+            record: name(record),
+            wanted: None,
+            image: Some(image.clone()),
+        };
+        let writes = vec![gone("Observation/o", &images[1]), gone("Patient/a", &done)];
+        let done = beside.write(writes).await;
+        assert!(done.iter().all(|one| matches!(one, Ok(Shown::Gone))), "{done:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_refused_says_why_and_what_is_lacking_is_waited_for() {
+    let beside = beside().await;
+    let writes = vec![
+        to_write(&patient("a", "Auma"), None),
+        to_write(&patient("1234", "Auma"), None),
+        to_write(&observation("o", "b"), None),
+    ];
+    let done = beside.write(writes.clone()).await;
+    assert!(done[0].is_ok(), "{done:?}");
+    let Err(EmrError::Refused(why)) = &done[1] else { panic!("{done:?}") };
+    assert!(why.contains("HAPI-0960"), "{why}");
+    assert!(matches!(&done[2], Err(EmrError::Waits(target)) if *target == name("Patient/b")));
+    // It is away: nothing is said of any record.
+    locked(&beside.server).faults =
+        std::iter::repeat_n(Fault::Say(503, FHIR, String::new()), 9).collect();
+    let done = beside.write(vec![to_write(&patient("c", "Auma"), None)]).await;
+    assert!(matches!(done[0], Err(EmrError::Away(_))), "{done:?}");
+    locked(&beside.server).faults.clear();
+    // A server with ids of its own cannot hold what was made here.
+    let beside = self::beside().await;
+    locked(&beside.server).update_create = false;
+    let done = beside.write(vec![to_write(&patient("c", "Auma"), None)]).await;
+    assert!(matches!(&done[0], Err(EmrError::Kept(_))), "{done:?}");
+    assert!(!beside.emr.capabilities().await.unwrap().missing.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_something_else_is_lost_and_not_misread() {
+    let beside = beside().await;
+    let lost = beside.emr.changes_since(Some("mysql-bin.000003:4")).await;
+    assert!(matches!(lost, Err(EmrError::CursorLost(_))), "{lost:?}");
+}
