@@ -143,6 +143,7 @@ macro_rules! for_each_rule {
                 what_the_child_was_not_told_it_says_again_and_nothing_happens_twice,
                 a_marker_that_somebody_else_moved_is_noticed,
                 a_line_in_parts_is_done_with_its_last_part,
+                a_parked_line_brings_the_later_states_that_it_has,
                 defect_16_what_is_of_no_patient_waits_by_its_records,
                 a_purge_waits_until_the_parent_has_read,
                 a_record_that_became_anothers_waits_behind_its_earlier_state,
@@ -280,6 +281,7 @@ macro_rules! for_each_rule {
             rights:
                 defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
+                defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_deleted,
                 defect_28_a_deletion_proves_no_knowledge_of_a_record,
                 a_child_changes_what_it_has_had_or_brought;
             below:

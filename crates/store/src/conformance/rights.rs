@@ -12,7 +12,7 @@ use protocol::{ChangeId, Digest};
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, delete, named, put};
 use super::pair::{Pair, body, read_back};
-use crate::{Applied, ConflictFilter, LeavePolicy, Scope, Source};
+use crate::{Applied, ConflictFilter, HistoryQuery, LeavePolicy, Scope, Source};
 
 /// The child holds `Patient/own` and another; the parent has a stranger too, with a record.
 fn strangers(maker: &dyn Maker) -> Pair {
@@ -174,4 +174,27 @@ pub fn a_child_changes_what_it_has_had_or_brought(maker: &dyn Maker) {
     let edited = drawn().with("valueInteger", "5");
     assert_ne!(forged(&pair, 93, state(&edited, None)).outcome, Outcome::Refused);
     assert_eq!(edited.record().patients, both);
+}
+
+pub fn defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_deleted(
+    maker: &dyn Maker,
+) {
+    let pair = strangers(maker);
+    pair.at_parent(&delete("Observation/hidden"));
+    let applied = forged(&pair, 70, state(&drawn(), None));
+    assert_eq!(applied.outcome, Outcome::Conflict, "an edit stands over a deletion");
+    let scope = Pair::scope(&*pair.child, &["all"]);
+    let hidden = named("Observation/hidden");
+    let now = pair.parent.record_get(&hidden, None, &scope).unwrap().unwrap();
+    assert_eq!(now.body, Some(drawn().text()));
+    let query = HistoryQuery { record: Some(hidden), limit: 10, ..HistoryQuery::default() };
+    let seen = pair.parent.record_history(&query, &scope).unwrap().versions;
+    let mut bodies = seen.into_iter().filter_map(|version| version.body);
+    assert!(bodies.all(|body| !body.contains("positive")));
+    pair.quiet();
+    let conflicts = pair.parent.conflict_list(&ConflictFilter::default(), &scope).unwrap();
+    for conflict in conflicts.conflicts {
+        let view = pair.parent.conflict_get(&conflict.id, &scope).unwrap().unwrap();
+        assert!(!format!("{view:?}").contains("positive"));
+    }
 }

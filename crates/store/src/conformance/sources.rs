@@ -8,7 +8,8 @@ use super::builders::{Resource, a_location, a_patient, an_observation, put};
 use super::pair::{Pair, body, read_back, spoiled};
 use crate::{
     Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, Incoming, LeavePolicy, OutgoingQuery,
-    OutgoingSlice, ReaderSeen, Reading, Source, SourceEvent, SourceMark, StoreError,
+    OutgoingSlice, QueueChoice, QueueId, QueueOrder, ReaderSeen, Reading, Source, SourceEvent,
+    SourceMark, StoreError,
 };
 
 /// The child as the parent has read it so far.
@@ -206,6 +207,39 @@ pub fn defect_16_what_is_of_no_patient_waits_by_its_records(maker: &dyn Maker) {
     assert!(newest.as_ref().unwrap().contains("two"));
     assert_eq!(pair.parent.parked_retry(pair.now(), 0, true).unwrap(), 3);
     assert_eq!(body(&*pair.parent, "Location/ward"), newest);
+}
+
+pub fn a_parked_line_brings_the_later_states_that_it_has(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_location("lab")]));
+    pair.at_child(&put(&[a_location("ward").with("name", "\"one\"")]));
+    // The child never hears that this has come.
+    apply(&pair, &slice(&pair, 100_000));
+    pair.at_child(&put(&[a_location("ward").with("name", "\"two\"")]));
+    pair.at_child(&put(&[a_location("lab").with("name", "\"new\"")]));
+    let all = pair.child.outgoing_changes(&OutgoingQuery { after: 0, epoch: None, bytes: 100_000 });
+    let mut all = all.unwrap().unwrap();
+    // The reader goes on from the beginning, and cannot read the first line of them.
+    let child = pair.child.site().unwrap();
+    let event = SourceEvent::Begin { feed: all.feed.id, epoch: child.epoch };
+    pair.parent.source_note(&child.site, &event, pair.now()).unwrap();
+    let first = all.lines.remove(0);
+    let source = source(&pair, &all);
+    let mut lines = vec![spoiled(&first, &pair.limits)];
+    lines.extend(all.lines.iter().map(|line| read_back(line, &pair.limits)));
+    let applied = pair.parent.change_apply(&source, &lines, pair.now()).unwrap();
+    assert!(applied.iter().all(|line| line.parked), "{applied:?}");
+    let first = pair.parent.parked_list(10).unwrap().remove(0);
+    let order = QueueOrder {
+        which: QueueChoice::Ids(vec![QueueId::Line(first.key)]),
+        action: DeliveryAction::Drop("cannot be read".to_owned()),
+        actor: "operator".to_owned(),
+        dry_run: false,
+        after: 0,
+    };
+    assert_eq!(pair.parent.queue_act(&order, pair.now(), 0).unwrap().lines, 1);
+    pair.parent.parked_retry(pair.now(), 0, true).unwrap();
+    assert_eq!(body(&*pair.parent, "Location/ward"), body(&*pair.child, "Location/ward"));
 }
 
 pub fn a_purge_waits_until_the_parent_has_read(maker: &dyn Maker) {

@@ -14,7 +14,7 @@ use protocol::planted::{Fault, planted};
 use protocol::reconcile::{Policies, Side};
 use protocol::resource::Record;
 use protocol::stream::{Base, Differing, InLine, InRecord, RefusedLine};
-use protocol::{Digest, RecordRef, SiteId, Timestamp};
+use protocol::{ChangeId, Digest, RecordRef, SiteId, Timestamp};
 use rusqlite::Connection;
 
 pub(super) use self::bases::with_short;
@@ -73,8 +73,10 @@ pub(super) struct Run<'a> {
     /// What is read: up to where that has been applied before this call, and now.
     marker: u64,
     moved_to: u64,
-    /// Whether the line at hand was asked for by name: markers have no say in it.
+    /// Whether the line was asked for by name: markers have no say in it.
     is_ahead: bool,
+    /// Whether the line, which was parked, has later states than its numbers brought.
+    pub(super) has_later: bool,
 }
 
 impl<'a> Run<'a> {
@@ -97,7 +99,6 @@ impl<'a> Run<'a> {
                 (Way::Child(rows::origin_key(step, site, epoch)?), format!("child:{site}"), marker)
             }
         };
-        let sequence = rows::site_sequence(step)?;
         Ok(Run {
             store,
             step,
@@ -105,10 +106,11 @@ impl<'a> Run<'a> {
             now,
             way,
             actor,
-            sequence,
+            sequence: rows::site_sequence(step)?,
             marker,
             moved_to: marker,
             is_ahead: false,
+            has_later: false,
         })
     }
 
@@ -203,7 +205,7 @@ impl<'a> Run<'a> {
             Some(before) => waits(before),
             None => reason,
         };
-        self.park(position, &subjects, raw, &reason)?;
+        self.park(position, &subjects, (raw, &line.id, &line.covers), &reason)?;
         self.advance(line.position, line.part);
         Ok(Applied { reason: Some(reason), parked: true, ..self.applied(Outcome::Refused) })
     }
@@ -220,7 +222,7 @@ impl<'a> Run<'a> {
                 parked::forget(self.step, (feed, epoch), position, &subjects.patients)?;
             } else if let Some(before) = parked::blocking(self.step, self.source, &subjects)? {
                 let reason = waits(before);
-                self.park(position, &subjects, raw, &reason)?;
+                self.park(position, &subjects, (raw, &line.id, &line.covers), &reason)?;
                 self.advance(line.position, line.part);
                 let waiting = self.applied(Outcome::Later);
                 return Ok(Applied { reason: Some(reason), parked: true, ..waiting });
@@ -250,7 +252,8 @@ impl<'a> Run<'a> {
     fn not_applied(&mut self, line: &InLine, raw: &[u8], reason: &str) -> Result<Applied> {
         let parked = self.parks();
         if parked {
-            self.park(line.position.unwrap_or(0), &Subjects::of(line), raw, reason)?;
+            let (position, subjects) = (line.position.unwrap_or(0), Subjects::of(line));
+            self.park(position, &subjects, (raw, &line.id, &line.covers), reason)?;
             self.advance(line.position, line.part);
         }
         let reason = Some(reason.to_owned());
@@ -266,11 +269,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn park(&self, position: u64, subjects: &Subjects<'_>, raw: &[u8], reason: &str) -> Result<()> {
+    fn park(
+        &self,
+        position: u64,
+        subjects: &Subjects<'_>,
+        (raw, id, covers): (&[u8], &Option<ChangeId>, &[u64]),
+        reason: &str,
+    ) -> Result<()> {
         if planted(Fault::FailedLineSkipped) {
             return Ok(());
         }
-        parked::park(self.store, self.step, self.source, position, subjects, raw, reason, self.now)
+        let line = (raw, numbers::were_held(self, id.as_ref(), covers)?);
+        parked::park(self.store, self.step, self.source, position, subjects, line, reason, self.now)
     }
 
     fn applied(&self, outcome: Outcome) -> Applied {
@@ -302,6 +312,7 @@ impl<'a> Run<'a> {
         // whatever numbers are held.
         if let Some((from, numbers)) = &numbers
             && self.reading().is_none()
+            && !self.has_later
             && received::holds_all(self.step, *from, numbers)?
             && !planted(Fault::TakenTwice)
         {

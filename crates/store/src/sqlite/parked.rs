@@ -120,7 +120,7 @@ pub(super) fn forget(
     Ok(())
 }
 
-/// Parks a line that was read.
+/// Parks a line that was read; whether it has later states than its numbers brought.
 #[expect(clippy::too_many_arguments, reason = "each is a column of the row that is written")]
 pub(super) fn park(
     store: &SqliteStore,
@@ -128,7 +128,7 @@ pub(super) fn park(
     source: &Source,
     position: u64,
     subjects: &Subjects<'_>,
-    raw: &[u8],
+    (raw, later): (&[u8], bool),
     reason: &str,
     now: Timestamp,
 ) -> Result<()> {
@@ -149,8 +149,8 @@ pub(super) fn park(
         .query_row([], |row| row.get(0))?;
     step.prepare_cached(
         "INSERT INTO parked_line (key, feed, epoch, lane, position, sequence, line, leave, reason,
-            attempts, next_at, parked, source)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12)",
+            attempts, next_at, parked, source, later)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         line,
@@ -164,7 +164,8 @@ pub(super) fn park(
         reason,
         next.millis(),
         now.millis(),
-        source_name(source)
+        source_name(source),
+        later
     ])?;
     let is_of_source = source_name(source).is_some();
     for record in names(subjects).into_iter().filter(|_| is_of_source) {
@@ -192,6 +193,7 @@ struct Parked {
     key: i64,
     source: Source,
     raw: Vec<u8>,
+    later: bool,
     attempts: u32,
     due: bool,
 }
@@ -296,10 +298,10 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
         Some(parent) => parent,
         None => rows::own_site(step)?,
     };
-    let (source, line, attempts, due) = step
+    let (source, line, attempts, due, later) = step
         .prepare_cached(
             "SELECT feed, epoch, lane, sequence, leave, line, attempts,
-                next_at, reason LIKE 'waits behind %', held, source
+                next_at, reason LIKE 'waits behind %', held, source, later
              FROM parked_line WHERE key = ?1",
         )?
         .query_row([key], |row| {
@@ -326,9 +328,9 @@ fn load(step: &Connection, key: i64, (now, longest): (Timestamp, u64)) -> Result
             let due = row.get(8)? || is_due(rows::time(row, 7)?, now, longest);
             // Set aside by a person.
             let due = due && !row.get::<_, bool>(9)?;
-            Ok((source, row.get::<_, Vec<u8>>(5)?, row.get(6)?, due))
+            Ok((source, row.get::<_, Vec<u8>>(5)?, row.get(6)?, due, row.get(11)?))
         })?;
-    Ok(Parked { key, source, raw: body::decode_bytes(&line)?, attempts, due })
+    Ok(Parked { key, source, raw: body::decode_bytes(&line)?, later, attempts, due })
 }
 
 /// Tries one line; gives whether it went in.
@@ -342,11 +344,11 @@ fn retry(
     let outcome = match stream::read_line(&line.raw, &store.options.limits) {
         Ok(StreamLine::Line(read)) => {
             let incoming = Incoming::Line { line: read, raw: Vec::new() };
-            in_savepoint(step, |step| apply_again(store, step, &line.source, &incoming, now))
+            in_savepoint(step, |step| apply_again(store, step, line, &incoming, now))
         }
         Ok(StreamLine::Refused(refused)) => {
             // What another way has brought meanwhile is of no use here any more.
-            if is_held(step, &line.source, &refused)? {
+            if !line.later && is_held(step, &line.source, &refused)? {
                 Ok(())
             } else {
                 Err(refused.refusal.into())
@@ -397,14 +399,16 @@ pub(super) fn forget_feed(step: &Connection, feed: &FeedId) -> Result<()> {
 fn apply_again(
     store: &SqliteStore,
     step: &Connection,
-    source: &Source,
+    parked: &Parked,
     incoming: &Incoming,
     now: Timestamp,
 ) -> Result<()> {
     let states = apply::prepare(incoming)?;
     let Incoming::Line { line, .. } = incoming else { return Ok(()) };
-    let applied = Run::begin(store, step, source, now)?.apply(line, &states)?;
-    tell(step, source, line, &applied)
+    let mut run = Run::begin(store, step, &parked.source, now)?;
+    run.has_later = parked.later;
+    let applied = run.apply(line, &states)?;
+    tell(step, &parked.source, line, &applied)
 }
 
 /// A source that is read hears what became of its change after all.

@@ -1,8 +1,8 @@
 //! The numbers of changes that a line from below covers, and when they count as received.
 
-use protocol::Refusal;
 use protocol::planted::{Fault, planted};
 use protocol::stream::InLine;
+use protocol::{ChangeId, Refusal};
 use rusqlite::Connection;
 
 use super::Run;
@@ -20,11 +20,19 @@ pub(super) fn of(step: &Connection, line: &InLine) -> Result<(i64, Vec<u64>)> {
     Ok((origin, numbers))
 }
 
+/// Whether all numbers of a line that is read were received before it came: it has later states.
+pub(super) fn were_held(run: &Run<'_>, id: Option<&ChangeId>, covers: &[u64]) -> Result<bool> {
+    let (Some((site, _)), Some(id)) = (run.reading(), id) else { return Ok(false) };
+    let origin = rows::origin_key(run.step, &id.origin, &id.epoch)?;
+    let numbers = if covers.is_empty() { std::slice::from_ref(&id.number) } else { covers };
+    received::holds_all(run.step, (site, origin), numbers)
+}
+
 /// Whether all of a line has been applied with this, its last part perhaps. A line that is sent
 /// counts as received only if no part of it was refused; what is read is parked, part by part.
 pub(super) fn are_whole(run: &Run<'_>, from: received::From<'_>, line: &InLine) -> Result<bool> {
     let (Some((part, parts)), Some(id)) = (line.part, &line.id) else { return Ok(true) };
-    let whole = match run.reading() {
+    let whole = match line.position {
         Some(_) => part >= parts,
         None => received::part_applied(run.step, from, id.number, (part, parts))?,
     };

@@ -38,6 +38,10 @@ pub(super) fn may_change(
     sent: Digest,
     named: Option<Base>,
 ) -> Result<bool> {
+    // A merge with a deletion keeps nothing that is here: there is nothing to be drawn out.
+    if known.deleted {
+        return Ok(true);
+    }
     // Nobody names a version or sends a state of a record without having seen it; only what a
     // deletion looks like, anybody can tell by the name.
     let deleted = Digest::of_deletion(name).short();
