@@ -41,7 +41,7 @@ use self::element::{codings, items, text};
 use self::known::Need;
 use self::rest::{Rest, failed};
 use crate::config::{EmrConfig, NoticeWay};
-use crate::fhir_server::{FhirServer, Login, Read, Ways};
+use crate::fhir_server::{FhirError, FhirServer, Login, Read, Ways};
 use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, Noticed, Shown};
 
 /// The path of its FHIR API.
@@ -110,12 +110,29 @@ impl OpenMrs {
         Ok(types.as_ref().is_some_and(|types| types.contains(kind)))
     }
 
+    /// What came of reading a record. Where it is unclear whose fault a failure is, it is the
+    /// record's only if OpenMRS answers otherwise: one that starts or whose database is down
+    /// parks nothing.
+    async fn blamed<T>(&self, read: Result<T, FhirError>) -> Result<T, EmrError> {
+        match read {
+            Err(error @ FhirError::Unclear(_)) => {
+                let mut others = self.server.pages("Patient?_count=1")?;
+                match others.next().await {
+                    Ok(_) => Err(failed(error)),
+                    Err(_) => Err(EmrError::away(error.to_string())),
+                }
+            }
+            read => read.map_err(failed),
+        }
+    }
+
     /// A record as it is shown now.
     async fn show(&self, record: &RecordRef) -> Result<Shown, EmrError> {
         if !person::is_uuid(record.id()) || !self.has(record.kind.name()).await? {
             return Ok(Shown::Absent);
         }
-        match self.server.read(record).await.map_err(failed)? {
+        let read = self.server.read(record).await;
+        match self.blamed(read).await? {
             Read::Body(body, _) => self.shown(record, &body),
             Read::Gone => Ok(Shown::Gone),
             Read::Absent => Ok(Shown::Absent),

@@ -77,6 +77,28 @@ async fn a_500_for_one_patient_is_about_that_one_only() {
 }
 
 #[tokio::test]
+async fn a_500_for_everything_is_about_no_record() {
+    let stand_in = StandIn::start().await;
+    let emr = adapter(&settings(&stand_in), None);
+    write(&emr, &[location(), patient("p1")]).await;
+    stand_in.state().quirks.breaks = Some("ws/".to_owned());
+    assert!(matches!(emr.read(&name("Patient/p1")).await, Err(EmrError::Away(_))));
+    let whole = told_of(&emr).await;
+    assert!(whole.starts_with("away: "), "{whole}");
+    // A question that is not answered does not mean that it is not there.
+    stand_in.state().quirks.breaks = Some("rest/v1/patientidentifiertype".to_owned());
+    let fresh = adapter(&settings(&stand_in), None);
+    let told = told(&write(&fresh, &[patient("p2")]).await);
+    assert!(told[0].starts_with("away: "), "{told:?}");
+    stand_in.state().quirks.breaks = None;
+    assert_eq!(told_of_new(&emr).await, "there");
+}
+
+async fn told_of_new(emr: &OpenMrs) -> String {
+    told(&write(emr, &[patient("p3")]).await).remove(0)
+}
+
+#[tokio::test]
 async fn defect_13_identifiers_that_are_refused_or_taken_are_told_apart() {
     let stand_in = StandIn::start().await;
     let emr = adapter(&settings(&stand_in), None);

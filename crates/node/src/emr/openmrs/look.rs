@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::StatusCode;
 use protocol::RecordRef;
 use serde_json::Value;
 
@@ -10,7 +9,6 @@ use super::OpenMrs;
 use super::element::{CIEL, items, text};
 use super::known::{Answer, Coding, Known, Meta, Need};
 use super::person::is_uuid;
-use super::rest::failed;
 use crate::fhir_server::Read;
 use crate::ports::EmrError;
 
@@ -58,11 +56,8 @@ impl OpenMrs {
             Need::Meta(kind, keys) => self.meta(*kind, keys).await,
             Need::Record(record) => self.there(record).await,
             Need::Rows(path) => {
-                let answer = self.rest.get(&self.server, path).await?;
-                Ok(match answer.status {
-                    StatusCode::OK => Answer::Rows(answer.body),
-                    _ => Answer::Missing,
-                })
+                let rows = self.rest.find(&self.server, path).await?;
+                Ok(rows.map_or(Answer::Missing, Answer::Rows))
             }
         }
     }
@@ -83,8 +78,8 @@ impl OpenMrs {
                     encoded(source),
                     encoded(code)
                 );
-                let answer = self.rest.get(&self.server, &query).await?;
-                let found = items(&answer.body, "results");
+                let answer = self.rest.find(&self.server, &query).await?.unwrap_or_default();
+                let found = items(&answer, "results");
                 // A code that several concepts have says nothing.
                 if let [only] = found
                     && let Some(uuid) = text(only, "/uuid")
@@ -106,8 +101,8 @@ impl OpenMrs {
         }
         let concept = if kind == Meta::Program { ",concept:(uuid)" } else { "" };
         let all = format!("{path}?v=custom:(uuid,name,display{concept})&limit=100");
-        let answer = self.rest.get(&self.server, &all).await?;
-        let all = items(&answer.body, "results");
+        let answer = self.rest.find(&self.server, &all).await?.unwrap_or_default();
+        let all = items(&answer, "results");
         let is = |row: &&Value| {
             let names =
                 ["/name", "/display", "/concept/uuid"].iter().filter_map(|at| text(row, at));
@@ -118,16 +113,16 @@ impl OpenMrs {
     }
 
     async fn uuid_at(&self, path: &str) -> Result<Option<String>, EmrError> {
-        let answer = self.rest.get(&self.server, path).await?;
-        let uuid = text(&answer.body, "/uuid").filter(|_| answer.status == StatusCode::OK);
-        Ok(uuid.map(str::to_owned))
+        let found = self.rest.find(&self.server, path).await?.unwrap_or_default();
+        Ok(text(&found, "/uuid").map(str::to_owned))
     }
 
     async fn there(&self, record: &RecordRef) -> Result<Answer, EmrError> {
         if !is_uuid(record.id()) {
             return Ok(Answer::Missing);
         }
-        match self.server.read(record).await.map_err(failed)? {
+        let read = self.server.read(record).await;
+        match self.blamed(read).await? {
             Read::Body(..) => Ok(Answer::Uuid(record.id().to_owned())),
             Read::Gone | Read::Absent => Ok(Answer::Missing),
         }

@@ -34,6 +34,23 @@ impl Rest {
         self.ask(server, Method::GET, path, None).await
     }
 
+    /// GET of what may not be there; fails where it is not said whether it is.
+    pub(super) async fn find(
+        &self,
+        server: &FhirServer,
+        path: &str,
+    ) -> Result<Option<Value>, EmrError> {
+        let answer = self.get(server, path).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_server_error() => {
+                Err(EmrError::away(format!("OpenMRS answered {} to a question", status.as_u16())))
+            }
+            status => Err(refusal(status, &answer.body, path)),
+        }
+    }
+
     /// One call; gives what it answered, or why it was refused.
     pub(super) async fn call(&self, server: &FhirServer, call: &Call) -> Result<Value, EmrError> {
         let method = if call.body.is_some() { Method::POST } else { Method::DELETE };
