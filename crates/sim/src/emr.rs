@@ -102,6 +102,8 @@ struct Held {
     away: bool,
     refuses: BTreeMap<RecordRef, String>,
     fails: BTreeSet<RecordRef>,
+    /// Writes that it takes, and of which the answers are lost.
+    lost_answers: u64,
     /// What it was asked.
     written: Vec<RecordRef>,
     reads: u64,
@@ -143,6 +145,11 @@ impl MemoryEmr {
             true => drop(self.lock().fails.insert(record.clone())),
             false => drop(self.lock().fails.remove(record)),
         }
+    }
+
+    /// Takes the next writes, and the answers are lost on their way.
+    pub fn lose_answers(&self, count: u64) {
+        self.lock().lost_answers = count;
     }
 
     /// Forgets its log.
@@ -301,6 +308,10 @@ impl MemoryEmr {
         held.records.insert(record.clone(), body);
         held.log.push(vec![record.clone()]);
         held.written.push(record.clone());
+        if held.lost_answers > 0 {
+            held.lost_answers -= 1;
+            return Err(EmrError::away("the connection was closed before an answer came"));
+        }
         Ok(self.show(&held, record))
     }
 }
