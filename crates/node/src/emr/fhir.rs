@@ -1,8 +1,8 @@
-//! The record system is a FHIR R4 server: by what it says at `/metadata`, changes are noticed by its
-//! history or by what was updated last, and written as transactions or record by record.
+//! The record system is a FHIR R4 server: by what it says at `/metadata`, changes are noticed by
+//! its history or by what was updated last, and written as transactions or record by record.
 //!
-//! Records have the same ids there as here. A server that gives ids of its own cannot hold ours: what
-//! it has is captured, and what is made here is kept.
+//! Records have the same ids there as here. A server that gives ids of its own cannot hold ours:
+//! what it has is captured, and what is made here is kept.
 
 mod follow;
 mod load;

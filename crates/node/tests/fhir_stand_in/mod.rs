@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+mod small;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,6 +15,9 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+pub(crate) use small::outcome;
+use small::{instant, query_of, references};
 
 pub(crate) const FHIR: &str = "application/fhir+json";
 
@@ -151,23 +156,9 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
     }
 }
 
-fn query_of(text: &str) -> BTreeMap<String, String> {
-    let url = reqwest::Url::parse(&format!("http://localhost/?{text}")).unwrap();
-    url.query_pairs().into_owned().collect()
-}
-
-fn instant(at: i64) -> String {
-    protocol::Timestamp::from_millis(at).to_string()
-}
-
 fn ok(status: u16, body: &Value) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
     (status, [("content-type", FHIR)], body.to_string()).into_response()
-}
-
-pub(crate) fn outcome(code: &str, words: &str) -> Value {
-    json!({"resourceType": "OperationOutcome",
-        "issue": [{"severity": "error", "code": code, "diagnostics": words}]})
 }
 
 fn refusal(status: u16, code: &str, words: &str) -> Response {
@@ -503,22 +494,5 @@ impl Server {
             ],
         });
         ok(200, &answer)
-    }
-}
-
-/// What a record refers to on this server.
-fn references(value: &Value) -> Vec<String> {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .flat_map(|(name, value)| match (name.as_str(), value) {
-                ("reference", Value::String(text)) if text.split('/').count() == 2 => {
-                    vec![text.clone()]
-                }
-                _ => references(value),
-            })
-            .collect(),
-        Value::Array(items) => items.iter().flat_map(references).collect(),
-        _ => Vec::new(),
     }
 }

@@ -1,8 +1,8 @@
-//! Following what changes: by the history of everything where the server has one, and else by what was
-//! updated last, type by type, with ids compared from time to time.
+//! Following what changes: by the history of everything where the server has one, and else by what
+//! was updated last, type by type, with ids compared from time to time.
 //!
-//! Times are the server's own, as it wrote them, and what is near the edge is asked for again: entries
-//! that were named before are known by their time. To name one too often is no harm.
+//! Times are the server's own, as it wrote them, and what is near the edge is asked for again:
+//! entries that were named before are known by their time. To name one too often is no harm.
 
 use std::collections::BTreeSet;
 
@@ -196,7 +196,7 @@ impl FhirEmr {
         Ok((groups, page.next.is_some()))
     }
 
-    /// One page of what was updated last; types of which nothing was there come with the comparison.
+    /// One page of what was updated last. (Other types come with the comparison.)
     async fn by_types(&self, offered: &Offered, mut follow: Follow) -> Result<Found, EmrError> {
         let now = self.ways.clock.now();
         let Some(kind) = follow.types.get(follow.at).cloned() else {

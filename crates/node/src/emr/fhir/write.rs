@@ -32,7 +32,7 @@ impl FhirEmr {
                 Err(error) => outcomes[place] = Some(Err(error)),
             }
         }
-        // What was refused, or changed, is referred to by others perhaps: then they are refused too.
+        // Who refers to what was not written is refused too.
         let together = offered.transaction && due.len() > 1 && self.together(&due).await.is_ok();
         for one in &due {
             let done = if together { Ok(()) } else { self.one(one).await };

@@ -149,7 +149,7 @@ impl Delivery<'_> {
             && is_divisible(line)
         {
             // One patient's records are too much for one request; or one of them is refused, and
-            // the server need not say which. One that is to be deleted and is not there is no fault.
+            // the server need not say which. What is to be deleted and is not there is no fault.
             sent = one_by_one(self.foreign, line).await;
         }
         match &sent.fates {

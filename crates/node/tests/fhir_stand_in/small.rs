@@ -1,0 +1,36 @@
+//! What the stand-in reads of queries and records.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+pub(super) fn query_of(text: &str) -> BTreeMap<String, String> {
+    let url = reqwest::Url::parse(&format!("http://localhost/?{text}")).unwrap();
+    url.query_pairs().into_owned().collect()
+}
+
+pub(super) fn instant(at: i64) -> String {
+    protocol::Timestamp::from_millis(at).to_string()
+}
+
+/// What a record refers to on this server.
+pub(super) fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("reference", Value::String(text)) if text.split('/').count() == 2 => {
+                    vec![text.clone()]
+                }
+                _ => references(value),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn outcome(code: &str, words: &str) -> Value {
+    json!({"resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": code, "diagnostics": words}]})
+}
