@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "these are tests")]
 
 mod bad_input;
-#[cfg(feature = "needs-mariadb")]
 mod needs_mariadb;
 mod noticing;
 #[path = "../sync/world.rs"]

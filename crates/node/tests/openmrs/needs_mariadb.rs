@@ -1,5 +1,5 @@
 //! The binary log, read from a MariaDB that the test starts (`mariadb-server` has to be installed):
-//! `cargo test -p node --features needs-mariadb --test openmrs needs_mariadb`.
+//! `cargo test --workspace --test openmrs -- --ignored needs_mariadb`.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +43,7 @@ async fn groups(emr: &OpenMrs, cursor: &mut String) -> Vec<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn defect_05_the_log_shows_each_transaction_as_one_group_and_direct_sql_too() {
     let server = Server::start(&[]);
     let stand_in = StandIn::over(server.tables()).await;
@@ -100,6 +101,7 @@ async fn followed() -> (Server, StandIn, OpenMrs, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn defect_01_transactions_are_whole_and_in_the_order_of_their_commits() {
     let (server, _stand_in, emr, mut cursor) = followed().await;
     let mut sql = server.sql();
@@ -124,6 +126,7 @@ async fn defect_01_transactions_are_whole_and_in_the_order_of_their_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn defect_06_it_goes_on_after_a_restart_and_says_when_the_log_was_purged() {
     let (mut server, stand_in, emr, mut cursor) = followed().await;
     // Another log file begins when the database starts.
@@ -156,6 +159,7 @@ async fn defect_06_it_goes_on_after_a_restart_and_says_when_the_log_was_purged()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn a_database_that_cannot_be_followed_says_why() {
     let mut server = Server::start(&[]);
     let stand_in = StandIn::over(server.tables()).await;

@@ -249,8 +249,8 @@ async fn two_clinics_in_step_by_the_atomfeed_module() {
     a_week(&pair, true).await;
 }
 
-#[cfg(feature = "needs-mariadb")]
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn needs_mariadb_two_clinics_in_step_by_the_binary_log() {
     use crate::stand_in::maria::Server;
     let servers = [Server::start(&[]), Server::start(&[])];

@@ -2,7 +2,6 @@
 //! the habits that the adapter has to survive, each a named switch.
 
 pub(crate) mod fhir;
-#[cfg(feature = "needs-mariadb")]
 pub(crate) mod maria;
 mod pages;
 pub(crate) mod resources;
