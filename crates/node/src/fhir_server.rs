@@ -152,8 +152,8 @@ impl FhirServer {
                 // Whatever it is: one record that cannot be read is no fault of the server.
                 Ok(Read::Body(self.whole(response, self.record_bytes()).await?, version))
             }
-            StatusCode::GONE => Ok(Read::Gone),
-            StatusCode::NOT_FOUND => Ok(Read::Absent),
+            StatusCode::GONE => self.says_so(response).await.map(|()| Read::Gone),
+            StatusCode::NOT_FOUND => self.says_so(response).await.map(|()| Read::Absent),
             _ => Err(self.fault(response, &Private::default(), Asked::Read).await),
         }
     }
@@ -185,12 +185,30 @@ impl FhirServer {
         }
     }
 
+    /// Whether it is the server itself that has not got a record: what stands before it answers 404
+    /// too while it restarts, and a record would count as deleted.
+    async fn says_so(&self, response: Response) -> Result<(), FhirError> {
+        let status = response.status;
+        let body = self.body(response, OUTCOME_BYTES).await?;
+        if outcome::told(&body, &Private::default()).is_some() {
+            return Ok(());
+        }
+        if body.trim_ascii().is_empty() {
+            return self.capabilities().await.map(drop);
+        }
+        Err(LinkError(format!(
+            "it answers {status} with what is no OperationOutcome: is `url` right, and the server \
+             up behind what stands before it?"
+        ))
+        .into())
+    }
+
     /// Deletes a record; one that is not there is deleted already.
     pub async fn delete(&self, record: &RecordRef) -> Result<(), FhirError> {
         let url = self.of(record)?;
         let response = self.ask(Method::DELETE, &url, FHIR_JSON, (Bytes::new(), &[])).await?;
         match response.status {
-            StatusCode::GONE | StatusCode::NOT_FOUND => Ok(()),
+            StatusCode::GONE | StatusCode::NOT_FOUND => self.says_so(response).await,
             status if status.is_success() => {
                 Ok(self.body(response, OUTCOME_BYTES).await.map(drop)?)
             }
@@ -205,7 +223,7 @@ impl FhirServer {
         &self,
         bundle: String,
         private: &Private<'_>,
-        entries: usize,
+        deletes: &[bool],
     ) -> Result<Vec<EntryAnswer>, FhirError> {
         let more = [("prefer", "return=minimal"), ("content-type", FHIR_JSON)];
         let url = self.root();
@@ -214,7 +232,7 @@ impl FhirServer {
             return Err(self.fault(response, private, Asked::Bundle).await);
         }
         let body = self.body(response, ANSWER_BYTES).await?;
-        Ok(bundle::answers(&body, entries, private)?)
+        Ok(bundle::answers(&body, deletes, private)?)
     }
 
     /// Posts a message; gives the answer, which may be empty.
@@ -256,7 +274,10 @@ impl FhirServer {
     }
 
     fn below(&self, path: &str) -> Result<Url, LinkError> {
-        self.base.join(path).map_err(|_| LinkError("its url cannot be extended".to_owned()))
+        let odd = || LinkError("its url cannot be extended".to_owned());
+        let url = self.base.join(path).map_err(|_| odd())?;
+        // What a server once gave as the path of a page leads to no other host.
+        if url.origin() == self.base.origin() { Ok(url) } else { Err(odd()) }
     }
 
     fn of(&self, record: &RecordRef) -> Result<Url, FhirError> {

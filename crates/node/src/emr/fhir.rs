@@ -78,6 +78,16 @@ impl FhirEmr {
         Ok(offered)
     }
 
+    /// A server whose database is down still says what it offers.
+    async fn is_at_work(&self, offered: &Offered) -> Result<(), EmrError> {
+        let Some(kind) = offered.types.keys().next() else { return Ok(()) };
+        match self.server.pages(&format!("{kind}?_count=1"))?.next().await {
+            Err(FhirError::Away { error, .. }) => Err(EmrError::Away(error)),
+            Err(FhirError::Unclear(why)) => Err(EmrError::away(why)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Arc<Offered>>> {
         self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -125,9 +135,9 @@ fn plain(error: FhirError) -> EmrError {
     match error {
         FhirError::Away { error, .. } => EmrError::Away(error),
         FhirError::Changed => EmrError::Changed,
-        FhirError::Unclear(why) | FhirError::Refused(why) | FhirError::TooMuch(why) => {
-            EmrError::Refused(why)
-        }
+        // Whether the record is to blame shows in whether the server answers other questions.
+        FhirError::Unclear(why) => EmrError::away(why),
+        FhirError::Refused(why) | FhirError::TooMuch(why) => EmrError::Refused(why),
     }
 }
 
@@ -135,6 +145,7 @@ impl Emr for FhirEmr {
     fn capabilities(&self) -> BoxFuture<'_, Result<Capabilities, EmrError>> {
         async {
             let offered = self.ask_offered().await?;
+            self.is_at_work(&offered).await?;
             let noticed = match offered.history {
                 true => "what changes is noticed by the history of everything",
                 false => {

@@ -38,13 +38,6 @@ pub enum EntryAnswer {
     Refused(String),
 }
 
-impl EntryAnswer {
-    /// Whether it is done.
-    pub fn is_done(&self) -> bool {
-        matches!(self, EntryAnswer::Done(_))
-    }
-}
-
 /// The Bundle of some actions: no record may stand in it twice.
 pub fn transaction<'a>(base: &Url, actions: impl IntoIterator<Item = Action<'a>>) -> String {
     let mut out = String::from("{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[");
@@ -97,11 +90,11 @@ struct Response {
     outcome: Option<Box<RawValue>>,
 }
 
-/// What became of each of so many entries, in their order. Refuses what answers something else:
-/// then nothing is known of any of them.
+/// What became of each entry, in their order; `deletes` says which of them delete. Refuses what
+/// answers something else: then nothing is known of any of them.
 pub(super) fn answers(
     body: &[u8],
-    entries: usize,
+    deletes: &[bool],
     private: &Private<'_>,
 ) -> Result<Vec<EntryAnswer>, LinkError> {
     let odd = |what: &str| LinkError(format!("what it answers to a transaction {what}"));
@@ -109,18 +102,19 @@ pub(super) fn answers(
     if answer.kind != "Bundle" || answer.bundle != "transaction-response" {
         return Err(odd("is no transaction-response"));
     }
+    let entries = deletes.len();
     if answer.entry.len() != entries {
         let told = answer.entry.len();
         return Err(odd(&format!("tells of {told} entries, and {entries} were sent")));
     }
-    let told = answer.entry.into_iter().map(|entry| {
+    let told = answer.entry.into_iter().zip(deletes).map(|(entry, deletes)| {
         let response = entry.response.ok_or_else(|| odd("does not tell of each entry"))?;
-        Ok(of_entry(&response, private))
+        Ok(of_entry(&response, *deletes, private))
     });
     told.collect()
 }
 
-fn of_entry(response: &Response, private: &Private<'_>) -> EntryAnswer {
+fn of_entry(response: &Response, deletes: bool, private: &Private<'_>) -> EntryAnswer {
     let status = response.status.get(..3).and_then(|digits| digits.parse::<u16>().ok());
     match status {
         Some(200..300) => {
@@ -131,7 +125,7 @@ fn of_entry(response: &Response, private: &Private<'_>) -> EntryAnswer {
             EntryAnswer::Done(version.filter(|version| !version.is_empty()))
         }
         // What was to be deleted and is not there is deleted.
-        Some(404 | 410) if response.outcome.is_none() => EntryAnswer::Done(None),
+        Some(404 | 410) if deletes && response.outcome.is_none() => EntryAnswer::Done(None),
         status => {
             let told = response.outcome.as_ref();
             let told = told.and_then(|told| outcome::told(told.get().as_bytes(), private));

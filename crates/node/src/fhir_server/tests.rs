@@ -98,16 +98,47 @@ fn authorization(request: &Request) -> String {
     value.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
 }
 
+/// A server's own word that it has not got a record.
+const NOT_THERE: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error"}]}"#;
+
+#[tokio::test]
+async fn what_stands_before_a_server_deletes_nothing() {
+    let (server, played, _) = server(Login::none());
+    let a = name("Patient/a");
+    for (status, body) in [
+        (404, "404 page not found"),
+        (404, r#"{"message":"no Route matched with those values"}"#),
+        (410, "<html>gone</html>"),
+    ] {
+        played.say(status, body);
+        let read = server.read(&a).await.unwrap_err();
+        assert!(matches!(&read, FhirError::Away { .. }), "{body}: {read:?}");
+        played.say(status, body);
+        let deleted = server.delete(&a).await.unwrap_err();
+        assert!(matches!(&deleted, FhirError::Away { .. }), "{body}: {deleted:?}");
+    }
+    // Where nothing is said at all, the server is asked who it is.
+    let offers = json!({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
+        "rest": [{"mode": "server", "resource": [{"type": "Patient"}]}]});
+    let offers = offers.to_string();
+    played.say(404, "");
+    played.say(404, "");
+    assert!(matches!(server.read(&a).await, Err(FhirError::Away { .. })));
+    played.say(404, "");
+    played.say(200, &offers);
+    assert_eq!(server.read(&a).await, Ok(Read::Absent));
+}
+
 #[tokio::test]
 async fn a_record_is_read_written_and_deleted_under_its_own_id() {
     let (server, played, _) = server(Login::basic("user", "a:b:c").unwrap());
     played.say_with(200, &[("etag", "W/\"3\"")], "{\"resourceType\":\"Patient\"}");
-    played.say(410, "");
-    played.say(404, "");
+    played.say(410, NOT_THERE);
+    played.say(404, NOT_THERE);
     played.say_with(201, &[("etag", "W/\"4\"")], "");
     played.say(412, "");
     played.say(204, "");
-    played.say(404, "");
+    played.say(404, NOT_THERE);
     let a = name("Patient/a");
     let body = b"{\"resourceType\":\"Patient\"}".to_vec();
     assert_eq!(server.read(&a).await, Ok(Read::Body(body, Some("3".to_owned()))));
@@ -206,10 +237,15 @@ async fn a_transaction_is_answered_entry_by_entry_or_not_at_all() {
     played.say(200, &answer(json!([refused, {"response": {"status": "404"}}])));
     let done = EntryAnswer::Done(Some("2".to_owned()));
     let private = Private::default();
-    let transact = || server.transact(sent.clone(), &private, 2);
+    let transact = || server.transact(sent.clone(), &private, &[false, true]);
     assert_eq!(transact().await, Ok(vec![done.clone(), done]));
     let words = "the server refuses it (422): value".to_owned();
     assert_eq!(transact().await, Ok(vec![EntryAnswer::Refused(words), EntryAnswer::Done(None)]));
+    // What was to be written and is not there was not written.
+    let absent = || json!({"response": {"status": "404"}});
+    played.say(200, &answer(json!([absent(), absent()])));
+    let words = EntryAnswer::Refused("the server refuses it (404)".to_owned());
+    assert_eq!(transact().await, Ok(vec![words, EntryAnswer::Done(None)]));
     for (body, words) in [
         (answer(json!([ok("200")])), "tells of 1 entries, and 2 were sent"),
         (answer(json!([ok("200"), {}])), "does not tell of each entry"),
@@ -300,13 +336,13 @@ async fn a_client_gets_a_token_keeps_it_and_gets_another_one_in_time() {
     let a = name("Patient/a");
     let read = || async { server.read(&a).await };
     played.say(200, &token("one"));
-    played.say(404, "");
-    played.say(404, "");
+    played.say(404, NOT_THERE);
+    played.say(404, NOT_THERE);
     read().await.unwrap();
     read().await.unwrap();
     *hands.0.lock().unwrap() += 571_000;
     played.say(200, &token("two"));
-    played.say(404, "");
+    played.say(404, NOT_THERE);
     read().await.unwrap();
     // It was revoked there: one other is asked for, and not a third.
     played.say(401, "");
@@ -363,7 +399,7 @@ async fn a_client_of_smart_backend_services_signs_for_the_place_that_the_server_
     let place = json!({"token_endpoint": "https://login.example/token"}).to_string();
     played.say(200, &place);
     played.say(200, &token("one"));
-    played.say(404, "");
+    played.say(404, NOT_THERE);
     assert_eq!(server.read(&name("Patient/a")).await, Ok(Read::Absent));
     let asked = played.asked();
     assert_eq!(asked[0].url, "https://emr.example/fhir/.well-known/smart-configuration");

@@ -37,6 +37,8 @@ type Shared = Arc<Mutex<Emr>>;
 
 const ATOM: &str = "application/atom+xml";
 const FHIR: &str = "application/fhir+json";
+/// What a FHIR server says of what it has not got.
+const NOT_THERE: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error"}]}"#;
 /// Entries a page, as the module has them.
 const PAGE: usize = 5;
 
@@ -114,7 +116,7 @@ async fn answer(State(emr): State<Shared>, request: Request) -> Response {
     };
     match page {
         Some(page) => ([("content-type", ATOM)], page).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => (StatusCode::NOT_FOUND, [("content-type", FHIR)], NOT_THERE).into_response(),
     }
 }
 
@@ -249,7 +251,7 @@ async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_
     {
         let mut emr = emr.lock().unwrap();
         let path = |id: &str| format!("/ws/fhir2/R4/Patient/{id}");
-        emr.answers.insert(path("gone"), (410, FHIR, String::new()));
+        emr.answers.insert(path("gone"), (410, FHIR, NOT_THERE.to_owned()));
         emr.answers.remove(&path("absent"));
         emr.answers.insert(path("broken"), (500, FHIR, "{}".to_owned()));
         emr.say("Patient/other", &patient("somebody-else", "Auma"));

@@ -5,7 +5,9 @@ use protocol::json;
 use protocol::resource::references::{record_named, references};
 
 use super::{FhirEmr, plain};
-use crate::fhir_server::{Action, Capabilities as Offered, FhirError, Private, transaction};
+use crate::fhir_server::{
+    Action, Capabilities as Offered, EntryAnswer, FhirError, Private, transaction,
+};
 use crate::ports::{EmrError, EmrWrite, Shown};
 
 type Outcome = Result<Shown, EmrError>;
@@ -33,15 +35,29 @@ impl FhirEmr {
             }
         }
         // Who refers to what was not written is refused too.
-        let together = offered.transaction && due.len() > 1 && self.together(&due).await.is_ok();
-        for one in &due {
-            let done = if together { Ok(()) } else { self.one(one).await };
+        let is_several = offered.transaction && due.len() > 1;
+        let together = if is_several { self.together(&due).await.ok() } else { None };
+        for (at, one) in due.iter().enumerate() {
+            let done = match &together {
+                Some(versions) => Ok(versions.get(at).cloned().flatten()),
+                None => self.one(one).await,
+            };
             outcomes[one.place] = Some(match done {
-                Ok(()) => self.look(&one.write.record).await.map(|(shown, _)| shown),
+                Ok(version) => self.look_after(&one.write.record, version.as_deref()).await,
                 Err(error) => Err(error),
             });
         }
         outcomes.into_iter().map(|one| one.unwrap_or(Err(EmrError::Changed))).collect()
+    }
+
+    /// What is there after `version` was written. Who saved it in between has made another one,
+    /// which is no image of ours.
+    async fn look_after(&self, record: &RecordRef, version: Option<&str>) -> Outcome {
+        let (shown, now) = self.look(record).await?;
+        match (version, now) {
+            (Some(ours), Some(now)) if ours != now => Err(EmrError::Changed),
+            _ => Ok(shown),
+        }
     }
 
     /// What is there before it is written: the version to be overwritten, or what needs no writing.
@@ -79,8 +95,8 @@ impl FhirEmr {
         Ok(Ok(version.filter(|_| kind.if_match)))
     }
 
-    /// All in one transaction; fails as a whole.
-    async fn together(&self, due: &[Due<'_>]) -> Result<(), FhirError> {
+    /// All in one transaction; fails as a whole. Gives the versions that it told.
+    async fn together(&self, due: &[Due<'_>]) -> Result<Vec<Option<String>>, FhirError> {
         let actions = due.iter().map(|one| match &one.write.wanted {
             Some(wanted) => Action::Put {
                 record: &one.write.record,
@@ -90,20 +106,24 @@ impl FhirEmr {
             None => Action::Delete { record: &one.write.record },
         });
         let bundle = transaction(self.server.base(), actions);
-        let answers = self.server.transact(bundle, &Private::default(), due.len()).await?;
-        let refused = answers.iter().any(|answer| !answer.is_done());
-        if refused { Err(FhirError::Unclear("a part was refused".to_owned())) } else { Ok(()) }
+        let deletes = due.iter().map(|one| one.write.wanted.is_none()).collect::<Vec<_>>();
+        let answers = self.server.transact(bundle, &Private::default(), &deletes).await?;
+        let told = answers.into_iter().map(|answer| match answer {
+            EntryAnswer::Done(version) => Ok(version),
+            EntryAnswer::Refused(_) => Err(FhirError::Unclear("a part was refused".to_owned())),
+        });
+        told.collect()
     }
 
-    async fn one(&self, due: &Due<'_>) -> Result<(), EmrError> {
+    async fn one(&self, due: &Due<'_>) -> Result<Option<String>, EmrError> {
         let record = &due.write.record;
         let Some(wanted) = &due.write.wanted else {
-            return self.server.delete(record).await.map_err(plain);
+            return self.server.delete(record).await.map(|()| None).map_err(plain);
         };
         let body = wanted.body.as_deref().unwrap_or_default();
         let put = self.server.put(record, body, due.version.as_deref()).await;
         match put {
-            Ok(_) => Ok(()),
+            Ok(version) => Ok(version),
             Err(FhirError::Refused(why)) => match self.lacking(body).await? {
                 Some(target) => Err(EmrError::Waits(target)),
                 None => Err(EmrError::Refused(why)),

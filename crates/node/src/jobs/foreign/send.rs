@@ -100,7 +100,8 @@ async fn as_transaction(foreign: &Foreign, lines: &[PushLine]) -> Result<Vec<Fat
     let bodies = states.iter().filter_map(|state| state.body).collect::<Vec<_>>();
     let names = states.iter().map(|state| state.record).collect::<Vec<_>>();
     let private = Private { bodies: &bodies, names: &names };
-    let answers = foreign.server.transact(bundle, &private, order.len()).await;
+    let deletes = order.iter().map(|place| states[*place].body.is_none()).collect::<Vec<_>>();
+    let answers = foreign.server.transact(bundle, &private, &deletes).await;
     let answers = answers.map_err(|error| match error {
         // Of several it need not say which; where there is only one it is known.
         FhirError::Refused(why) if states.len() == 1 => {

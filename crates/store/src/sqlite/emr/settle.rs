@@ -129,7 +129,7 @@ impl Step<'_> {
                 self.key,
                 shown.digest().map(|digest| digest.0),
                 image,
-                *shown == Shown::Gone
+                shown.body().is_none()
             ])?;
         Ok(())
     }
