@@ -6,13 +6,17 @@
 //! file was purged, or the server is another, everything is to be compared (`CursorLost`).
 
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use mysql_async::binlog::EventType;
-use mysql_async::binlog::events::{EventData, QueryEvent, RotateEvent};
+use mysql_async::binlog::events::{
+    EventData, QueryEvent, RotateEvent, RowsEventData, TableMapEvent,
+};
 use mysql_async::binlog::value::BinlogValue;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, Value};
@@ -28,6 +32,23 @@ const GROUPS: usize = 200;
 const SECONDS: u64 = 30;
 /// How we are known among the replicas of the server; no replica of MariaDB has it by itself.
 const SERVER_ID: u32 = 0x5452_4942;
+
+/// Events with rows.
+const ROWS: [EventType; 7] = [
+    EventType::WRITE_ROWS_EVENT_V1,
+    EventType::UPDATE_ROWS_EVENT_V1,
+    EventType::DELETE_ROWS_EVENT_V1,
+    EventType::WRITE_ROWS_EVENT,
+    EventType::UPDATE_ROWS_EVENT,
+    EventType::DELETE_ROWS_EVENT,
+    EventType::PARTIAL_UPDATE_ROWS_EVENT,
+];
+/// The table of an event that only ends a statement.
+const NO_TABLE: u64 = 0x00FF_FFFF;
+/// Statements that change rows.
+const CHANGES_ROWS: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH"];
+/// What is said of an event that is damaged, or of a kind that is not known: it is not passed over.
+const UNREAD: &str = "an event of the binary log cannot be read";
 
 /// A place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,7 +198,7 @@ impl Binlog {
             let event = event.map_err(lost_or_away)?;
             let header = event.header();
             let end = u64::from(header.log_pos());
-            let odd = |_| EmrError::away("an event of the binary log cannot be read");
+            let odd = |_| EmrError::away(UNREAD);
             match header.event_type() {
                 Ok(EventType::ROTATE_EVENT) => {
                     let rotate = event.read_event::<RotateEvent<'_>>().map_err(odd)?;
@@ -186,33 +207,28 @@ impl Binlog {
                 Ok(EventType::XID_EVENT) => walked.commit(end),
                 Ok(EventType::QUERY_EVENT) => {
                     let query = event.read_event::<QueryEvent<'_>>().map_err(odd)?;
-                    walked.query(query.query().trim(), end);
+                    walked.query(query.query().trim(), end)?;
                 }
-                _ if (166..=171).contains(&header.event_type_raw()) => {
-                    let why = "the log is compressed: set log_bin_compress = OFF";
-                    return Err(EmrError::away(why));
-                }
-                Ok(_) => {
-                    let Ok(Some(EventData::RowsEvent(rows))) = event.read_data() else { continue };
-                    let Some(map) = stream.get_tme(rows.table_id()) else { continue };
-                    if map.database_name() != self.database {
+                // `LOAD DATA` that was written as a statement.
+                Ok(EventType::EXECUTE_LOAD_QUERY_EVENT) => return Err(no_rows()),
+                _ if (166..=171).contains(&header.event_type_raw()) => return Err(compressed()),
+                Ok(kind) if ROWS.contains(&kind) => {
+                    let Ok(Some(EventData::RowsEvent(rows))) = event.read_data() else {
+                        return Err(EmrError::away(UNREAD));
+                    };
+                    if rows.table_id() == NO_TABLE {
                         continue;
                     }
-                    let table = map.table_name().to_lowercase();
-                    let Some(names) = columns.get(&table) else { continue };
-                    for row in rows.rows(map) {
-                        let (before, after) = row.map_err(odd)?;
-                        for row in [before, after].into_iter().flatten() {
-                            let cell = |name: &str| {
-                                let at = names.iter().position(|one| one == name)?;
-                                cell(row.as_ref(at)?)
-                            };
-                            walked.open.extend(parts(&table, &cell));
-                        }
-                    }
+                    let map = stream.get_tme(rows.table_id());
+                    walked.rows(
+                        &rows,
+                        map.ok_or_else(|| EmrError::away(UNREAD))?,
+                        &self.database,
+                        columns,
+                    )?;
                 }
-                // Events of MariaDB's own, which say nothing of rows.
-                Err(_) => {}
+                // What says nothing of rows; events of MariaDB's own among them.
+                Ok(_) | Err(_) => {}
             }
             if walked.groups.len() >= GROUPS && walked.open.is_empty() {
                 more = true;
@@ -241,7 +257,12 @@ impl Walked {
     }
 
     fn rotate(&mut self, name: &str, position: u64) {
-        // The first of a stream ends in a checksum that is no part of the name.
+        // The first of a stream names the file that it begins in, and ends in a checksum that is no
+        // part of the name, and may begin with a digit. No file's name begins with the name of the
+        // one before it.
+        if name.starts_with(&self.place.file) {
+            return;
+        }
         let good = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = name.chars().take_while(good).collect::<String>();
         let name = match name.rsplit_once('.') {
@@ -251,7 +272,7 @@ impl Walked {
             }
             None => name,
         };
-        if name != self.place.file && name.len() >= self.place.file.len() {
+        if name.len() >= self.place.file.len() {
             self.place = Place { file: name, position, ..self.place.clone() };
         }
     }
@@ -266,18 +287,76 @@ impl Walked {
         }
     }
 
-    fn query(&mut self, query: &str, end: u64) {
+    /// The parts that rows of a table are of.
+    fn rows(
+        &mut self,
+        rows: &RowsEventData<'_>,
+        map: &TableMapEvent<'_>,
+        database: &str,
+        columns: &Columns,
+    ) -> Result<(), EmrError> {
+        let table = map.table_name().to_lowercase();
+        let Some(names) = columns.get(&table).filter(|_| map.database_name() == database) else {
+            return Ok(());
+        };
+        for row in rows.rows(map) {
+            let (before, after) = row.map_err(|_| EmrError::away(UNREAD))?;
+            for row in [before, after].into_iter().flatten() {
+                let cell = |name: &str| {
+                    let at = names.iter().position(|one| one == name)?;
+                    cell(row.as_ref(at)?)
+                };
+                self.open.extend(parts(&table, &cell));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was written as a statement. Fails where that changed rows, which it does not show.
+    fn query(&mut self, query: &str, end: u64) -> Result<(), EmrError> {
         let upper = query.to_ascii_uppercase();
         // MariaDB sends a comment in place of an event that an old replica would not know.
         let says_nothing = ["BEGIN", "#", "SAVEPOINT", "ROLLBACK TO", "RELEASE"];
         if says_nothing.iter().any(|begins| upper.starts_with(begins)) {
-            return;
+            return Ok(());
+        }
+        // A server that starts says so that tables in memory are empty.
+        let by_server = upper.ends_with("/* GENERATED BY SERVER */");
+        if CHANGES_ROWS.contains(&verb(&upper)) && !by_server {
+            return Err(no_rows());
         }
         if upper == "ROLLBACK" {
             self.open.clear();
         }
         self.commit(end);
+        Ok(())
     }
+}
+
+/// The first word of a statement, after the comments before it.
+fn verb(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    while let Some(comment) = rest.strip_prefix("/*") {
+        rest = match comment.strip_prefix('!') {
+            // It is carried out.
+            Some(inside) => {
+                inside.trim_start_matches(|c: char| c == 'M' || c == '!' || c.is_ascii_digit())
+            }
+            None => comment.split_once("*/").map_or("", |(_, rest)| rest),
+        };
+        rest = rest.trim_start();
+    }
+    rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
+}
+
+fn no_rows() -> EmrError {
+    EmrError::CursorLost(
+        "the binary log has a statement in place of its rows: binlog_format is not ROW".to_owned(),
+    )
+}
+
+fn compressed() -> EmrError {
+    EmrError::away("the log is compressed: set log_bin_compress = OFF")
 }
 
 fn cell(value: &BinlogValue<'_>) -> Option<Cell> {
