@@ -215,7 +215,8 @@ macro_rules! for_each_rule {
                 a_record_moves_to_another_patient_on_either_side,
                 patients_that_are_merged_there_or_here_come_to_the_same,
                 defect_39_a_full_comparison_finds_what_was_missed_and_makes_no_flood,
-                a_record_system_that_was_emptied_is_filled_again;
+                a_record_system_that_was_emptied_is_filled_again,
+                defect_39_an_emptied_record_system_deletes_nothing_here;
             emr_queue:
                 what_was_deleted_before_it_was_ever_written_never_goes_there,
                 what_is_written_is_in_the_order_of_dependency,

@@ -1,9 +1,23 @@
 //! What a store does of the record system beside its site.
 
+use std::collections::BTreeSet;
+
 use protocol::{Author, RecordRef, ResourceType, Timestamp};
 
 use crate::Result;
 use crate::model::*;
+
+/// So many records that are gone at once, or one in so many of all, look as if the record system
+/// had lost them, and not as if people had deleted each. So does a type of which nothing is left.
+const GONE: u64 = 50;
+const GONE_OF: u64 = 20;
+/// Records of a type that people may well delete all.
+const FEW: u64 = 3;
+
+/// Whether `gone` records of the `all` of one type that a record system showed look lost.
+pub fn looks_lost(all: u64, gone: u64) -> bool {
+    gone > GONE.max(all / GONE_OF) || gone > FEW && gone >= all
+}
 
 /// The part of [`crate::Store`] for the record system beside a site (its EMR).
 pub trait EmrStore {
@@ -27,6 +41,8 @@ pub trait EmrStore {
     ) -> Result<Captured>;
     /// Records that were noticed and could not be read, and are due again.
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>>;
+    /// The records of a type that the record system showed when it was asked last.
+    fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>>;
     /// What is to be written next: reference records first and alone, else of at most `patients`
     /// patients, of each at most `records` records.
     fn emr_next(&self, now: Timestamp, patients: usize, records: usize) -> Result<Vec<EmrTurn>>;

@@ -22,7 +22,7 @@ use protocol::{
     Author, ChangeId, CohortName, Digest, Epoch, RecordRef, SiteId, Timestamp, Urgency,
 };
 
-pub use emr::EmrStore;
+pub use emr::{EmrStore, looks_lost};
 pub use error::StoreError;
 pub use model::*;
 pub use sources::SourceStore;

@@ -16,16 +16,17 @@ use node::ports::system::{OsEntropy, SystemClock};
 use node::ports::{Emr as _, EmrError, EmrWrite, Noticed, Shown};
 use node::transport::http::HttpTransport;
 use protocol::resource::Record;
-use protocol::{Epoch, FeedId, Limits, RecordRef};
+use protocol::{Author, Epoch, FeedId, Limits, RecordRef};
 use serde_json::json;
 use store::sqlite::SqliteStore;
-use store::{NewSite, OpenOptions, SharedStore};
+use store::{EmrCapture, EmrDraft, EmrSeen, NewSite, OpenOptions, SharedStore};
 
 use fhir_stand_in::{FHIR, Fault, Shared, locked};
 
 struct Beside {
     emr: FhirEmr,
     server: Shared,
+    store: SharedStore,
     _folder: tempfile::TempDir,
 }
 
@@ -65,8 +66,8 @@ fn beside_at(url: &str, server: Shared) -> Beside {
         entropy: Arc::new(OsEntropy),
         idle_seconds: 10,
     };
-    let emr = FhirEmr::new(&config, None, store, &Limits::default(), ways).unwrap();
-    Beside { emr, server, _folder: folder }
+    let emr = FhirEmr::new(&config, None, store.clone(), &Limits::default(), ways).unwrap();
+    Beside { emr, server, store, _folder: folder }
 }
 
 fn patient(id: &str, family: &str) -> String {
@@ -235,4 +236,56 @@ async fn a_cursor_of_something_else_is_lost_and_not_misread() {
     let beside = beside().await;
     let lost = beside.emr.changes_since(Some("mysql-bin.000003:4")).await;
     assert!(matches!(lost, Err(EmrError::CursorLost(_))), "{lost:?}");
+}
+
+/// A cursor that has types to compare.
+fn comparing(cursor: &str, types: &[&str]) -> String {
+    let mut place: serde_json::Value = serde_json::from_str(cursor).unwrap();
+    place["follow"]["compare"] = json!(types);
+    place.to_string()
+}
+
+impl Beside {
+    /// Records what was named, as it is there.
+    async fn capture(&self, names: &[String]) {
+        let mut groups = Vec::new();
+        for one in names {
+            let shown = self.emr.read(&name(one)).await.unwrap();
+            groups.push(vec![(name(one), EmrSeen::Shown(shown))]);
+        }
+        let now = protocol::Timestamp::from_millis(1_795_421_730_000);
+        let draft = EmrDraft {
+            kind: "fhir".to_owned(),
+            url: "http://there/fhir".to_owned(),
+            captures: true,
+            applies: true,
+        };
+        self.store.emr_set(Some(&draft), now).unwrap();
+        let capture = EmrCapture { groups, place: None };
+        self.store.emr_capture(&capture, &Author::new("emr"), now, 0).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_39_an_emptied_server_deletes_nothing_and_one_deletion_is_noticed() {
+    let beside = beside().await;
+    for number in 0..5 {
+        let id = format!("p{number}");
+        locked(&beside.server).edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
+    }
+    let (names, cursor) = beside.all(None).await;
+    beside.capture(&names).await;
+    let cursor = comparing(&cursor, &["Patient"]);
+    locked(&beside.server).records.remove("Patient/p3");
+    locked(&beside.server).log.clear();
+    let noticed = beside.emr.changes_since(Some(&cursor)).await.unwrap();
+    assert_eq!(noticed.groups, [[name("Patient/p3")]]);
+    // Another one stands there that is not here.
+    locked(&beside.server).edit("Patient/new", Some(patient("new", "Auma")));
+    let noticed = beside.emr.changes_since(Some(&cursor)).await.unwrap();
+    assert_eq!(noticed.groups, [[name("Patient/new")], [name("Patient/p3")]]);
+    locked(&beside.server).records.clear();
+    let lost = beside.emr.changes_since(Some(&cursor)).await;
+    let Err(EmrError::CursorLost(why)) = lost else { panic!("{lost:?}") };
+    assert_eq!(why, "of 5 Patient that were there it lists 5 no more");
 }

@@ -269,3 +269,32 @@ pub fn a_record_system_that_was_emptied_is_filled_again(maker: &dyn Maker) {
     beside.assert_quiet();
     assert!(beside.shown("Observation/o7").is_some());
 }
+
+pub fn defect_39_an_emptied_record_system_deletes_nothing_here(maker: &dyn Maker) {
+    // Fewer than are many, all gone; and one type of them, of which nothing is left.
+    for only_observations in [false, true] {
+        let beside = Beside::new(maker);
+        let mut all: Vec<Resource> = (0..60).map(|n| married(&format!("p{n}"))).collect();
+        all.extend((0..40).map(|n| an_observation(&format!("o{n}"), "p1")));
+        let all = if only_observations { &all[..] } else { &all[20..60] };
+        beside.record(&put(all));
+        let patients = beside.store.emr_live("Patient".parse().unwrap()).unwrap();
+        assert!(patients.is_empty(), "what was never there cannot be missed");
+        beside.apply();
+        beside.capture();
+        let kind = if only_observations { "Observation" } else { "Patient" };
+        let live = beside.store.emr_live(kind.parse().unwrap()).unwrap();
+        assert_eq!(live.len(), 40);
+        beside.held.borrow_mut().retain(|name, _| only_observations && !live.contains(name));
+        beside.store.emr_note(&EmrEvent::CursorLost("new".to_owned()), beside.now()).unwrap();
+        beside.load();
+        assert_eq!(beside.store.emr_live(kind.parse().unwrap()).unwrap().len(), 0);
+        assert_eq!(beside.read_hints().changes, 0);
+        assert!(live.iter().all(|name| beside.body(&name.to_string()).is_some()));
+        let filter = crate::AuditFilter { limit: 500, ..Default::default() };
+        let audit = beside.store.audit_list(&filter).unwrap();
+        assert!(audit.iter().any(|row| row.action == "emr-lost"), "people are told");
+        beside.assert_quiet();
+        assert!(live.iter().all(|name| beside.shown(&name.to_string()).is_some()));
+    }
+}

@@ -10,6 +10,8 @@ mod settle;
 mod show;
 mod turns;
 
+use std::collections::BTreeSet;
+
 use protocol::resource::Record;
 use protocol::{Author, Digest, RecordRef, ResourceType, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -48,6 +50,9 @@ impl EmrStore for SqliteStore {
     }
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>> {
         turns::emr_hints(self, now, limit)
+    }
+    fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
+        self.read("list what the record system showed", |conn| link::live(conn, kind))
     }
     fn emr_next(&self, now: Timestamp, patients: usize, records: usize) -> Result<Vec<EmrTurn>> {
         turns::emr_next(self, now, patients, records)

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use protocol::{RecordRef, ResourceType, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Scope, SearchOrder, SearchQuery};
+use store::looks_lost;
 
 use super::load::{is_of_records, of_records};
 use super::{FhirEmr, Found, Place, plain};
@@ -226,7 +226,8 @@ impl FhirEmr {
     }
 
     /// Names what is on one side only: deleted there, or never noticed. And whether anything of the
-    /// type is there.
+    /// type is there. What it never showed is not missed. So many that it must have lost them are
+    /// not named: everything is compared instead.
     async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
         let mut there = BTreeSet::new();
         let path = format!("{kind}?_elements=id&{}", count(PAGE));
@@ -240,39 +241,23 @@ impl FhirEmr {
         let Ok(kind) = kind.parse::<ResourceType>() else {
             return Ok((Vec::new(), false));
         };
-        let here = self.here(kind).await?;
-        let differ = here.symmetric_difference(&there);
+        let shown = self.shown(kind).await?;
+        let gone = shown.difference(&there).count();
+        if looks_lost(shown.len() as u64, gone as u64) {
+            let all = shown.len();
+            let words = format!("of {all} {kind} that were there it lists {gone} no more");
+            return Err(EmrError::CursorLost(words));
+        }
+        let differ = shown.symmetric_difference(&there);
         let groups = differ.map(|record| vec![record.clone()]).collect();
         Ok((groups, !there.is_empty()))
     }
 
-    /// The records of a type that are here.
-    async fn here(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>, EmrError> {
+    /// The records of a type that it showed when it was asked last.
+    async fn shown(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>, EmrError> {
         let store = self.store.clone();
-        let listed = tokio::task::spawn_blocking(move || {
-            let mut here = BTreeSet::new();
-            let mut after = None;
-            loop {
-                let query = SearchQuery {
-                    kind: Some(kind),
-                    ids: None,
-                    patients: None,
-                    filters: Vec::new(),
-                    updated: (None, None),
-                    order: SearchOrder::default(),
-                    limit: 1_000,
-                    after,
-                    total: false,
-                };
-                let page = store.record_search(&query, &Scope::Everything)?;
-                here.extend(page.records.into_iter().map(|version| version.reference));
-                after = page.next;
-                if after.is_none() {
-                    return Ok::<_, store::StoreError>(here);
-                }
-            }
-        });
-        let listed = listed.await.map_err(|error| EmrError::away(error.to_string()))?;
+        let listed = tokio::task::spawn_blocking(move || store.emr_live(kind)).await;
+        let listed = listed.map_err(|error| EmrError::away(error.to_string()))?;
         listed.map_err(|error| EmrError::away(format!("this site's own store failed: {error}")))
     }
 }

@@ -1,16 +1,13 @@
 //! Which record system there is, and how far it was read.
 
-use protocol::Timestamp;
+use std::collections::BTreeSet;
+
+use protocol::{RecordRef, ResourceType, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::due;
 use crate::sqlite::{SqliteStore, audit, rows};
-use crate::{AuditRow, EmrDraft, EmrEvent, EmrPlace, EmrStatus, Result, StoreError};
-
-/// Records that may be missing from a full load before it looks as if the record system had lost
-/// them, and not as if people had deleted each: so many, or one in so many of all.
-const MISSING: u64 = 50;
-const MISSING_OF: u64 = 20;
+use crate::{AuditRow, EmrDraft, EmrEvent, EmrPlace, EmrStatus, Result, StoreError, looks_lost};
 
 pub(super) fn emr_set(store: &SqliteStore, draft: Option<&EmrDraft>, now: Timestamp) -> Result<()> {
     store.write("note which record system there is", |step| match draft {
@@ -157,43 +154,79 @@ pub(super) fn advance(
     Ok(())
 }
 
-/// What a full load has not named and was there before: to be read, one by one. So many that the
-/// record system must have lost them are written anew instead.
-fn missing(step: &Connection, now: Timestamp) -> Result<()> {
-    let (all, missing): (u64, u64) = step.query_row(
-        "SELECT count(*), coalesce(sum(load < (SELECT load FROM emr_link)), 0) FROM emr_record
-         WHERE image_digest IS NOT NULL AND gone = 0",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+/// The records of a type that were there when they were looked at last.
+pub(super) fn live(conn: &Connection, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT r.type, r.id FROM record AS r JOIN emr_record AS e ON e.record = r.key
+         WHERE r.type = ?1 AND e.image_digest IS NOT NULL AND e.gone = 0",
     )?;
-    let unnamed = "image_digest IS NOT NULL AND gone = 0
-        AND load < (SELECT load FROM emr_link)";
-    if missing <= MISSING.max(all / MISSING_OF) {
-        step.execute(
-            &format!(
-                "INSERT INTO emr_hint (type, id, noticed) SELECT r.type, r.id, ?1
-                 FROM emr_record AS e JOIN record AS r ON r.key = e.record WHERE {unnamed}
-                 ON CONFLICT (type, id) DO NOTHING"
-            ),
-            [now.millis()],
-        )?;
+    let found = statement.query_map([kind.name()], |row| rows::record_ref(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What was there and a full load has not named.
+const UNNAMED: &str = "FROM emr_record AS e JOIN record AS r ON r.key = e.record
+     WHERE e.image_digest IS NOT NULL AND e.gone = 0
+        AND e.load < (SELECT load FROM emr_link) AND r.type = ?1";
+
+/// What a full load has not named and was there before: to be read, one by one. So many that the
+/// record system must have lost them, of a type or of all, are written anew instead.
+fn missing(step: &Connection, now: Timestamp) -> Result<()> {
+    let mut statement = step.prepare(
+        "SELECT r.type, count(*), sum(e.load < (SELECT load FROM emr_link))
+         FROM emr_record AS e JOIN record AS r ON r.key = e.record
+         WHERE e.image_digest IS NOT NULL AND e.gone = 0 GROUP BY r.type",
+    )?;
+    let types = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<Vec<(String, u64, u64)>>>()?;
+    let all: u64 = types.iter().map(|(_, all, _)| all).sum();
+    let gone: u64 = types.iter().map(|(_, _, gone)| gone).sum();
+    let all_lost = looks_lost(all, gone) || gone * 2 > all.max(6);
+    let mut lost = 0;
+    for (kind, of_type, gone) in types.iter().filter(|(_, _, gone)| *gone > 0) {
+        if all_lost || looks_lost(*of_type, *gone) {
+            again(step, kind)?;
+            lost += gone;
+        } else {
+            read_unnamed(step, kind, now)?;
+        }
+    }
+    if lost == 0 {
         return Ok(());
     }
-    step.execute(
-        &format!(
-            "UPDATE emr_record SET digest = NULL, agreed = NULL, image_digest = NULL,
-                image = NULL, state = 'due', attempts = 0, next_at = 0, reason = NULL
-             WHERE {unnamed}"
-        ),
-        [],
-    )?;
     let row = AuditRow {
         actor: "tributary".to_owned(),
         action: "emr-lost",
         subject: rows::own_site(step)?.to_string(),
-        detail: format!("records {missing} of {all}"),
+        detail: format!("records {lost} of {all}"),
     };
     audit::append(step, &row, now)
+}
+
+/// To be read, one by one: people may have deleted them.
+fn read_unnamed(step: &Connection, kind: &str, now: Timestamp) -> Result<()> {
+    step.execute(
+        &format!(
+            "INSERT INTO emr_hint (type, id, noticed) SELECT r.type, r.id, ?2 {UNNAMED}
+             ON CONFLICT (type, id) DO NOTHING"
+        ),
+        params![kind, now.millis()],
+    )?;
+    Ok(())
+}
+
+/// To be written anew, as if they had never been there.
+fn again(step: &Connection, kind: &str) -> Result<()> {
+    step.execute(
+        &format!(
+            "UPDATE emr_record SET digest = NULL, agreed = NULL, image_digest = NULL,
+                image = NULL, state = 'due', attempts = 0, next_at = 0, reason = NULL
+             WHERE record IN (SELECT e.record {UNNAMED})"
+        ),
+        [kind],
+    )?;
+    Ok(())
 }
 
 pub(in crate::sqlite) fn status(conn: &Connection) -> Result<Option<EmrStatus>> {
