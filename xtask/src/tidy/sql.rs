@@ -29,6 +29,7 @@ const EXEMPT: &[&str] = &[
     "crates/store/",
     "xtask/",
     "crates/node/src/emr/openmrs/binlog.rs",
+    "crates/node/src/emr/openmrs/binlog/tests.rs",
     "crates/node/tests/openmrs/",
 ];
 
