@@ -78,19 +78,32 @@ impl OpenmrsConfig {
             Some(url) if !url.starts_with("mysql://") => {
                 bail!("openmrs.database must be of the form mysql://user@host:3306/openmrs")
             }
-            Some(url) if url.split('@').next().is_some_and(|who| who[8..].contains(':')) => {
-                bail!(
+            Some(url) => match user(url) {
+                None => bail!(
+                    "openmrs.database names no user: for example \
+                     mysql://tributary@127.0.0.1:3306/openmrs"
+                ),
+                Some(user) if user.contains(':') => bail!(
                     "openmrs.database has a password in it: put it into a file and name that in \
                      openmrs.database_secret_file"
-                )
-            }
-            _ => {}
+                ),
+                Some(_) => {}
+            },
+            None => {}
         }
         if self.floor_seconds == 0 {
             bail!("openmrs.floor_seconds must be at least 1");
         }
         Ok(())
     }
+}
+
+/// Who stands before the host of `mysql://user@host/database`, with a password where it has one.
+fn user(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("mysql://")?;
+    // A password may have a slash in it; a host has neither.
+    let (user, _) = rest.rsplit_once('@')?;
+    Some(user).filter(|user| !user.is_empty())
 }
 
 #[cfg(test)]
@@ -106,6 +119,10 @@ mod tests {
             ("notice = [\"atomfeed\"]\nfeeds = []", "openmrs.feeds is empty"),
             ("database = \"postgres://x\"", "must be of the form mysql://"),
             ("database = \"mysql://u:p@h/openmrs\"", "has a password in it"),
+            ("database = \"mysql://u:p/q@h/openmrs\"", "has a password in it"),
+            ("database = \"mysql://host:3306/openmrs\"", "names no user"),
+            ("database = \"mysql://@host:3306/openmrs\"", "names no user"),
+            ("database = \"mysql://\"", "names no user"),
             ("notice = [\"binlog\"]\ndatabase = \"mysql://u@h:3306/openmrs\"", ""),
             ("floor_seconds = 0", "at least 1"),
             ("notice = [\"telepathy\"]", "unknown variant"),

@@ -29,6 +29,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::http::{Method, StatusCode};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use protocol::resource::Record;
@@ -126,13 +127,46 @@ impl OpenMrs {
         }
     }
 
-    /// A record as it is shown now.
+    /// A record as it is read for capture. That a type is not offered (any more, or not yet: a
+    /// module that starts) says nothing of its records; it is asked anew the next time.
+    async fn capture(&self, record: &RecordRef) -> Result<Shown, EmrError> {
+        let kind = record.kind.name();
+        if person::is_uuid(record.id()) && !self.has(kind).await? {
+            *self.types.lock().await = None;
+            return Err(EmrError::Refused(format!(
+                "OpenMRS does not offer {kind}, so it is not known whether it is there: see \
+                 whether its module fhir2 is started, and is 1.5 or newer"
+            )));
+        }
+        self.show(record).await
+    }
+
+    /// What its FHIR API answers for a record. That it is not there counts only in FHIR's own
+    /// words: what stands before OpenMRS may answer 404 for everything while that restarts.
+    async fn answer_for(&self, record: &RecordRef) -> Result<Read, EmrError> {
+        let read = self.server.read(record).await;
+        let read = self.blamed(read).await?;
+        if read != Read::Absent {
+            return Ok(read);
+        }
+        let odd = |_| EmrError::Refused("no URL can name it".to_owned());
+        let url = self.server.base().join(&record.to_string()).map_err(odd)?;
+        let (status, body) = self.server.other(Method::GET, &url, None).await.map_err(failed)?;
+        match status == StatusCode::NOT_FOUND && is_said_absent(&body) {
+            true => Ok(Read::Absent),
+            false => Err(EmrError::away(
+                "it answered 404 for a record, and not as its module fhir2 does: is it starting, \
+                 or does something before it answer?",
+            )),
+        }
+    }
+
+    /// A record as it is shown now; what is of a type that it has not is absent.
     async fn show(&self, record: &RecordRef) -> Result<Shown, EmrError> {
         if !person::is_uuid(record.id()) || !self.has(record.kind.name()).await? {
             return Ok(Shown::Absent);
         }
-        let read = self.server.read(record).await;
-        match self.blamed(read).await? {
+        match self.answer_for(record).await? {
             Read::Body(body, _) => self.shown(record, &body),
             Read::Gone => Ok(Shown::Gone),
             Read::Absent => Ok(Shown::Absent),
@@ -158,6 +192,14 @@ impl OpenMrs {
         let parsed = Record::parse(text.as_bytes(), &self.limits);
         parsed.map(|record| Shown::Body(Box::new(record))).map_err(|refusal| odd(&refusal.reason))
     }
+}
+
+/// Whether a body of a 404 says that a record is not there, and not that its type is unknown.
+fn is_said_absent(body: &[u8]) -> bool {
+    let body = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let told = items(&body, "issue").iter().filter_map(|issue| text(issue, "/diagnostics"));
+    let is_of_type = told.into_iter().any(|told| told.contains("Unknown resource type"));
+    text(&body, "/resourceType") == Some("OperationOutcome") && !is_of_type
 }
 
 /// Whether an Observation is a part of an immunization, which is shown as one record already.
@@ -198,7 +240,7 @@ impl Emr for OpenMrs {
     }
 
     fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
-        self.show(record).boxed()
+        self.capture(record).boxed()
     }
 
     fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {

@@ -94,6 +94,47 @@ async fn a_500_for_everything_is_about_no_record() {
     assert_eq!(told_of_new(&emr).await, "there");
 }
 
+#[tokio::test]
+async fn a_404_of_what_stands_in_between_deletes_nothing() {
+    use node::ports::{EmrWrite, Shown};
+    let stand_in = StandIn::start().await;
+    let emr = adapter(&settings(&stand_in), None);
+    write(&emr, &[location(), patient("p1")]).await;
+    let record = name("Patient/p1");
+    let image = Some(emr.read(&record).await.unwrap());
+    let deletion = [EmrWrite { record: record.clone(), wanted: None, image }];
+    let unknown = r#"{"resourceType":"OperationOutcome",
+        "issue":[{"diagnostics":"HAPI-0302: Unknown resource type 'Patient'"}]}"#;
+    for body in ["no backend", "", "{}", r#"{"error":"not found"}"#, unknown] {
+        stand_in.state().quirks.between = Some(("ws/", body));
+        assert!(matches!(emr.read(&record).await, Err(EmrError::Away(_))), "{body}");
+        let told = told(&emr.write(&deletion).await);
+        assert!(told[0].starts_with("away: "), "{body}: {told:?}");
+    }
+    // One API is there, and what voids is not.
+    stand_in.state().quirks.between = Some(("ws/rest", "{}"));
+    let done = told(&emr.write(&deletion).await);
+    assert!(done[0].starts_with("away: "), "{done:?}");
+    stand_in.state().quirks.between = None;
+    assert!(emr.read(&record).await.unwrap().body().is_some());
+    assert_eq!(told(&emr.write(&deletion).await), ["gone"]);
+    assert_eq!(emr.read(&name("Patient/never")).await.unwrap(), Shown::Absent);
+}
+
+#[tokio::test]
+async fn a_type_that_is_not_offered_says_nothing_of_its_records() {
+    use node::ports::Shown;
+    let stand_in = StandIn::start().await;
+    stand_in.state().quirks.older_fhir2 = true;
+    let emr = adapter(&settings(&stand_in), None);
+    match emr.read(&name("EpisodeOfCare/care-1")).await {
+        Err(EmrError::Refused(why)) => assert!(why.contains("not offer EpisodeOfCare"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    stand_in.state().quirks.older_fhir2 = false;
+    assert_eq!(emr.read(&name("EpisodeOfCare/care-1")).await.unwrap(), Shown::Absent);
+}
+
 async fn told_of_new(emr: &OpenMrs) -> String {
     told(&write(emr, &[patient("p3")]).await).remove(0)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use node::config::NoticeWay;
 use node::emr::openmrs::OpenMrs;
 use node::fhir_server::Ways;
-use node::ports::{Emr as _, EmrError, Shown};
+use node::ports::{Emr as _, EmrError, EmrWrite, Shown};
 use protocol::Limits;
 use serde_json::json;
 
@@ -123,7 +123,10 @@ async fn an_older_fhir2_without_a_type_is_read_without_it() {
     let care = json!({ "resourceType": "EpisodeOfCare", "id": "care-1", "status": "active",
         "patient": { "reference": "Patient/p1" }, "type": [{ "text": "HIV" }],
         "period": { "start": "2026-01-05" } });
-    let told = told(&write(&emr, &[care]).await);
+    // Reading it fails, and it is written without.
+    let care = record(&care);
+    let care = EmrWrite { record: care.reference.clone(), wanted: Some(care), image: None };
+    let told = told(&emr.write(&[care]).await);
     assert!(told[0].contains("a fhir2 that knows this type"), "{told:?}");
     let (named, _) = notice(&emr, None).await;
     assert_eq!(named, set(&["Location/loc-1", "Patient/p1"]));
@@ -153,6 +156,38 @@ async fn defect_05_the_feed_names_what_lastupdated_does_not_show() {
     assert_eq!(named, set(&["Patient/p1", "Encounter/e1"]), "an edited name, and a deletion");
     let (named, _) = notice(&emr, Some(&cursor)).await;
     assert_eq!(named, set(&[]));
+}
+
+#[tokio::test]
+async fn defect_37_a_feed_that_was_made_anew_means_that_all_is_compared() {
+    // Its last entry is on the first page, and on one that is not there any more.
+    for edits in [2, 12] {
+        let stand_in = StandIn::start().await;
+        let mut config = settings(&stand_in);
+        config.openmrs.notice = vec![NoticeWay::LastUpdated, NoticeWay::Atomfeed];
+        config.openmrs.feeds = vec!["patient".to_owned()];
+        let emr = adapter(&config, None);
+        write(&emr, &[location(), patient("p1")]).await;
+        let edit = |name: &str| {
+            stand_in.edit("person/p1/name/p1-name", Some(json!({ "middleName": name })));
+        };
+        (0..edits).for_each(|_| edit("A"));
+        let (_, cursor) = notice(&emr, None).await;
+        // That no page of it is there says nothing.
+        stand_in.state().quirks.between = Some(("ws/atomfeed", "no backend"));
+        let looked = emr.changes_since(Some(&cursor)).await;
+        assert!(matches!(looked, Err(EmrError::Away(_))), "{looked:?}");
+        stand_in.state().quirks.between = None;
+        stand_in.state().feeds.clear();
+        edit("B");
+        match emr.changes_since(Some(&cursor)).await {
+            Err(EmrError::CursorLost(why)) => assert!(why.contains("made anew"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        let (named, cursor) = notice(&emr, None).await;
+        assert!(named.contains("Patient/p1"), "{named:?}");
+        assert!(emr.changes_since(Some(&cursor)).await.is_ok());
+    }
 }
 
 #[tokio::test]

@@ -64,12 +64,12 @@ pub(crate) async fn write(emr: &OpenMrs, records: &[Value]) -> Vec<Result<Shown,
     let mut writes = Vec::new();
     for value in records {
         let record = record(value);
-        let image = emr.read(&record.reference).await.unwrap();
-        writes.push(EmrWrite {
-            record: record.reference.clone(),
-            wanted: Some(record),
-            image: Some(image),
-        });
+        let image = match emr.read(&record.reference).await {
+            // Of a type that is not offered nothing is known.
+            Err(EmrError::Refused(why)) if why.contains("does not offer") => None,
+            shown => Some(shown.unwrap()),
+        };
+        writes.push(EmrWrite { record: record.reference.clone(), wanted: Some(record), image });
     }
     emr.write(&writes).await
 }

@@ -121,8 +121,7 @@ impl OpenMrs {
         if !is_uuid(record.id()) {
             return Ok(Answer::Missing);
         }
-        let read = self.server.read(record).await;
-        match self.blamed(read).await? {
+        match self.answer_for(record).await? {
             Read::Body(..) => Ok(Answer::Uuid(record.id().to_owned())),
             Read::Gone | Read::Absent => Ok(Answer::Missing),
         }

@@ -9,7 +9,7 @@ use super::OpenMrs;
 use super::binlog::Place;
 use super::polling::Marks;
 use crate::config::NoticeWay;
-use crate::jobs::sources::atomfeed::{self, Mark};
+use crate::jobs::sources::atomfeed::{self, FeedError, Mark};
 use crate::ports::{EmrError, Noticed};
 
 /// Milliseconds after which everything is compared again, where nothing shows deletions.
@@ -98,7 +98,13 @@ impl OpenMrs {
         let mut more = false;
         for feed in &self.config.openmrs.feeds {
             let mark = cursor.feeds.get(feed);
-            let walked = atomfeed::after(&self.server, &self.url, feed, mark, ENTRIES).await?;
+            let walked = atomfeed::after(&self.server, &self.url, feed, mark, ENTRIES).await;
+            let walked = walked.map_err(|error| match error {
+                FeedError::Link(error) => EmrError::Away(error),
+                FeedError::Anew(_) => {
+                    EmrError::CursorLost(format!("the feed {feed} was made anew"))
+                }
+            })?;
             groups.extend(walked.records);
             more |= walked.more;
             cursor.feeds.extend(walked.mark.map(|mark| (feed.clone(), mark)));

@@ -43,7 +43,7 @@ impl Rest {
         let answer = self.get(server, path).await?;
         match answer.status {
             StatusCode::OK => Ok(Some(answer.body)),
-            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::NOT_FOUND if is_openmrs(&answer.body) => Ok(None),
             status if status.is_server_error() => {
                 Err(EmrError::away(format!("OpenMRS answered {} to a question", status.as_u16())))
             }
@@ -58,7 +58,9 @@ impl Rest {
         match answer.status {
             status if status.is_success() => Ok(answer.body),
             // What is voided already is voided.
-            StatusCode::NOT_FOUND if call.body.is_none() => Ok(Value::Null),
+            StatusCode::NOT_FOUND if call.body.is_none() && is_openmrs(&answer.body) => {
+                Ok(Value::Null)
+            }
             status => Err(refusal(status, &answer.body, &call.path)),
         }
     }
@@ -87,10 +89,18 @@ pub(super) fn failed(error: FhirError) -> EmrError {
     }
 }
 
+/// Whether an error is OpenMRS's own, and not of what stands before it.
+fn is_openmrs(body: &Value) -> bool {
+    body.get("error").is_some_and(Value::is_object)
+}
+
 /// What a refusal says, in our words.
 fn refusal(status: StatusCode, body: &Value, path: &str) -> EmrError {
     if matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504) {
         return EmrError::away(format!("OpenMRS answered {}", status.as_u16()));
+    }
+    if status == StatusCode::NOT_FOUND && !is_openmrs(body) {
+        return EmrError::away("it answered 404, and not as OpenMRS does: is it starting?");
     }
     let said = body.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
     if let Some(words) = privilege(said).filter(|_| status != StatusCode::NOT_FOUND) {
@@ -207,6 +217,15 @@ mod tests {
         for status in [429, 502, 503, 504] {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(matches!(refusal(status, &Value::Null, "obs"), EmrError::Away(_)));
+        }
+        for (body, is_away) in [
+            (Value::Null, true),
+            (json!({}), true),
+            (json!({ "error": "no backend" }), true),
+            (json!({ "error": { "message": "no such object" } }), false),
+        ] {
+            let told = refusal(StatusCode::NOT_FOUND, &body, "obs/x");
+            assert_eq!(matches!(told, EmrError::Away(_)), is_away, "{body}");
         }
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use store::{Incoming, Reading, Source, SourceEvent, SourceMark, SourcePlace, StoreError};
 
 use self::fetch::{Client, Feeds, Fetched};
-pub(crate) use self::pages::Mark;
+pub(crate) use self::pages::{FeedError, Mark};
 use super::{Turn, info};
 use crate::config::SourceConfig;
 use crate::fhir_server::FhirServer;
@@ -74,7 +74,7 @@ pub(crate) async fn after(
     feed: &str,
     mark: Option<&Mark>,
     room: usize,
-) -> Result<After, LinkError> {
+) -> Result<After, FeedError> {
     let feeds = Feeds::of(url, server)?;
     let walked = pages::walk(&feeds, feed, mark, room).await?;
     let named = walked.entries.iter().map(|entry| names::records_of(entry, feeds.base()));

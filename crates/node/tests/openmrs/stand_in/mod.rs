@@ -38,6 +38,8 @@ pub(crate) struct Quirks {
     pub(crate) lacks: Option<String>,
     /// The path of what answers 500, whatever is asked of it.
     pub(crate) breaks: Option<String>,
+    /// Something before it answers 404 for paths with this part, with this body.
+    pub(crate) between: Option<(&'static str, &'static str)>,
     /// Everything answers with a page for people.
     pub(crate) html: bool,
     /// The next write is done and its answer lost.
@@ -178,6 +180,10 @@ impl StandIn {
         let path = uri.path().strip_prefix("/openmrs/").unwrap_or_default().to_owned();
         let mut state = self.state();
         state.asked.push(format!("{method} {path}"));
+        if let Some((_, body)) = state.quirks.between.filter(|(part, _)| path.contains(part)) {
+            let kind = [("content-type", "text/plain")];
+            return (StatusCode::NOT_FOUND, kind, body).into_response();
+        }
         if state.quirks.html || !path.starts_with("ws/") {
             return page(StatusCode::OK);
         }

@@ -24,6 +24,34 @@ pub(crate) struct Mark {
     entry: String,
 }
 
+/// Why a feed cannot be walked.
+#[derive(Debug)]
+pub(crate) enum FeedError {
+    /// The link or its server failed.
+    Link(LinkError),
+    /// It has not the entry any more that was read last; the path of its page.
+    Anew(String),
+}
+
+impl From<LinkError> for FeedError {
+    fn from(error: LinkError) -> FeedError {
+        FeedError::Link(error)
+    }
+}
+
+impl From<FeedError> for LinkError {
+    /// For a source, which people have read anew.
+    fn from(error: FeedError) -> LinkError {
+        match error {
+            FeedError::Link(error) => error,
+            FeedError::Anew(path) => LinkError(format!(
+                "its page {path} has not the entry any more that was read last: it was changed or \
+                 made anew. `tributary source again` reads all of it once more"
+            )),
+        }
+    }
+}
+
 /// What was found after a mark.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
@@ -39,7 +67,7 @@ pub(super) async fn walk(
     feed: &str,
     mark: Option<&Mark>,
     room: usize,
-) -> Result<Walked, LinkError> {
+) -> Result<Walked, FeedError> {
     let mut walked = Walked { mark: mark.cloned(), ..Walked::default() };
     let (mut url, mut after) = match mark {
         Some(mark) => (here(&mark.page, client.base())?, Some(mark.entry.as_str())),
@@ -51,9 +79,16 @@ pub(super) async fn walk(
     let mut visited = BTreeSet::new();
     loop {
         if !visited.insert(url.clone()) {
-            return Err(loops(&url));
+            return Err(loops(&url).into());
         }
-        let page = page_at(client, &url).await?;
+        let page = match client.page(&url).await? {
+            Some(page) => page,
+            // Where it has a newest page, and not this one, it is another feed.
+            None if after.is_some() && client.page(&recent(client, feed)?).await?.is_some() => {
+                return Err(FeedError::Anew(url.path().to_owned()));
+            }
+            None => return Err(absent(&url).into()),
+        };
         let place = place_of(&page, &url, client.base())?;
         let begin = match after.take() {
             None => 0,
@@ -62,7 +97,7 @@ pub(super) async fn walk(
                     .entries
                     .iter()
                     .rposition(|one| one.id == entry)
-                    .ok_or_else(|| rebuilt(&url))?
+                    .ok_or_else(|| FeedError::Anew(url.path().to_owned()))?
             }
         };
         let next = page.link("next-archive").map(|next| here(next, client.base())).transpose()?;
@@ -76,7 +111,8 @@ pub(super) async fn walk(
         }
         let Some(next) = next else { return Ok(walked) };
         if visited.len() >= PAGES && walked.entries.is_empty() {
-            return Err(LinkError(format!("it has {PAGES} pages in a row without a new entry")));
+            let words = format!("it has {PAGES} pages in a row without a new entry");
+            return Err(LinkError(words).into());
         }
         if visited.len() >= PAGES {
             walked.more = true;
@@ -95,17 +131,8 @@ fn loops(url: &Url) -> LinkError {
     LinkError(format!("its pages loop: {} comes again", url.path()))
 }
 
-fn rebuilt(url: &Url) -> LinkError {
-    LinkError(format!(
-        "its page {} has not the entry any more that was read last: it was changed or made anew. \
-         `tributary source again` reads all of it once more",
-        url.path()
-    ))
-}
-
-async fn page_at(client: &Feeds<'_>, url: &Url) -> Result<AtomPage, LinkError> {
-    let absent = || LinkError(format!("its page {} is not there", url.path()));
-    client.page(url).await?.ok_or_else(absent)
+fn absent(url: &Url) -> LinkError {
+    LinkError(format!("its page {} is not there", url.path()))
 }
 
 /// The newest entry of a feed: what comes after it is new. `None` where it has none yet.
@@ -150,7 +177,7 @@ async fn first_page(client: &Feeds<'_>, feed: &str) -> Result<Option<Url>, LinkE
         if visited.len() > PAGES_BACK {
             return Err(LinkError(format!("it has no first page within {PAGES_BACK} pages")));
         }
-        let page = page_at(client, &before).await?;
+        let page = client.page(&before).await?.ok_or_else(|| absent(&before))?;
         back = page.link("prev-archive").map(|url| here(url, client.base())).transpose()?;
         url = before;
     }
