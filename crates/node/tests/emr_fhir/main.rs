@@ -289,3 +289,77 @@ async fn defect_39_an_emptied_server_deletes_nothing_and_one_deletion_is_noticed
     let Err(EmrError::CursorLost(why)) = lost else { panic!("{lost:?}") };
     assert_eq!(why, "of 5 Patient that were there it lists 5 no more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_changes_in_one_moment_do_not_swell_the_cursor() {
+    for history in [true, false] {
+        let beside = beside().await;
+        locked(&beside.server).history = history;
+        let (_, cursor) = beside.all(None).await;
+        {
+            let mut server = locked(&beside.server);
+            let now = server.now + 20_000;
+            for number in 0..1_000 {
+                let id = format!("0b6f5e0c-93a4-4c0e-8d7a-{number:012}");
+                server.now = now;
+                server.edit(&format!("Observation/{id}"), Some(observation(&id, "p")));
+            }
+        }
+        // `all` looks at the length of each cursor.
+        let (names, cursor) = beside.all(Some(cursor)).await;
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 1_000);
+        let (again, _) = beside.all(Some(cursor)).await;
+        assert!(again.len() < 1_000, "some are known");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_cannot_be_read_do_not_begin_again_for_ever() {
+    for (history, status) in [(true, 500), (false, 500), (true, 410), (false, 200)] {
+        let beside = beside().await;
+        (locked(&beside.server).history, locked(&beside.server).page) = (history, 7);
+        let (_, followed) = beside.all(None).await;
+        for number in 0..30 {
+            let id = format!("p{number}");
+            locked(&beside.server).edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
+        }
+        for begin in [None, Some(followed)] {
+            locked(&beside.server).later = Some(status);
+            let mut cursor = begin.clone();
+            let mut asked = 0;
+            let error = loop {
+                asked += 1;
+                assert!(asked < 20, "it goes on for ever");
+                match beside.emr.changes_since(cursor.as_deref()).await {
+                    Ok(noticed) => cursor = Some(noticed.cursor),
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, EmrError::Away(_)), "{error:?}");
+            let what = if history && begin.is_some() { "its history" } else { "Patient" };
+            assert!(error.to_string().contains(what), "{error}");
+            // It goes on where it was as soon as the page is there.
+            locked(&beside.server).later = None;
+            let (rest, _) = beside.all(cursor).await;
+            assert!(rest.len() >= 23, "{rest:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_cannot_be_compared_does_not_hold_back_the_others() {
+    let beside = beside().await;
+    locked(&beside.server).page = 7;
+    let (_, cursor) = beside.all(None).await;
+    for number in 0..30 {
+        let id = format!("p{number}");
+        locked(&beside.server).edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
+    }
+    locked(&beside.server).edit("Observation/o", Some(observation("o", "p1")));
+    locked(&beside.server).later = Some(500);
+    let cursor = comparing(&cursor, &["Observation", "Patient"]);
+    let noticed = beside.emr.changes_since(Some(&cursor)).await.unwrap();
+    assert!(noticed.groups.is_empty() && noticed.more, "{noticed:?}");
+    let noticed = beside.emr.changes_since(Some(&noticed.cursor)).await.unwrap();
+    assert_eq!(noticed.groups, [[name("Observation/o")]]);
+}

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(crate) use small::outcome;
-use small::{instant, query_of, references};
+use small::{instant, ok, query_of, references, refusal};
 
 pub(crate) const FHIR: &str = "application/fhir+json";
 
@@ -74,6 +74,8 @@ pub(crate) struct Server {
     pub(crate) now: i64,
     /// Most entries of one page.
     pub(crate) page: usize,
+    /// Later pages are answered with this status; 200: with one that names itself as the next one.
+    pub(crate) later: Option<u16>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Server>>;
@@ -104,6 +106,7 @@ pub(crate) async fn start() -> Shared {
         log: Vec::new(),
         now: 1_795_421_730_000,
         page: 100,
+        later: None,
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -154,15 +157,6 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
         }
         _ => answer,
     }
-}
-
-fn ok(status: u16, body: &Value) -> Response {
-    let status = StatusCode::from_u16(status).unwrap();
-    (status, [("content-type", FHIR)], body.to_string()).into_response()
-}
-
-fn refusal(status: u16, code: &str, words: &str) -> Response {
-    ok(status, &outcome(code, words))
 }
 
 #[derive(Deserialize)]
@@ -302,11 +296,16 @@ impl Server {
     /// A page of entries, with the next one's URL.
     fn bundle(&self, path: &str, query: &BTreeMap<String, String>, all: Vec<Value>) -> Response {
         let from = query.get("from").map_or(0, |from| from.parse().unwrap());
+        if let Some(status @ 400..) = self.later
+            && from > 0
+        {
+            return refusal(status, "exception", "no such page");
+        }
         let count = query.get("_count").map_or(10, |count| count.parse().unwrap());
         let entries = all.iter().skip(from).take(count.min(self.page)).collect::<Vec<_>>();
         let mut bundle = json!({"resourceType": "Bundle", "type": "searchset", "entry": entries,
             "meta": {"lastUpdated": instant(self.now)}});
-        let next = from + entries.len();
+        let next = if self.later.is_some() && from > 0 { from } else { from + entries.len() };
         if next < all.len() {
             let mut url = reqwest::Url::parse(&format!("{}/{path}", self.url)).unwrap();
             let others = query.iter().filter(|(name, _)| *name != "from");

@@ -34,3 +34,13 @@ pub(crate) fn outcome(code: &str, words: &str) -> Value {
     json!({"resourceType": "OperationOutcome",
         "issue": [{"severity": "error", "code": code, "diagnostics": words}]})
 }
+
+pub(super) fn ok(status: u16, body: &serde_json::Value) -> axum::response::Response {
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let answer = (status, [("content-type", super::FHIR)], body.to_string());
+    axum::response::IntoResponse::into_response(answer)
+}
+
+pub(super) fn refusal(status: u16, code: &str, words: &str) -> axum::response::Response {
+    ok(status, &outcome(code, words))
+}

@@ -19,8 +19,13 @@ use crate::ports::{EmrError, LinkError};
 const PAGE: usize = 200;
 /// Milliseconds before the edge that are asked for again: commits come late, and seconds are whole.
 const OVERLAP: i64 = 10_000;
-/// Entries near the edge that are known; more are named again.
-const KNOWN: usize = 300;
+/// Bytes of the names of entries near the edge that are known; more are named again. They stand in
+/// the cursor, once of this walk and once of the one before.
+const KNOWN_BYTES: usize = 20_000;
+/// How often in a row pages begin again at once, where a later one cannot be read, and the
+/// milliseconds after which they do once more.
+const AGAIN: u32 = 3;
+const AGAIN_AFTER: i64 = 15 * 60_000;
 /// Milliseconds between two comparisons of ids, where no history tells of deletions.
 const COMPARE_EVERY: i64 = 15 * 60_000;
 /// Ids of one type that are compared at a time.
@@ -53,6 +58,28 @@ struct Walk {
     next: Option<String>,
     newest: String,
     fresh: Vec<String>,
+    again: Again,
+}
+
+/// How often pages began again, since a later one could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Again {
+    times: u32,
+    /// When they did last, by our clock (ms).
+    last: i64,
+}
+
+impl Again {
+    /// Whether they may begin again now.
+    fn may(&mut self, now: Timestamp) -> bool {
+        let elapsed = now.millis() - self.last;
+        if self.times >= AGAIN && (0..AGAIN_AFTER).contains(&elapsed) {
+            return false;
+        }
+        *self = Again { times: self.times.saturating_add(1), last: now.millis() };
+        true
+    }
 }
 
 impl Follow {
@@ -80,9 +107,7 @@ impl Follow {
             if later(&changed, &walk.newest) {
                 walk.newest.clone_from(&changed);
             }
-            if walk.fresh.len() < KNOWN * 4 {
-                walk.fresh.push(mark.clone());
-            }
+            walk.fresh.push(mark.clone());
             if self.known.contains(&mark) {
                 continue;
             }
@@ -95,6 +120,8 @@ impl Follow {
                 _ => groups.push((changed, vec![record])),
             }
         }
+        let edge = edge(&walk.reached(&self.since));
+        walk.fresh = bounded(std::mem::take(&mut walk.fresh), &edge);
         walk.next = page.next.clone();
         self.walk = Some(walk);
         groups.into_iter().map(|(_, group)| group).collect()
@@ -103,18 +130,31 @@ impl Follow {
     /// The walk is over: the edge moves.
     fn end(&mut self) {
         let Some(walk) = self.walk.take() else { return };
-        let newest = match walk.begun {
-            Some(begun) if later(&walk.newest, &begun) => begun,
-            _ => walk.newest,
-        };
-        if later(&newest, &self.since) {
-            self.since = newest;
-        }
-        let edge = self.edge();
-        let near =
-            |mark: &String| mark.split_once(' ').is_some_and(|(_, changed)| !later(&edge, changed));
-        self.known = walk.fresh.into_iter().filter(near).take(KNOWN).collect();
+        self.since = walk.reached(&self.since);
+        self.known = bounded(walk.fresh, &self.edge());
     }
+}
+
+impl Walk {
+    /// How far it came, from a time on: never past its own begin.
+    fn reached(&self, since: &str) -> String {
+        let newest = match &self.begun {
+            Some(begun) if later(&self.newest, begun) => begun,
+            _ => &self.newest,
+        };
+        if later(newest, since) { newest.clone() } else { since.to_owned() }
+    }
+}
+
+/// The marks that are not before the edge, and of these not too many: they only save asking again.
+fn bounded(marks: Vec<String>, edge: &str) -> Vec<String> {
+    let mut bytes = 0;
+    let near = |mark: &String| {
+        let is_near = mark.split_once(' ').is_some_and(|(_, changed)| !later(edge, changed));
+        bytes += if is_near { mark.len() } else { 0 };
+        is_near && bytes <= KNOWN_BYTES
+    };
+    marks.into_iter().filter(near).collect()
 }
 
 /// Whether one time is later than another, however each is written.
@@ -146,9 +186,36 @@ pub(super) fn names(found: &[Entry]) -> impl Iterator<Item = (RecordRef, String)
 
 impl FhirEmr {
     /// The one page of this path.
-    pub(super) async fn page(&self, path: &str) -> Result<Page, FhirError> {
+    async fn page(&self, path: &str) -> Result<Page, FhirError> {
         let page = self.server.pages(path)?.next().await?;
         page.ok_or_else(|| LinkError("it gave no page".to_owned()).into())
+    }
+
+    /// The next page of `what`, or the first one. Pages are kept for a while only: where a later one
+    /// cannot be read, they begin again, and not for ever.
+    pub(super) async fn next_page(
+        &self,
+        what: &str,
+        (next, first): (Option<&str>, &str),
+        again: &mut Again,
+    ) -> Result<Page, EmrError> {
+        let mut path = next.unwrap_or(first);
+        let page = match self.page(path).await {
+            Err(FhirError::Unclear(why) | FhirError::Refused(why)) if path != first => {
+                if !again.may(self.ways.clock.now()) {
+                    let words = format!("a later page of {what} cannot be read: {why}");
+                    return Err(EmrError::away(words));
+                }
+                path = first;
+                self.page(path).await
+            }
+            other => other,
+        };
+        let page = page.map_err(plain)?;
+        if page.next.as_deref() == Some(path) {
+            return Err(EmrError::away(format!("a page of {what} names itself as the next one")));
+        }
+        Ok(page)
     }
 
     /// The next portion of what changed.
@@ -159,14 +226,20 @@ impl FhirEmr {
     ) -> Result<Found, EmrError> {
         if offered.history {
             let first = format!("_history?_since={}&{}", follow.edge(), count(PAGE));
-            let (groups, more) = self.walk(&mut follow, &first).await?;
+            let (groups, more) = self.walk(&mut follow, ("its history", &first)).await?;
             if !more {
                 follow.end();
             }
             return Ok((groups, Place::Follow(follow), more));
         }
         if let Some(kind) = follow.compare.pop() {
-            let (groups, is_any) = self.compare(&kind).await?;
+            let (groups, is_any) = match self.compare(&kind).await {
+                Err(EmrError::Refused(why)) => {
+                    tracing::warn!(kind, why, "ids of the record system are not compared");
+                    (Vec::new(), false)
+                }
+                other => other?,
+            };
             if is_any && !follow.types.contains(&kind) {
                 follow.types.push(kind);
             }
@@ -180,19 +253,17 @@ impl FhirEmr {
     async fn walk(
         &self,
         follow: &mut Follow,
-        first: &str,
+        (what, first): (&str, &str),
     ) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
-        let next = follow.walk.as_ref().and_then(|walk| walk.next.clone());
-        let path = next.as_deref().unwrap_or(first);
-        let page = match self.page(path).await {
-            // Pages are kept for a while only: the walk begins again.
-            Err(FhirError::Unclear(_) | FhirError::Refused(_)) if path != first => {
-                self.page(first).await
-            }
-            other => other,
+        let (next, mut again) = match &follow.walk {
+            Some(walk) => (walk.next.clone(), walk.again.clone()),
+            None => (None, Again::default()),
         };
-        let page = page.map_err(plain)?;
+        let page = self.next_page(what, (next.as_deref(), first), &mut again).await?;
         let groups = follow.take(&page);
+        if let Some(walk) = &mut follow.walk {
+            walk.again = again;
+        }
         Ok((groups, page.next.is_some()))
     }
 
@@ -215,11 +286,12 @@ impl FhirEmr {
             "{kind}?_lastUpdated=ge{edge}&_sort=_lastUpdated&_elements=id,meta&{}",
             count(PAGE)
         );
-        let (groups, more) = self.walk(&mut follow, &first).await?;
+        let (groups, more) = self.walk(&mut follow, (&kind, &first)).await?;
         if !more {
             follow.at += 1;
             if let Some(walk) = &mut follow.walk {
                 walk.next = None;
+                walk.again = Again::default();
             }
         }
         Ok((groups, Place::Follow(follow), true))
@@ -229,13 +301,20 @@ impl FhirEmr {
     /// type is there. What it never showed is not missed. So many that it must have lost them are
     /// not named: everything is compared instead.
     async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
-        let mut there = BTreeSet::new();
+        let (mut there, mut read) = (BTreeSet::new(), 0);
         let path = format!("{kind}?_elements=id&{}", count(PAGE));
         let mut pages = self.server.pages(&path)?;
-        while let Some(page) = pages.next().await.map_err(plain)? {
+        // Whatever it says of this type alone is no reason to wait with the others.
+        let of_type = |error| match error {
+            FhirError::Unclear(why) => EmrError::Refused(why),
+            other => plain(other),
+        };
+        while let Some(page) = pages.next().await.map_err(of_type)? {
             there.extend(names(&page.found).map(|(record, _)| record));
-            if there.len() > IDS {
-                return Err(EmrError::away(format!("it has more than {IDS} records of {kind}")));
+            read += 1;
+            if there.len() > IDS || read > IDS / PAGE {
+                let words = format!("it has more than {IDS} records of {kind}, or small pages");
+                return Err(EmrError::Refused(words));
             }
         }
         let Ok(kind) = kind.parse::<ResourceType>() else {

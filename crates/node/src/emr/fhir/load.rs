@@ -3,9 +3,9 @@
 use protocol::ResourceType;
 use serde::{Deserialize, Serialize};
 
-use super::follow::{Follow, count, names};
-use super::{FhirEmr, Found, Place, plain};
-use crate::fhir_server::{Capabilities as Offered, FhirError};
+use super::follow::{Again, Follow, count, names};
+use super::{FhirEmr, Found, Place};
+use crate::fhir_server::Capabilities as Offered;
 use crate::ports::EmrError;
 
 /// Records of one page: only their names come.
@@ -24,6 +24,9 @@ pub(super) struct Load {
     since: Option<String>,
     /// Types of which something is there.
     found: Vec<String>,
+    /// How often its pages began again.
+    #[serde(default)]
+    again: Again,
 }
 
 impl Load {
@@ -113,15 +116,9 @@ impl FhirEmr {
             return Ok((Vec::new(), Place::Follow(follow), false));
         };
         let first = format!("{kind}?_elements=id,meta&{}", count(PAGE));
-        let path = load.next.take().unwrap_or_else(|| first.clone());
-        let page = match self.page(&path).await {
-            // Pages are kept for a while only: it begins again with this type.
-            Err(FhirError::Unclear(_) | FhirError::Refused(_)) if path != first => {
-                self.page(&first).await
-            }
-            other => other,
-        };
-        let page = page.map_err(plain)?;
+        let next = load.next.take();
+        let pages = (next.as_deref(), first.as_str());
+        let page = self.next_page(&kind, pages, &mut load.again).await?;
         if load.since.is_none() {
             load.since = page.at.clone();
         }
@@ -131,7 +128,10 @@ impl FhirEmr {
         }
         match page.next {
             Some(next) => load.next = Some(next),
-            None => drop(load.types.pop()),
+            None => {
+                load.types.pop();
+                load.again = Again::default();
+            }
         }
         Ok((groups, Place::Load(load), true))
     }
