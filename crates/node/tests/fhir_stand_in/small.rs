@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 pub(super) fn query_of(text: &str) -> BTreeMap<String, String> {
@@ -35,8 +36,8 @@ pub(crate) fn outcome(code: &str, words: &str) -> Value {
         "issue": [{"severity": "error", "code": code, "diagnostics": words}]})
 }
 
-pub(super) fn ok(status: u16, body: &serde_json::Value) -> axum::response::Response {
-    let status = axum::http::StatusCode::from_u16(status).unwrap();
+pub(super) fn ok(status: u16, body: &Value) -> axum::response::Response {
+    let status = StatusCode::from_u16(status).unwrap();
     let answer = (status, [("content-type", super::FHIR)], body.to_string());
     axum::response::IntoResponse::into_response(answer)
 }
