@@ -46,7 +46,7 @@ const KNOWN: &[Found] = &[
     known(Fault::MarkerPastCut, "2g", 5, "converged"),
     known(Fault::MarkerAtFirstPart, "power-cuts", 1, "converged"),
     known(Fault::TakenTwice, "chaos", 22, "lost"),
-    known(Fault::ReceivedAtFirstPart, "chaos", 11, "converged"),
+    known(Fault::ReceivedAtFirstPart, "chaos", 22, "lost"),
     known(Fault::FeedForAnyone, "power-cuts", 9, "entitled"),
     known(Fault::FetchForAnyone, "power-cuts", 9, "entitled"),
     known(Fault::HistoryForAnyone, "power-cuts", 14, "entitled"),
@@ -56,13 +56,13 @@ const KNOWN: &[Found] = &[
     known(Fault::EntrySkipped, "chaos", 1, "converged"),
     known(Fault::DoneWhenSent, "2g", 3, "converged"),
     known(Fault::SettledTooMuch, "power-cuts", 1, "converged"),
-    known(Fault::DifferenceUnsaid, "2g", 4, "converged"),
+    known(Fault::DifferenceUnsaid, "2g", 4, "lost"),
     known(Fault::HeldByAnyone, "chaos", 1, "converged"),
     known(Fault::LeaveIgnored, "power-cuts", 1, "converged"),
     known(Fault::LeaveUntold, "power-cuts", 1, "members"),
     known(Fault::JoinEmpty, "chaos", 1, "converged"),
     known(Fault::FailedLineSkipped, "power-cuts", 1, "converged"),
-    known(Fault::CarrierBelieved, "chaos", 1, "converged"),
+    known(Fault::CarrierBelieved, "chaos", 2, "converged"),
 ];
 
 /// Looks for faults and prints where they are found. `which`: `all` of them or the one of this
