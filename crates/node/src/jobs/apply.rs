@@ -65,6 +65,7 @@ pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
 
 /// One turn: written, read back, settled.
 async fn one(site: &Site, beside: &Beside, turn: EmrTurn) -> Result<(), LinkError> {
+    let _together = beside.turns.read().await;
     beside.take(site, turn.writes.len()).await;
     let given: Vec<(RecordRef, Digest)> =
         turn.writes.iter().map(|due| (due.wanted.reference.clone(), due.wanted.digest)).collect();

@@ -98,6 +98,7 @@ async fn record(
     groups: Vec<Vec<RecordRef>>,
     place: Option<EmrPlace>,
 ) -> Result<(), LinkError> {
+    let _alone = beside.turns.write().await;
     let wanted: BTreeSet<&RecordRef> = groups.iter().flatten().collect();
     let seen = read(site, beside, wanted).await?;
     let with_seen = |record: RecordRef| {

@@ -53,6 +53,9 @@ pub struct Beside {
     /// When the next record is due, by what was taken so far.
     next: Mutex<i64>,
     noted: Mutex<Option<Timestamp>>,
+    /// Held by each turn of writing, together, and alone by what is read and then recorded: a state
+    /// from before a write must not be recorded after it, as an edit that takes the write back.
+    pub(super) turns: tokio::sync::RwLock<()>,
 }
 
 impl Beside {
@@ -67,6 +70,7 @@ impl Beside {
             per_second: config.records_per_second.max(1),
             next: Mutex::new(i64::MIN),
             noted: Mutex::default(),
+            turns: tokio::sync::RwLock::default(),
         })
     }
 
