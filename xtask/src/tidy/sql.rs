@@ -28,8 +28,7 @@ const STATEMENTS: &[&str] = &[
 const EXEMPT: &[&str] = &[
     "crates/store/",
     "xtask/",
-    "crates/node/src/emr/openmrs/binlog.rs",
-    "crates/node/src/emr/openmrs/binlog/tests.rs",
+    "crates/node/src/emr/openmrs/binlog",
     "crates/node/tests/openmrs/",
 ];
 
