@@ -191,8 +191,8 @@ impl FhirEmr {
         page.ok_or_else(|| LinkError("it gave no page".to_owned()).into())
     }
 
-    /// The next page of `what`, or the first one. Pages are kept for a while only: where a later one
-    /// cannot be read, they begin again, and not for ever.
+    /// The next page of `what`, or the first one. Pages are kept for a while only: where a later
+    /// one cannot be read, they begin again, and not for ever.
     pub(super) async fn next_page(
         &self,
         what: &str,
