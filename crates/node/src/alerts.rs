@@ -214,6 +214,12 @@ fn of_the_emr(
         let error = emr.last_error.as_deref().unwrap_or("no reason is known");
         add("emr", "away", format!("the record system is away since {}: {error}", ago(*now, at)));
     }
+    let oldest = emr.oldest_due.filter(|_| emr.applies);
+    if let Some(at) = oldest.filter(|at| is_old(*at, config.alerts.undelivered_hours, HOUR)) {
+        let ago = ago(*now, at);
+        let text = format!("the record system lacks a change of {ago}: `tributary emr list`");
+        add("emr", "undelivered", text);
+    }
     if config.alerts.parked && emr.parked > 0 {
         let text = format!(
             "the record system refused {} records: `tributary emr list` says why",

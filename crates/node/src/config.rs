@@ -17,6 +17,8 @@ use anyhow::{Context, bail};
 use protocol::reconcile::Policies;
 use protocol::visit::Rules;
 use protocol::{Limits, ResourceType, SiteId};
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
@@ -207,6 +209,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A value as the settings write it: `capture-only`.
+pub fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+    T::deserialize(value).map_err(|error| error.to_string())
 }
 
 /// A base URL: http or https, a host, no query, no slash at the end.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::{
-    ConflictFilter, ConflictInfo, DeliveryFilter, DeliveryInfo, DroppedLine, ParkedLine, QueueDone,
-    QueueFilter, QueueId, QueueOrder, Scope, Store, StoreError,
+    ConflictFilter, ConflictInfo, DeliveryFilter, DeliveryInfo, DroppedLine, EmrChoice, EmrInfo,
+    EmrState, ParkedLine, QueueDone, QueueFilter, QueueId, QueueOrder, Scope, Store, StoreError,
 };
 
 /// Why nothing is set aside at a site that its parent reads.
@@ -28,6 +28,9 @@ pub struct Listing {
     pub dropped_lines: Vec<DroppedLine>,
     /// Open conflicts; only where no state, age or reason was asked for.
     pub conflicts: Vec<ConflictInfo>,
+    /// Records on their way to the record system beside the site or from it; not those that it
+    /// cannot hold (`tributary emr list --state kept`).
+    pub emr: Vec<EmrInfo>,
 }
 
 /// Reads what fits, at most `limit` of each.
@@ -66,7 +69,39 @@ pub fn list(
             store.conflict_list(&open, &Scope::Everything)?.conflicts
         }
     };
-    Ok(Listing { deliveries, parked_lines, dropped_lines, conflicts })
+    let emr = beside(store, filter, limit)?;
+    Ok(Listing { deliveries, parked_lines, dropped_lines, conflicts, emr })
+}
+
+/// What is on its way to the record system or from it, of what was asked for.
+fn beside(
+    store: &dyn Store,
+    filter: &QueueFilter,
+    limit: usize,
+) -> Result<Vec<EmrInfo>, StoreError> {
+    let states: &[EmrState] = match filter.state {
+        None => {
+            &[EmrState::Parked, EmrState::Retry, EmrState::Waits, EmrState::Due, EmrState::Unread]
+        }
+        Some(DeliveryState::Parked) => &[EmrState::Parked],
+        Some(DeliveryState::Retry) => &[EmrState::Retry],
+        Some(DeliveryState::Ready) => &[EmrState::Due],
+        Some(DeliveryState::Dropped) => &[EmrState::Dropped],
+        Some(_) => &[],
+    };
+    let mut all = Vec::new();
+    for state in states {
+        let patient = filter.patient.clone();
+        let choice = EmrChoice { patient, state: Some(*state), ..EmrChoice::default() };
+        all.extend(store.emr_list(&choice, LINES)?);
+    }
+    all.retain(|info| {
+        let words = |words: &String| info.reason.as_ref().is_some_and(|why| why.contains(words));
+        filter.reason.as_ref().is_none_or(words)
+            && filter.before.is_none_or(|before| info.since.is_some_and(|at| at < before))
+    });
+    all.truncate(limit);
+    Ok(all)
 }
 
 /// Whether only a kind of what waits was asked for.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use protocol::resource::Record;
-use protocol::{RecordRef, ResourceType};
+use protocol::{RecordRef, ResourceType, Timestamp};
 use store::{EmrAction, EmrChoice, EmrInfo, EmrState, Scope, SearchQuery};
 
 use crate::cli::open::{Dir, block_on};
@@ -176,17 +176,23 @@ fn list(site: &Site, choice: &EmrChoice, json: bool, limit: usize) -> anyhow::Re
         say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);
     }
-    for EmrInfo { record, state, since, attempts, next_at, reason, .. } in &found {
-        let since = since.map_or(String::new(), |at| ago(site.now(), at));
-        let next = next_at.map_or(String::new(), |at| format!(", again {}", ahead(site.now(), at)));
-        let reason = reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
-        let tried = if *attempts > 0 { format!(", {attempts} attempts") } else { String::new() };
-        say!("{:<7} {record} {since}{tried}{next}{reason}", state.name());
+    for info in &found {
+        say!("{}", row(info, site.now()));
     }
     if found.is_empty() {
         say!("Nothing is on its way to the record system or from it.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One record on its way.
+pub(super) fn row(info: &EmrInfo, now: Timestamp) -> String {
+    let EmrInfo { record, state, since, attempts, next_at, reason, .. } = info;
+    let since = since.map_or(String::new(), |at| ago(now, at));
+    let next = next_at.map_or(String::new(), |at| format!(", again {}", ahead(now, at)));
+    let reason = reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
+    let tried = if *attempts > 0 { format!(", {attempts} attempts") } else { String::new() };
+    format!("{:<7} {record} {since}{tried}{next}{reason}", state.name())
 }
 
 fn act(site: &Site, choice: &EmrChoice, action: &EmrAction) -> anyhow::Result<ExitCode> {
@@ -196,7 +202,7 @@ fn act(site: &Site, choice: &EmrChoice, action: &EmrAction) -> anyhow::Result<Ex
 }
 
 /// Asks the record system, and what it lacks for each record of this site that goes there.
-fn check(site: &Site) -> anyhow::Result<ExitCode> {
+pub(super) fn check(site: &Site) -> anyhow::Result<ExitCode> {
     let emr = site.emr().context(NONE)?.clone();
     let lacks = block_on(async {
         let said = emr.capabilities().await.map_err(plain)?;

@@ -1,5 +1,7 @@
 //! `tributary init`: a new site.
 
+mod beside;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -9,8 +11,8 @@ use protocol::{Epoch, FeedId, Limits, SiteId};
 use store::NewSite;
 use store::sqlite::SqliteStore;
 
-use crate::cli::open::{Dir, options};
-use crate::cli::say;
+use crate::cli::open::{Dir, options, write_secret};
+use crate::cli::{emr, say};
 use crate::config::{Config, FILE_NAME};
 use crate::ports::system::{OsEntropy, SystemClock};
 use crate::ports::{Clock as _, Entropy as _};
@@ -35,10 +37,17 @@ pub(super) struct Args {
     /// Let programs on this machine use /fhir without a credential
     #[arg(long)]
     open_on_loopback: bool,
+    #[command(flatten)]
+    beside: beside::Args,
 }
 
-/// Makes the folder, the settings and the store.
+/// Makes the folder, the settings and the store; then asks the record system, where there is one.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let folder = &args.dir.dir;
+    if folder.join(FILE_NAME).exists() || args.dir.store().exists() {
+        bail!("failed to make a site in {}: there is one already", folder.display());
+    }
+    let beside = args.beside.choose()?;
     let config = Config {
         site: args.site.clone(),
         listen: args.listen,
@@ -52,17 +61,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         parent: None,
         merge: BTreeMap::new(),
         link: crate::config::LinkConfig::default(),
-        emr: crate::config::EmrConfig::default(),
+        emr: beside.config.clone(),
         visitors: protocol::visit::Rules::default(),
         alerts: crate::alerts::Rules::default(),
         limits: Limits::default(),
         sources: Vec::new(),
     };
     config.check()?;
-    let folder = &args.dir.dir;
     make_folder(folder)?;
-    if folder.join(FILE_NAME).exists() || args.dir.store().exists() {
-        bail!("failed to make a site in {}: there is one already", folder.display());
+    for (file, secret) in &beside.secrets {
+        write_secret(&folder.join(file), secret)?;
     }
     let new = NewSite {
         site: args.site.clone(),
@@ -73,11 +81,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("failed to make {}", args.dir.store().display()))?;
     config.save(folder)?;
     say!("Made the site {} in {}.", args.site, folder.display());
+    let code = match config.emr.is_system() {
+        true => ask(&args.dir),
+        false => ExitCode::SUCCESS,
+    };
     say!("Next:");
     say!("  tributary serve --dir {}", folder.display());
     say!("  as a parent: tributary cohort set ... and tributary child add ...");
     say!("  as a child:  tributary join URL --code CODE --dir {}", folder.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Asks the record system what it can do and lacks. The site is made, whatever it says.
+fn ask(dir: &Dir) -> ExitCode {
+    let asked = dir.open().and_then(|site| emr::check(&site));
+    let code = match asked {
+        Ok(code) => code,
+        Err(error) => {
+            say!("{error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    if code != ExitCode::SUCCESS {
+        let folder = dir.dir.display();
+        say!("The site is made, and is not ready for its record system. Mend what is named here");
+        say!("(the settings are in [emr] of {folder}/{FILE_NAME}), then ask again:");
+        say!("  tributary emr check --dir {folder}");
+    }
+    code
 }
 
 fn make_folder(folder: &std::path::Path) -> anyhow::Result<()> {

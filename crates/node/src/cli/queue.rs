@@ -13,8 +13,8 @@ use store::{
 };
 
 use crate::cli::open::Dir;
-use crate::cli::say;
 use crate::cli::status::ago;
+use crate::cli::{emr, say};
 use crate::config::Up;
 use crate::queue;
 use crate::site::Site;
@@ -255,7 +255,7 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
     }
     let now = site.now();
     let lines = found.parked_lines.len() + found.dropped_lines.len();
-    if found.deliveries.is_empty() && lines == 0 {
+    if found.deliveries.is_empty() && lines == 0 && found.emr.is_empty() {
         match queue::is_narrow(&filter) {
             true => say!("Nothing of that kind waits or is stuck."),
             false => say!("Nothing waits and nothing is stuck."),
@@ -288,6 +288,12 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
             line.dropped_because,
             line.reason
         );
+    }
+    for info in &found.emr {
+        say!("record system: {}", emr::row(info, now));
+    }
+    if !found.emr.is_empty() {
+        say!("`tributary emr` acts on what is on its way to the record system.");
     }
     for conflict in &found.conflicts {
         say!("conflict: {} on {}", conflict.record, conflict.paths().join(", "));

@@ -64,7 +64,8 @@ impl OpenmrsConfig {
         *self == OpenmrsConfig::default()
     }
 
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    /// What must hold between settings.
+    pub fn check(&self) -> anyhow::Result<()> {
         if self.notice.is_empty() {
             bail!("openmrs.notice is empty: [\"last-updated\"], \"atomfeed\", \"binlog\"");
         }

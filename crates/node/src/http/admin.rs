@@ -2,6 +2,7 @@
 //! `docs/operations.md`, "By HTTP". No answer has anything of what a record says.
 
 pub mod audit;
+pub mod emr;
 pub mod links;
 pub mod queue;
 pub mod rounds;
@@ -12,7 +13,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use store::{Alert, AuditEntry, AuditWho, QueueDone};
+use store::{Alert, AuditEntry, AuditWho, EmrInfo, EmrStatus, QueueDone};
 
 use crate::http::api::{Api, Doc, Who, shapes};
 use crate::http::auth::Caller;
@@ -73,6 +74,30 @@ pub(super) fn api() -> Api {
         .post("/queue/park", queue::park, act("It is set aside"))
         .post("/queue/unpark", queue::unpark, act("It is back in the queue"))
         .post("/queue/drop", queue::give_up, act("It is given up"))
+        .below("/emr", beside())
+}
+
+/// The routes below `/admin/emr`: the record system beside the site.
+fn beside() -> Api {
+    let says = |summary| Doc::of(Who::Administrators, summary);
+    let act = |summary| says(summary).takes::<emr::Act>().gives::<emr::Acted>();
+    Api::default()
+        .get("/", emr::status, says("How the record system stands").gives::<EmrStatus>())
+        .get(
+            "/records",
+            emr::list,
+            says("What is on its way there or from there, and why it waits")
+                .query::<emr::Asked>()
+                .gives::<Vec<EmrInfo>>(),
+        )
+        .get(
+            "/records/{type}/{id}",
+            emr::show,
+            says("One of it, with its reason").gives::<EmrInfo>(),
+        )
+        .post("/retry", emr::retry, act("They are tried again now"))
+        .post("/park", emr::park, act("They are set aside, with their patients"))
+        .post("/drop", emr::give_up, act("These states are not written there"))
 }
 
 /// Who asks, as the audit names them.

@@ -22,7 +22,7 @@ pub(crate) fn get(site: &Folder, path: &str, bearer: &str) -> Value {
     body(&answer)
 }
 
-fn post(site: &Folder, path: &str, bearer: &str, asked: &Value) -> (u16, Value) {
+pub(crate) fn post(site: &Folder, path: &str, bearer: &str, asked: &Value) -> (u16, Value) {
     let (status, answer) = site.ask(&format!("POST {path}"), Some(bearer), &asked.to_string());
     (status, body(&answer))
 }

@@ -9,6 +9,7 @@
 mod admin;
 mod alerts;
 mod audit;
+mod beside;
 mod conflict;
 mod damage;
 mod folder;
@@ -18,5 +19,8 @@ mod import;
 mod merge;
 mod pair;
 mod patient;
+#[path = "../openmrs/stand_in/mod.rs"]
+#[allow(dead_code, reason = "the rest is for the tests of the adapter")]
+mod stand_in;
 mod verbs;
 mod why;

@@ -3,7 +3,7 @@
 use protocol::resource::Record;
 use protocol::{Digest, RecordRef, ResourceType, Timestamp};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A record as a record system shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,10 +190,14 @@ pub struct EmrStatus {
 }
 
 /// The states of a record that is not the same on both sides, or was noticed and not read yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmrState {
-    /// It is the same on both sides, as far as the record system can hold it.
+    /// It is the same on both sides, as far as the record system can hold it. Nobody can ask for
+    /// those.
+    #[serde(skip_deserializing)]
     Same,
     /// To be written as soon as its turn comes.
     Due,

@@ -83,7 +83,7 @@ impl OpenMrs {
                 }
             ));
         }
-        if !self.config.openmrs.is_quick() {
+        if self.config.mode.captures() && !self.config.openmrs.is_quick() {
             told.missing.push(
                 "_lastUpdated alone does not show deletions, nor edits of names, addresses, \
                  identifiers and telephone numbers: read the database's binary log or the atomfeed \

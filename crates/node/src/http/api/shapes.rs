@@ -26,6 +26,20 @@ pub(crate) enum State {
     Dropped,
 }
 
+/// A state of a record on its way into the record system or out of it.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", inline)]
+#[allow(dead_code, reason = "it is only described")]
+pub(crate) enum OpenState {
+    Due,
+    Retry,
+    Waits,
+    Parked,
+    Kept,
+    Dropped,
+    Unread,
+}
+
 /// What is wrong, as RFC 9457 has it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(dead_code, reason = "it is only described")]

@@ -347,6 +347,7 @@ fn look(state: &mut State, parts: &[&str], query: &str) -> Option<Value> {
             return Some(json!({ "results": [
                 { "uuid": "fhir2", "version": fhir2, "started": true },
                 { "uuid": "webservices.rest", "version": "2.49.0", "started": true },
+                { "uuid": "atomfeed", "version": "2.6.3", "started": true },
             ] }));
         }
         other @ (&"concept" | &"program" | &"provider" | &"encounter" | &"location") => other,
