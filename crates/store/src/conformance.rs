@@ -20,6 +20,7 @@ pub mod conflicts;
 pub mod copies;
 pub mod courier;
 pub mod emr;
+pub mod emr_lost;
 pub mod emr_queue;
 pub mod lanes;
 pub mod leaving;
@@ -217,6 +218,11 @@ macro_rules! for_each_rule {
                 defect_39_a_full_comparison_finds_what_was_missed_and_makes_no_flood,
                 a_record_system_that_was_emptied_is_filled_again,
                 defect_39_an_emptied_record_system_deletes_nothing_here;
+            emr_lost:
+                what_was_purged_here_and_still_stands_there_is_no_news,
+                an_edit_there_of_what_was_purged_here_is_news_and_goes_up,
+                defect_39_what_seemed_lost_and_is_there_meets_edits_as_ever,
+                what_is_not_there_any_more_is_made_anew_where_only_writing_is_meant;
             emr_queue:
                 what_was_deleted_before_it_was_ever_written_never_goes_there,
                 what_is_written_is_in_the_order_of_dependency,

@@ -232,7 +232,7 @@ impl Beside {
 }
 
 /// What the suite's record system keeps of a body.
-fn kept(body: &str) -> Record {
+pub fn kept(body: &str) -> Record {
     let parsed = json::parse(body.as_bytes(), 64).unwrap();
     let members = parsed.as_object().unwrap().iter();
     let left: Vec<String> = members

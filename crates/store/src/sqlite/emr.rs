@@ -5,6 +5,7 @@
 mod capture;
 mod due;
 mod ids;
+mod left;
 mod link;
 mod settle;
 mod show;
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub(super) use self::due::mark;
+pub(super) use self::left::keep as keep_left;
 pub(super) use self::link::{compare_all, status};
 pub(super) use self::show::of_record;
 
@@ -92,19 +94,26 @@ struct Row {
     image_digest: Option<Digest>,
     /// It is deleted there.
     gone: bool,
+    /// It was not named, with many others, and nobody is known to have deleted it.
+    lost: bool,
     attempts: u32,
 }
 
 impl Row {
     /// What is there, as far as is known, where it is there.
     fn live_image(&self) -> Option<Digest> {
+        self.last_image().filter(|_| !self.lost)
+    }
+
+    /// What was shown last, unless it was deleted after that.
+    fn last_image(&self) -> Option<Digest> {
         self.image_digest.filter(|_| !self.gone)
     }
 }
 
 fn row(step: &Connection, record: i64) -> Result<Option<Row>> {
     let mut statement = step.prepare_cached(
-        "SELECT digest, image_digest, gone, attempts FROM emr_record WHERE record = ?1",
+        "SELECT digest, image_digest, gone, attempts, lost FROM emr_record WHERE record = ?1",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Row {
@@ -112,6 +121,7 @@ fn row(step: &Connection, record: i64) -> Result<Option<Row>> {
             image_digest: rows::digest_option(row, 1)?,
             gone: row.get(2)?,
             attempts: row.get(3)?,
+            lost: row.get(4)?,
         })
     };
     Ok(statement.query_row([record], read).optional()?)
@@ -195,7 +205,7 @@ fn agree(step: &Connection, agreed: &Agreed<'_>) -> Result<()> {
         "INSERT INTO emr_record (record, digest, agreed, image_digest, image, gone, state, since)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'same', r.sequence FROM record AS r WHERE r.key = ?1
          ON CONFLICT (record) DO UPDATE SET
-            digest = ?2, agreed = ?3, gone = ?6,
+            digest = ?2, agreed = ?3, gone = ?6, lost = 0,
             image_digest = coalesce(?4, image_digest),
             image = CASE WHEN ?4 IS NULL THEN image ELSE ?5 END",
     )?
@@ -207,6 +217,7 @@ fn agree(step: &Connection, agreed: &Agreed<'_>) -> Result<()> {
         image,
         shown.body().is_none()
     ])?;
+    left::forget(step, &ours.reference)?;
     due::weigh(step, *record)
 }
 
@@ -216,7 +227,7 @@ pub(super) fn findings(conn: &Connection, findings: &mut check::Findings) -> Res
         conn,
         "SELECT r.type || '/' || r.id || ' is to be the same in the record system, and is not'
          FROM emr_record AS e JOIN record AS r ON r.key = e.record
-         WHERE e.state = 'same' AND e.digest IS NOT r.digest
+         WHERE e.state = 'same' AND (e.digest IS NOT r.digest OR e.lost = 1)
             AND (SELECT applies FROM emr_link) = 1 ORDER BY e.record",
         [],
     )?;

@@ -7,7 +7,7 @@ use protocol::{FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::publish::{self, Move, publish_move};
-use super::{SqliteStore, audit, index, journal, replaced, rows};
+use super::{SqliteStore, audit, emr, index, journal, replaced, rows};
 use crate::{AuditRow, LeavePolicy, Result};
 
 /// Most patients that one call purges.
@@ -304,6 +304,7 @@ fn purge_records(step: &Connection, now: Timestamp) -> Result<()> {
 /// author: they name no content.
 fn remove(step: &Connection, record: i64) -> Result<()> {
     index::remove_keys(step, record)?;
+    emr::keep_left(step, record)?;
     for sql in [
         "DELETE FROM record_place WHERE record = ?1",
         "DELETE FROM record_patient WHERE record = ?1",

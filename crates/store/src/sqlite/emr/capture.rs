@@ -9,7 +9,7 @@ use protocol::resource::Record;
 use protocol::{Author, Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
-use super::{Agreed, Row, agree, agreed_body, image_body, link, row, version_of};
+use super::{Agreed, Row, agree, agreed_body, due, image_body, left, link, row, version_of};
 use crate::sqlite::apply::{is_about_the_line, write_merged};
 use crate::sqlite::conflicts::{Met, Noted};
 use crate::sqlite::journal::{self, NewChange, Way};
@@ -17,7 +17,7 @@ use crate::sqlite::prepared::{Prepared, State};
 use crate::sqlite::replaced::{self, Meeting, Through};
 use crate::sqlite::rows::{self, RecordRow};
 use crate::sqlite::writer::in_savepoint;
-use crate::sqlite::{SqliteStore, link as parent_link};
+use crate::sqlite::{SqliteStore, body, link as parent_link};
 use crate::{Captured, EmrCapture, EmrSeen, Result, Shown};
 
 pub(super) fn emr_capture(
@@ -190,15 +190,20 @@ impl<'a> Group<'a> {
             self.named(known.key)?;
         }
         let live = seen.as_ref().and_then(Row::live_image);
+        let last = seen.as_ref().and_then(Row::last_image);
         let incoming = match shown {
-            Shown::Body(record) if live == Some(record.digest) => {
+            Shown::Body(record) if last == Some(record.digest) => {
                 self.echoes += 1;
-                return Ok(());
+                return self.is_there(known.as_ref(), seen.as_ref());
+            }
+            Shown::Body(record) if last.is_none() && self.left_so(record)? => {
+                self.echoes += 1;
+                return self.come_again(known.as_ref(), record);
             }
             Shown::Body(record) => self.edited(record, known.as_ref().zip(seen.as_ref()))?,
             Shown::Gone | Shown::Absent if live.is_some() => Record::deleted(name.clone()),
-            Shown::Gone => return self.gone_before(known.as_ref()),
-            Shown::Absent => return Ok(()),
+            Shown::Gone => return self.gone_before(name, known.as_ref()),
+            Shown::Absent => return left::forget(self.step, name),
         };
         let Some(known) = known else {
             self.changes.push(Change {
@@ -225,9 +230,44 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// It was deleted there before it was ever shown: nobody has deleted ours.
-    fn gone_before(&mut self, known: Option<&RecordRow>) -> Result<()> {
+    /// It is as it was shown last. If it was taken for lost, it is not.
+    fn is_there(&self, known: Option<&RecordRow>, seen: Option<&Row>) -> Result<()> {
+        if let (Some(known), Some(Row { lost: true, .. })) = (known, seen) {
+            self.step
+                .prepare_cached("UPDATE emr_record SET lost = 0 WHERE record = ?1")?
+                .execute([known.key])?;
+            due::weigh(self.step, known.key)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this is what was shown of a record when it was purged here.
+    fn left_so(&self, shown: &Record) -> Result<bool> {
+        Ok(left::shown(self.step, &shown.reference)? == Some(shown.digest))
+    }
+
+    /// It stands there as it did when it was purged here, which is no news. If its patient is back,
+    /// that is what will be written over.
+    fn come_again(&self, known: Option<&RecordRow>, shown: &Record) -> Result<()> {
+        let Some(known) = known else { return Ok(()) };
+        let image = shown.body.as_deref().map(body::encode).transpose()?;
+        self.step
+            .prepare_cached(
+                "INSERT INTO emr_record (record, image_digest, image, state, since, load)
+                 SELECT r.key, ?2, ?3, 'same', r.sequence, (SELECT load FROM emr_link)
+                 FROM record AS r WHERE r.key = ?1
+                 ON CONFLICT (record) DO UPDATE SET image_digest = ?2, image = ?3, gone = 0",
+            )?
+            .execute(params![known.key, shown.digest.0, image])?;
+        left::forget(self.step, &shown.reference)?;
+        due::weigh(self.step, known.key)
+    }
+
+    /// It was deleted there before it was ever shown, or after it was purged here: nobody has
+    /// deleted ours.
+    fn gone_before(&mut self, name: &RecordRef, known: Option<&RecordRow>) -> Result<()> {
         self.echoes += 1;
+        left::forget(self.step, name)?;
         if let Some(known) = known {
             self.step
                 .prepare_cached(

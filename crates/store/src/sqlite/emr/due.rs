@@ -63,7 +63,7 @@ pub(super) fn weigh(step: &Connection, record: i64) -> Result<()> {
         "UPDATE emr_record SET
             since = CASE WHEN emr_record.state IN ('same', 'kept', 'dropped') THEN r.sequence
                 ELSE since END,
-            state = CASE WHEN emr_record.digest IS r.digest
+            state = CASE WHEN emr_record.digest IS r.digest AND emr_record.lost = 0
                     OR NOT EXISTS (SELECT 1 FROM emr_link WHERE applies = 1)
                 THEN 'same' ELSE 'due' END,
             attempts = 0, next_at = 0, reason = NULL, waits_type = NULL, waits_id = NULL
@@ -90,7 +90,7 @@ pub(super) fn mark_all(step: &Connection) -> Result<usize> {
     let moved = step.execute(
         "UPDATE emr_record SET state = 'due', since = r.sequence FROM record AS r
          WHERE r.key = emr_record.record AND emr_record.state = 'same'
-            AND emr_record.digest IS NOT r.digest",
+            AND (emr_record.digest IS NOT r.digest OR emr_record.lost = 1)",
         [],
     )?;
     Ok(new + reference + moved)

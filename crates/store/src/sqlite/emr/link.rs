@@ -45,6 +45,7 @@ fn set(step: &Connection, draft: &EmrDraft, now: Timestamp) -> Result<()> {
                     "DELETE FROM emr_record",
                     "DELETE FROM emr_hint",
                     "DELETE FROM emr_id",
+                    "DELETE FROM emr_left",
                     "UPDATE emr_link SET capabilities = NULL",
                 ] {
                     step.execute(sql, [])?;
@@ -158,7 +159,8 @@ pub(super) fn advance(
 pub(super) fn live(conn: &Connection, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
     let mut statement = conn.prepare_cached(
         "SELECT r.type, r.id FROM record AS r JOIN emr_record AS e ON e.record = r.key
-         WHERE r.type = ?1 AND e.image_digest IS NOT NULL AND e.gone = 0",
+         WHERE r.type = ?1 AND e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0
+         UNION SELECT type, id FROM emr_left WHERE type = ?1",
     )?;
     let found = statement.query_map([kind.name()], |row| rows::record_ref(row, 0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
@@ -166,7 +168,7 @@ pub(super) fn live(conn: &Connection, kind: ResourceType) -> Result<BTreeSet<Rec
 
 /// What was there and a full load has not named.
 const UNNAMED: &str = "FROM emr_record AS e JOIN record AS r ON r.key = e.record
-     WHERE e.image_digest IS NOT NULL AND e.gone = 0
+     WHERE e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0
         AND e.load < (SELECT load FROM emr_link) AND r.type = ?1";
 
 /// What a full load has not named and was there before: to be read, one by one. So many that the
@@ -175,7 +177,7 @@ fn missing(step: &Connection, now: Timestamp) -> Result<()> {
     let mut statement = step.prepare(
         "SELECT r.type, count(*), sum(e.load < (SELECT load FROM emr_link))
          FROM emr_record AS e JOIN record AS r ON r.key = e.record
-         WHERE e.image_digest IS NOT NULL AND e.gone = 0 GROUP BY r.type",
+         WHERE e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0 GROUP BY r.type",
     )?;
     let types = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -216,12 +218,14 @@ fn read_unnamed(step: &Connection, kind: &str, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// To be written anew, as if they had never been there.
+/// To be written anew. What they showed stays known: where one is there all the same, an edit of it
+/// is told from that.
 fn again(step: &Connection, kind: &str) -> Result<()> {
     step.execute(
         &format!(
-            "UPDATE emr_record SET digest = NULL, agreed = NULL, image_digest = NULL,
-                image = NULL, state = 'due', attempts = 0, next_at = 0, reason = NULL
+            "UPDATE emr_record SET lost = 1, attempts = 0, next_at = 0, reason = NULL,
+                waits_type = NULL, waits_id = NULL,
+                state = CASE WHEN (SELECT applies FROM emr_link) = 1 THEN 'due' ELSE state END
              WHERE record IN (SELECT e.record {UNNAMED})"
         ),
         [kind],

@@ -122,14 +122,16 @@ impl Step<'_> {
         self.step
             .prepare_cached(
                 "UPDATE emr_record SET image_digest = coalesce(?2, image_digest),
-                    image = coalesce(?3, image), gone = ?4, state = 'due'
+                    image = CASE WHEN ?2 IS NULL THEN image ELSE ?3 END, gone = ?4, lost = ?5,
+                    state = 'due'
                  WHERE record = ?1",
             )?
             .execute(params![
                 self.key,
                 shown.digest().map(|digest| digest.0),
                 image,
-                shown.body().is_none()
+                matches!(shown, Shown::Gone),
+                matches!(shown, Shown::Absent)
             ])?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::sqlite::{SqliteStore, audit, rows};
 use crate::{AuditRow, EmrAction, EmrChoice, EmrInfo, EmrState, Result};
 
 const COLUMNS: &str = "r.type, r.id, e.state, c.recorded, e.attempts, e.next_at, e.reason,
-    e.waits_type, e.waits_id, e.image_digest IS NOT NULL AND e.gone = 0, e.record";
+    e.waits_type, e.waits_id, e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0, e.record";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(EmrInfo, i64)> {
     let next: i64 = row.get(5)?;

@@ -39,7 +39,7 @@ const READY: &str = "(e.state = 'due'
         OR e.state = 'waits' AND (e.next_at <= ?1 OR e.next_at > ?2 OR EXISTS
             (SELECT 1 FROM record AS t JOIN emr_record AS te ON te.record = t.key
              WHERE t.type = e.waits_type AND t.id = e.waits_id
-                AND te.image_digest IS NOT NULL AND te.gone = 0)))
+                AND te.image_digest IS NOT NULL AND te.gone = 0 AND te.lost = 0)))
     AND NOT EXISTS (SELECT 1 FROM emr_hint AS h WHERE h.type = r.type AND h.id = r.id)";
 
 pub(super) fn emr_next(
@@ -228,6 +228,10 @@ impl Ready<'_> {
     fn image(&self, record: i64, seen: &Row) -> Result<Option<Shown>> {
         if seen.gone {
             return Ok(Some(Shown::Gone));
+        }
+        if seen.lost {
+            // What is there all the same is read before it is written over.
+            return Ok(None);
         }
         let Some(body) = image_body(self.conn, record, seen)? else { return Ok(None) };
         let image = Record::parse(body.as_bytes(), &self.store.options.limits)?;
