@@ -6,6 +6,7 @@
 
 mod follow;
 mod load;
+mod pages;
 mod write;
 
 use std::sync::{Arc, Mutex};

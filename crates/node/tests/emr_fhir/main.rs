@@ -291,6 +291,105 @@ async fn defect_39_an_emptied_server_deletes_nothing_and_one_deletion_is_noticed
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn defect_39_a_server_with_a_history_that_comes_back_empty_is_noticed() {
+    let beside = beside().await;
+    locked(&beside.server).history = true;
+    for number in 0..5 {
+        let id = format!("p{number}");
+        locked(&beside.server).edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
+    }
+    let (names, cursor) = beside.all(None).await;
+    beside.capture(&names).await;
+    // By its history, as soon as that showed something once.
+    locked(&beside.server).now += 20_000;
+    locked(&beside.server).edit("Patient/p3", Some(patient("p3", "Akinyi")));
+    let (names, followed) = beside.all(Some(cursor.clone())).await;
+    assert!(names.contains(&"Patient/p3".to_owned()), "{names:?}");
+    // That it is edited again, or deleted, is no other history.
+    locked(&beside.server).edit("Patient/p3", None);
+    let (names, followed) = beside.all(Some(followed)).await;
+    assert_eq!(names, ["Patient/p3"]);
+    locked(&beside.server).records.clear();
+    locked(&beside.server).log.clear();
+    let lost = beside.emr.changes_since(Some(&followed)).await;
+    assert!(matches!(lost, Err(EmrError::CursorLost(_))), "{lost:?}");
+    // And by the ids, some time later.
+    let noticed = beside.emr.changes_since(Some(&cursor)).await.unwrap();
+    let mut place: serde_json::Value = serde_json::from_str(&noticed.cursor).unwrap();
+    place["follow"]["compared"] = json!(0);
+    let mut cursor = place.to_string();
+    let why = loop {
+        match beside.emr.changes_since(Some(&cursor)).await {
+            Ok(noticed) => {
+                assert!(noticed.more, "it is never noticed");
+                cursor = noticed.cursor;
+            }
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(why.contains("of 5 Patient that were there it lists 5 no more"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_39_nothing_is_missed_where_the_order_shifts_while_pages_are_read() {
+    for (history, at_once) in [(false, false), (false, true), (true, false), (true, true)] {
+        let beside = beside().await;
+        (locked(&beside.server).history, locked(&beside.server).page) = (history, 7);
+        let enter = |number: usize, family: &str| {
+            let mut server = locked(&beside.server);
+            let (id, now) = (format!("p{number:02}"), server.now);
+            server.edit(&format!("Patient/{id}"), Some(patient(&id, family)));
+            server.now = if at_once { now } else { server.now };
+        };
+        let shift = |family: &str| {
+            let between = (0..3).map(|n| {
+                let id = format!("p{n:02}");
+                let body = (n != 1).then(|| patient(&id, family));
+                (format!("Patient/{id}"), body)
+            });
+            let mut server = locked(&beside.server);
+            server.now += 5_000;
+            server.between = between.collect();
+        };
+        (0..30).for_each(|number| enter(number, "Auma"));
+        shift("Akinyi");
+        // A load, and what follows it.
+        let (loaded, cursor) = beside.all(None).await;
+        beside.capture(&loaded).await;
+        let (after, cursor) = beside.all(Some(cursor)).await;
+        let names = loaded.iter().chain(&after).collect::<BTreeSet<_>>();
+        assert_eq!(names.len(), 30, "history {history}, at once {at_once}");
+        // Many changes, while more are made.
+        locked(&beside.server).now += 60_000;
+        (0..30).for_each(|number| enter(number, "Wanjiku"));
+        shift("Atieno");
+        let (names, cursor) = beside.all(Some(cursor)).await;
+        let (more, _) = beside.all(Some(cursor)).await;
+        let names = names.iter().chain(&more).collect::<BTreeSet<_>>();
+        assert_eq!(names.len(), 30, "history {history}, at once {at_once}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_page_that_fails_names_its_type() {
+    let beside = beside().await;
+    let (_, cursor) = beside.all(None).await;
+    locked(&beside.server)
+        .fails
+        .insert("Observation".to_owned(), (500, "out of memory".to_owned()));
+    for cursor in [None, Some(cursor)] {
+        let mut cursor = cursor;
+        let error = loop {
+            match beside.emr.changes_since(cursor.as_deref()).await {
+                Ok(noticed) => cursor = Some(noticed.cursor),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains("Observation cannot be read"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn very_many_changes_in_one_moment_do_not_swell_the_cursor() {
     for history in [true, false] {
         let beside = beside().await;
@@ -315,11 +414,15 @@ async fn very_many_changes_in_one_moment_do_not_swell_the_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_cannot_be_read_do_not_begin_again_for_ever() {
-    for (history, status) in [(true, 500), (false, 500), (true, 410), (false, 200)] {
+    let ways = [(true, 500), (false, 500), (true, 410), (false, 200), (false, 201), (true, 201)];
+    for (history, status) in ways {
         let beside = beside().await;
         (locked(&beside.server).history, locked(&beside.server).page) = (history, 7);
         let (_, followed) = beside.all(None).await;
+        let now = locked(&beside.server).now;
         for number in 0..30 {
+            // At once: what has other times is asked for by them.
+            locked(&beside.server).now = now;
             let id = format!("p{number}");
             locked(&beside.server).edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));
         }

@@ -74,8 +74,11 @@ pub(crate) struct Server {
     pub(crate) now: i64,
     /// Most entries of one page.
     pub(crate) page: usize,
-    /// Later pages are answered with this status; 200: with one that names itself as the next one.
+    /// Later pages are answered with this status; 200: with one that names itself as the next one,
+    /// 201: with two that name each other.
     pub(crate) later: Option<u16>,
+    /// What happens to records after each of the next pages that another one follows.
+    pub(crate) between: VecDeque<(String, Option<String>)>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Server>>;
@@ -107,6 +110,7 @@ pub(crate) async fn start() -> Shared {
         now: 1_795_421_730_000,
         page: 100,
         later: None,
+        between: VecDeque::new(),
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -294,7 +298,12 @@ impl Server {
     }
 
     /// A page of entries, with the next one's URL.
-    fn bundle(&self, path: &str, query: &BTreeMap<String, String>, all: Vec<Value>) -> Response {
+    fn bundle(
+        &mut self,
+        path: &str,
+        query: &BTreeMap<String, String>,
+        all: Vec<Value>,
+    ) -> Response {
         let from = query.get("from").map_or(0, |from| from.parse().unwrap());
         if let Some(status @ 400..) = self.later
             && from > 0
@@ -305,8 +314,15 @@ impl Server {
         let entries = all.iter().skip(from).take(count.min(self.page)).collect::<Vec<_>>();
         let mut bundle = json!({"resourceType": "Bundle", "type": "searchset", "entry": entries,
             "meta": {"lastUpdated": instant(self.now)}});
-        let next = if self.later.is_some() && from > 0 { from } else { from + entries.len() };
+        let next = match self.later {
+            Some(200) if from > 0 => from,
+            Some(201) if from > self.page => self.page,
+            _ => from + entries.len(),
+        };
         if next < all.len() {
+            if let Some((record, body)) = self.between.pop_front() {
+                self.edit(&record, body);
+            }
             let mut url = reqwest::Url::parse(&format!("{}/{path}", self.url)).unwrap();
             let others = query.iter().filter(|(name, _)| *name != "from");
             url.query_pairs_mut().extend_pairs(others).append_pair("from", &next.to_string());
@@ -316,7 +332,7 @@ impl Server {
     }
 
     /// The history of everything, the newest first.
-    fn tell(&self, query: &BTreeMap<String, String>) -> Response {
+    fn tell(&mut self, query: &BTreeMap<String, String>) -> Response {
         let since = query
             .get("_since")
             .map_or(i64::MIN, |since| since.parse::<protocol::Timestamp>().unwrap().millis());
@@ -333,13 +349,17 @@ impl Server {
                     "response": response}),
             }
         });
-        self.bundle("_history", query, entries.collect())
+        let entries = entries.collect::<Vec<_>>();
+        self.bundle("_history", query, entries)
     }
 
-    fn search(&self, kind: &str, query: &BTreeMap<String, String>) -> Response {
+    fn search(&mut self, kind: &str, query: &BTreeMap<String, String>) -> Response {
         let since = query.get("_lastUpdated").map_or(i64::MIN, |since| {
             since.strip_prefix("ge").unwrap().parse::<protocol::Timestamp>().unwrap().millis()
         });
+        if let Some(failing) = self.failing([kind]) {
+            return failing;
+        }
         let of_kind = format!("{kind}/");
         let found = self.records.iter().filter(|(name, held)| {
             name.starts_with(&of_kind) && held.body.is_some() && held.changed >= since
@@ -348,12 +368,13 @@ impl Server {
         if query.get("_sort").is_some_and(|sort| sort == "_lastUpdated") {
             found.sort_by_key(|(_, held)| held.changed);
         }
-        let entries = found.into_iter().map(|(name, held)| {
+        let entries = found.into_iter().map(|(name, held)| -> Value {
             let id = name.split_once('/').unwrap().1;
             let meta = json!({"lastUpdated": instant(held.changed)});
             json!({"resource": {"resourceType": kind, "id": id, "meta": meta}})
         });
-        self.bundle(kind, query, entries.collect())
+        let entries = entries.collect::<Vec<_>>();
+        self.bundle(kind, query, entries)
     }
 
     /// Whether a body can stand under this name: HAPI's rules.

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use store::looks_lost;
 
 use super::load::{is_of_records, of_records};
+use super::pages::{At, List};
 use super::{FhirEmr, Found, Place, plain};
 use crate::fhir_server::{Capabilities as Offered, FhirError, Found as Entry, Page};
-use crate::ports::{EmrError, LinkError};
+use crate::ports::EmrError;
 
 /// Entries of one page.
 const PAGE: usize = 200;
@@ -22,12 +23,10 @@ const OVERLAP: i64 = 10_000;
 /// Bytes of the names of entries near the edge that are known; more are named again. They stand in
 /// the cursor, once of this walk and once of the one before.
 const KNOWN_BYTES: usize = 20_000;
-/// How often in a row pages begin again at once, where a later one cannot be read, and the
-/// milliseconds after which they do once more.
-const AGAIN: u32 = 3;
-const AGAIN_AFTER: i64 = 15 * 60_000;
-/// Milliseconds between two comparisons of ids, where no history tells of deletions.
+/// Milliseconds between two comparisons of ids: where no history tells of deletions, and where one
+/// does, which may have been emptied with the server.
 const COMPARE_EVERY: i64 = 15 * 60_000;
+const COMPARE_BESIDE_HISTORY: i64 = 6 * 3_600_000;
 /// Ids of one type that are compared at a time.
 const IDS: usize = 1_000_000;
 
@@ -55,36 +54,22 @@ pub(super) struct Follow {
 struct Walk {
     /// When it began, by the server's clock: what is changed later is for the next one.
     begun: Option<String>,
-    next: Option<String>,
     newest: String,
     fresh: Vec<String>,
-    again: Again,
-}
-
-/// How often pages began again, since a later one could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Again {
-    times: u32,
-    /// When they did last, by our clock (ms).
-    last: i64,
-}
-
-impl Again {
-    /// Whether they may begin again now.
-    fn may(&mut self, now: Timestamp) -> bool {
-        let elapsed = now.millis() - self.last;
-        if self.times >= AGAIN && (0..AGAIN_AFTER).contains(&elapsed) {
-            return false;
-        }
-        *self = Again { times: self.times.saturating_add(1), last: now.millis() };
-        true
-    }
+    /// The list that is read, and where.
+    at: Option<At>,
+    /// Whether it has shown any of what was near the edge before.
+    met: bool,
 }
 
 impl Follow {
     pub(super) fn begin(since: String, types: Vec<String>, now: Timestamp) -> Follow {
         Follow { since, types, compared: now.millis(), ..Follow::default() }
+    }
+
+    /// Compares the ids of these types first: a load may have missed some.
+    pub(super) fn comparing(self, compare: Vec<String>) -> Follow {
+        Follow { compare, ..self }
     }
 
     /// The earliest time that is asked for.
@@ -104,13 +89,18 @@ impl Follow {
                 continue;
             }
             let mark = format!("{record} {changed}");
+            let name = mark.split_once(' ').map_or("", |(name, _)| name);
+            let is_it = |known: &String| known.split_once(' ').is_some_and(|(k, _)| k == name);
+            walk.met |= self.known.iter().any(is_it);
+            let before = walk.fresh.contains(&mark);
             if later(&changed, &walk.newest) {
                 walk.newest.clone_from(&changed);
             }
-            walk.fresh.push(mark.clone());
-            if self.known.contains(&mark) {
+            if before || self.known.contains(&mark) {
+                walk.fresh.extend((!before).then_some(mark));
                 continue;
             }
+            walk.fresh.push(mark);
             match groups.last_mut() {
                 Some((time, group)) if *time == changed && !changed.is_empty() => {
                     if !group.contains(&record) {
@@ -122,9 +112,22 @@ impl Follow {
         }
         let edge = edge(&walk.reached(&self.since));
         walk.fresh = bounded(std::mem::take(&mut walk.fresh), &edge);
-        walk.next = page.next.clone();
         self.walk = Some(walk);
         groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    /// Whether a walk through a history has shown nothing of what stood near the edge before: it is
+    /// another history.
+    fn is_of_another(&self) -> bool {
+        !self.known.is_empty() && self.walk.as_ref().is_some_and(|walk| !walk.met)
+    }
+
+    /// Sets out to compare ids, where it is time.
+    fn compare_after(&mut self, millis: i64, now: Timestamp, offered: &Offered) {
+        if !(0..millis).contains(&(now.millis() - self.compared)) {
+            self.compared = now.millis();
+            self.compare = of_records(offered).map(|kind| kind.to_string()).collect();
+        }
     }
 
     /// The walk is over: the edge moves.
@@ -158,7 +161,7 @@ fn bounded(marks: Vec<String>, edge: &str) -> Vec<String> {
 }
 
 /// Whether one time is later than another, however each is written.
-fn later(one: &str, other: &str) -> bool {
+pub(super) fn later(one: &str, other: &str) -> bool {
     match (one.parse::<Timestamp>(), other.parse::<Timestamp>()) {
         (Ok(one), Ok(other)) => one > other,
         (one, other) => one.is_ok() && other.is_err(),
@@ -185,53 +188,12 @@ pub(super) fn names(found: &[Entry]) -> impl Iterator<Item = (RecordRef, String)
 }
 
 impl FhirEmr {
-    /// The one page of this path.
-    async fn page(&self, path: &str) -> Result<Page, FhirError> {
-        let page = self.server.pages(path)?.next().await?;
-        page.ok_or_else(|| LinkError("it gave no page".to_owned()).into())
-    }
-
-    /// The next page of `what`, or the first one. Pages are kept for a while only: where a later
-    /// one cannot be read, they begin again, and not for ever.
-    pub(super) async fn next_page(
-        &self,
-        what: &str,
-        (next, first): (Option<&str>, &str),
-        again: &mut Again,
-    ) -> Result<Page, EmrError> {
-        let mut path = next.unwrap_or(first);
-        let page = match self.page(path).await {
-            Err(FhirError::Unclear(why) | FhirError::Refused(why)) if path != first => {
-                if !again.may(self.ways.clock.now()) {
-                    let words = format!("a later page of {what} cannot be read: {why}");
-                    return Err(EmrError::away(words));
-                }
-                path = first;
-                self.page(path).await
-            }
-            other => other,
-        };
-        let page = page.map_err(plain)?;
-        if page.next.as_deref() == Some(path) {
-            return Err(EmrError::away(format!("a page of {what} names itself as the next one")));
-        }
-        Ok(page)
-    }
-
     /// The next portion of what changed.
     pub(super) async fn follow(
         &self,
         offered: &Offered,
         mut follow: Follow,
     ) -> Result<Found, EmrError> {
-        if offered.history {
-            let first = format!("_history?_since={}&{}", follow.edge(), count(PAGE));
-            let (groups, more) = self.walk(&mut follow, ("its history", &first)).await?;
-            if !more {
-                follow.end();
-            }
-            return Ok((groups, Place::Follow(follow), more));
-        }
         if let Some(kind) = follow.compare.pop() {
             let (groups, is_any) = match self.compare(&kind).await {
                 Err(EmrError::Refused(why)) => {
@@ -246,25 +208,39 @@ impl FhirEmr {
             let more = !follow.compare.is_empty();
             return Ok((groups, Place::Follow(follow), more));
         }
-        self.by_types(offered, follow).await
+        if !offered.history {
+            return self.by_types(offered, follow).await;
+        }
+        let path = format!("_history?_since={}&{}", follow.edge(), count(PAGE));
+        let list = List { what: "its history", path, by_time: false, exact: false };
+        let (groups, more) = self.walk(&mut follow, &list).await?;
+        if more {
+            return Ok((groups, Place::Follow(follow), true));
+        }
+        if follow.is_of_another() {
+            let why = "its history has nothing more of what it had: it was emptied, or is another";
+            return Err(EmrError::CursorLost(why.to_owned()));
+        }
+        follow.end();
+        follow.compare_after(COMPARE_BESIDE_HISTORY, self.ways.clock.now(), offered);
+        let more = !follow.compare.is_empty();
+        Ok((groups, Place::Follow(follow), more))
     }
 
     /// One page of a walk; whether there is another one.
     async fn walk(
         &self,
         follow: &mut Follow,
-        (what, first): (&str, &str),
+        list: &List<'_>,
     ) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
-        let (next, mut again) = match &follow.walk {
-            Some(walk) => (walk.next.clone(), walk.again.clone()),
-            None => (None, Again::default()),
-        };
-        let page = self.next_page(what, (next.as_deref(), first), &mut again).await?;
+        let at = follow.walk.as_ref().and_then(|walk| walk.at.clone());
+        let mut at = at.unwrap_or_else(|| At::from(follow.edge()));
+        let (page, more) = self.next_of(list, &mut at).await?;
         let groups = follow.take(&page);
         if let Some(walk) = &mut follow.walk {
-            walk.again = again;
+            walk.at = more.then_some(at);
         }
-        Ok((groups, page.next.is_some()))
+        Ok((groups, more))
     }
 
     /// One page of what was updated last. (Other types come with the comparison.)
@@ -273,26 +249,15 @@ impl FhirEmr {
         let Some(kind) = follow.types.get(follow.at).cloned() else {
             follow.at = 0;
             follow.end();
-            let elapsed = now.millis() - follow.compared;
-            if !(0..COMPARE_EVERY).contains(&elapsed) {
-                follow.compared = now.millis();
-                follow.compare = of_records(offered).map(|kind| kind.to_string()).collect();
-            }
+            follow.compare_after(COMPARE_EVERY, now, offered);
             let more = !follow.compare.is_empty();
             return Ok((Vec::new(), Place::Follow(follow), more));
         };
-        let edge = follow.edge();
-        let first = format!(
-            "{kind}?_lastUpdated=ge{edge}&_sort=_lastUpdated&_elements=id,meta&{}",
-            count(PAGE)
-        );
-        let (groups, more) = self.walk(&mut follow, (&kind, &first)).await?;
+        let path = format!("{kind}?_sort=_lastUpdated&_elements=id,meta&{}", count(PAGE));
+        let list = List { what: &kind, path, by_time: true, exact: true };
+        let (groups, more) = self.walk(&mut follow, &list).await?;
         if !more {
             follow.at += 1;
-            if let Some(walk) = &mut follow.walk {
-                walk.next = None;
-                walk.again = Again::default();
-            }
         }
         Ok((groups, Place::Follow(follow), true))
     }

@@ -3,7 +3,8 @@
 use protocol::ResourceType;
 use serde::{Deserialize, Serialize};
 
-use super::follow::{Again, Follow, count, names};
+use super::follow::{Follow, count, names};
+use super::pages::{At, List};
 use super::{FhirEmr, Found, Place};
 use crate::fhir_server::Capabilities as Offered;
 use crate::ports::EmrError;
@@ -16,17 +17,17 @@ const PAGE: usize = 500;
 pub(super) struct Load {
     /// Types that are still to be named, the next last.
     types: Vec<String>,
-    /// The page of that one where it goes on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    /// Where it goes on with that one.
+    #[serde(default)]
+    at: At,
     /// When the server began with it, by its own clock: from there on changes are followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
     /// Types of which something is there.
     found: Vec<String>,
-    /// How often its pages began again.
+    /// Types of which pages were reached by their place, where one may have been missed.
     #[serde(default)]
-    again: Again,
+    doubtful: Vec<String>,
 }
 
 impl Load {
@@ -113,24 +114,23 @@ impl FhirEmr {
             types.sort();
             types.dedup();
             let follow = Follow::begin(since, types, self.ways.clock.now());
+            let follow = follow.comparing(load.doubtful);
             return Ok((Vec::new(), Place::Follow(follow), false));
         };
-        let first = format!("{kind}?_elements=id,meta&{}", count(PAGE));
-        let next = load.next.take();
-        let pages = (next.as_deref(), first.as_str());
-        let page = self.next_page(&kind, pages, &mut load.again).await?;
+        let path = format!("{kind}?_sort=_lastUpdated&_elements=id,meta&{}", count(PAGE));
+        let list = List { what: &kind, path, by_time: true, exact: false };
+        let (page, more) = self.next_of(&list, &mut load.at).await?;
         if load.since.is_none() {
             load.since = page.at.clone();
         }
         let groups = names(&page.found).map(|(record, _)| vec![record]).collect::<Vec<_>>();
         if !groups.is_empty() && load.found.last() != Some(&kind) {
-            load.found.push(kind);
+            load.found.push(kind.clone());
         }
-        match page.next {
-            Some(next) => load.next = Some(next),
-            None => {
-                load.types.pop();
-                load.again = Again::default();
+        if !more {
+            load.types.pop();
+            if std::mem::take(&mut load.at).by_place {
+                load.doubtful.push(kind);
             }
         }
         Ok((groups, Place::Load(load), true))
