@@ -31,11 +31,12 @@ def main():
                 site.stop()
 
 
-def parse(what):
+def parse(what, more=lambda parser: None):
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--url", help="a FHIR server that runs already")
     parser.add_argument("--modules", help="the folder with Medplum's node_modules")
     parser.add_argument("--way", nargs="+", default=["offered", "put"])
+    more(parser)
     return parser.parse_args()
 
 

@@ -22,7 +22,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Serialize};
 use store::LeavePolicy;
 
-pub use self::emr::{EmrConfig, EmrKind, EmrMode};
+pub use self::emr::{EmrConfig, EmrKind, EmrMode, FhirEmrConfig, FhirIds};
 pub use self::fhir_parent::{FhirParent, FhirWay};
 pub use self::link::LinkConfig;
 pub use self::login::{KeyAlgorithm, LoginConfig, LoginKind};

@@ -4,6 +4,7 @@
 //! programs use it by `/fhir`, and there is nothing to capture or to apply.
 
 pub mod fhir;
+mod ids;
 pub mod openmrs;
 
 use std::sync::Arc;
@@ -36,7 +37,9 @@ pub fn open(
         EmrKind::Embedded => Ok(None),
         EmrKind::Openmrs => {
             let (user, database) = (secrets.user.as_deref(), secrets.database.as_deref());
-            let emr = openmrs::OpenMrs::new(&config.emr, user, database, ways, &config.limits)?;
+            let secrets = (user, database);
+            let store = store.clone();
+            let emr = openmrs::OpenMrs::new(&config.emr, secrets, store, ways, &config.limits)?;
             Ok(Some(Arc::new(emr)))
         }
         EmrKind::Fhir => {

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
+use protocol::resource::Record;
+use protocol::resource::references::record_named;
 use protocol::{Limits, RecordRef};
 use reqwest::Url;
 
@@ -144,16 +146,22 @@ impl FhirServer {
 
     /// A record as it is there now.
     pub async fn read(&self, record: &RecordRef) -> Result<Read, FhirError> {
+        self.read_saying(record).await.map(|(read, _)| read)
+    }
+
+    /// As `read`; of a record that is not there, what the server says of that.
+    pub async fn read_saying(&self, record: &RecordRef) -> Result<(Read, Vec<u8>), FhirError> {
         let url = self.of(record)?;
         let response = self.ask(Method::GET, &url, FHIR_JSON, (Bytes::new(), &[])).await?;
         match response.status {
             StatusCode::OK => {
                 let version = version_of(&response.headers);
                 // Whatever it is: one record that cannot be read is no fault of the server.
-                Ok(Read::Body(self.whole(response, self.record_bytes()).await?, version))
+                let body = self.whole(response, self.record_bytes()).await?;
+                Ok((Read::Body(body, version), Vec::new()))
             }
-            StatusCode::GONE => self.says_so(response).await.map(|()| Read::Gone),
-            StatusCode::NOT_FOUND => self.says_so(response).await.map(|()| Read::Absent),
+            StatusCode::GONE => Ok((Read::Gone, self.says_so(response).await?)),
+            StatusCode::NOT_FOUND => Ok((Read::Absent, self.says_so(response).await?)),
             _ => Err(self.fault(response, &Private::default(), Asked::Read).await),
         }
     }
@@ -185,16 +193,35 @@ impl FhirServer {
         }
     }
 
+    /// Makes a record under an id of the server's own; `record` is what it is here. Gives what it
+    /// is there.
+    pub async fn post(&self, record: &RecordRef, body: &str) -> Result<RecordRef, FhirError> {
+        let url = self.below(record.kind.name())?;
+        let more = [("prefer", "return=minimal"), ("content-type", FHIR_JSON)];
+        let sent = Bytes::from(body.to_owned());
+        let response = self.ask(Method::POST, &url, FHIR_JSON, (sent, &more)).await?;
+        if !response.status.is_success() {
+            let private = Private { bodies: &[body], names: &[record] };
+            return Err(self.fault(response, &private, Asked::Write).await);
+        }
+        let place = response.headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
+        let place = place.and_then(|place| record_named(place.trim_start_matches('/')));
+        let body = self.body(response, self.record_bytes()).await?;
+        let told = || Record::parse(&body, &self.limits).ok().map(|record| record.reference);
+        let made = place.or_else(told).filter(|made| made.kind == record.kind);
+        made.ok_or_else(|| LinkError("it does not say what it made".to_owned()).into())
+    }
+
     /// Whether it is the server itself that has not got a record: what stands before it answers 404
     /// too while it restarts, and a record would count as deleted.
-    async fn says_so(&self, response: Response) -> Result<(), FhirError> {
+    async fn says_so(&self, response: Response) -> Result<Vec<u8>, FhirError> {
         let status = response.status;
         let body = self.body(response, OUTCOME_BYTES).await?;
         if outcome::told(&body, &Private::default()).is_some() {
-            return Ok(());
+            return Ok(body);
         }
         if body.trim_ascii().is_empty() {
-            return self.capabilities().await.map(drop);
+            return self.capabilities().await.map(|_| body);
         }
         Err(LinkError(format!(
             "it answers {status} with what is no OperationOutcome: is `url` right, and the server \
@@ -208,7 +235,7 @@ impl FhirServer {
         let url = self.of(record)?;
         let response = self.ask(Method::DELETE, &url, FHIR_JSON, (Bytes::new(), &[])).await?;
         match response.status {
-            StatusCode::GONE | StatusCode::NOT_FOUND => self.says_so(response).await,
+            StatusCode::GONE | StatusCode::NOT_FOUND => self.says_so(response).await.map(drop),
             status if status.is_success() => {
                 Ok(self.body(response, OUTCOME_BYTES).await.map(drop)?)
             }

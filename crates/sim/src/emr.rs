@@ -152,6 +152,12 @@ impl MemoryEmr {
         self.lock().lost_answers = count;
     }
 
+    /// Is set up anew, with nothing in it.
+    pub fn empty(&self) {
+        let mut held = self.lock();
+        held.records.clear();
+    }
+
     /// Forgets its log.
     pub fn purge(&self) {
         let mut held = self.lock();

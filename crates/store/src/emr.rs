@@ -43,6 +43,10 @@ pub trait EmrStore {
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>>;
     /// The records of a type that the record system showed when it was asked last.
     fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>>;
+    /// Where any of these records was there when it was looked at last: others that were too, at
+    /// most `limit`. If those are there no more either, the record system has lost them all, and
+    /// nobody has deleted these. `None`: these were not there.
+    fn emr_witnesses(&self, absent: &[RecordRef], limit: usize) -> Result<Option<Vec<RecordRef>>>;
     /// What is to be written next: reference records first and alone, else of at most `patients`
     /// patients, of each at most `records` records.
     fn emr_next(&self, now: Timestamp, patients: usize, records: usize) -> Result<Vec<EmrTurn>>;
@@ -58,10 +62,11 @@ pub trait EmrStore {
         actor: &str,
         now: Timestamp,
     ) -> Result<u64>;
-    /// The ids there of records, where they have others than here.
-    fn emr_locals(&self, records: &[RecordRef]) -> Result<Vec<Option<String>>>;
-    /// The record that has this id there.
-    fn emr_named(&self, kind: ResourceType, local: &str) -> Result<Option<RecordRef>>;
-    /// Keeps the id that a record has there. Fails where another record has it.
-    fn emr_name(&self, record: &RecordRef, local: &str) -> Result<()>;
+    /// Under which names records of ours stand there, in their order.
+    fn emr_there(&self, ours: &[RecordRef]) -> Result<Vec<EmrId>>;
+    /// Which records of ours these names there are, in their order.
+    fn emr_here(&self, theirs: &[RecordRef]) -> Result<Vec<EmrId>>;
+    /// Keeps under which names there records of ours stand: (here, there). Fails where another
+    /// record of ours has that name there.
+    fn emr_name(&self, names: &[(RecordRef, RecordRef)]) -> Result<()>;
 }

@@ -41,9 +41,37 @@ pub struct EmrConfig {
     /// `"encounter-type class AMB" = "uuid"`, `"concept http://loinc.org|2339-0" = "uuid"`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, String>,
+    /// What a FHIR server needs besides.
+    #[serde(skip_serializing_if = "FhirEmrConfig::is_default")]
+    pub fhir: FhirEmrConfig,
     /// What OpenMRS needs besides.
     #[serde(skip_serializing_if = "OpenmrsConfig::is_default")]
     pub openmrs: OpenmrsConfig,
+}
+
+/// What a FHIR server needs beside the settings of every record system: `[emr.fhir]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FhirEmrConfig {
+    /// Whose ids its records have.
+    pub ids: FhirIds,
+}
+
+impl FhirEmrConfig {
+    fn is_default(&self) -> bool {
+        *self == FhirEmrConfig::default()
+    }
+}
+
+/// Whose ids the records of a FHIR server have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FhirIds {
+    /// Ours: a record has the same id on both sides.
+    #[default]
+    Keep,
+    /// Its own: which is which is kept here.
+    Map,
 }
 
 /// What the record system is.
@@ -115,6 +143,7 @@ impl Default for EmrConfig {
             at_once: 4,
             records_per_second: 500,
             map: BTreeMap::new(),
+            fhir: FhirEmrConfig::default(),
             openmrs: OpenmrsConfig::default(),
         }
     }

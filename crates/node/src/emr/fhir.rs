@@ -2,10 +2,11 @@
 //! its history or by what was updated last, and written as transactions or record by record.
 //!
 //! Records have the same ids there as here. A server that gives ids of its own cannot hold ours:
-//! what it has is captured, and what is made here is kept.
+//! which is which is kept here then (`map.rs`), or what is made here is not written there.
 
 mod follow;
 mod load;
+mod map;
 mod pages;
 mod write;
 
@@ -18,7 +19,8 @@ use protocol::{Limits, RecordRef};
 use serde::{Deserialize, Serialize};
 use store::SharedStore;
 
-use crate::config::{EmrConfig, LoginKind};
+use crate::config::{EmrConfig, FhirIds, LoginKind};
+use crate::emr::ids::Ids;
 use crate::fhir_server::{Capabilities as Offered, FhirError, FhirServer, Login, Read, Ways};
 use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, LinkError, Noticed, Shown};
 
@@ -29,6 +31,8 @@ use self::load::Load;
 pub struct FhirEmr {
     server: FhirServer,
     store: SharedStore,
+    ids: Ids,
+    mode: FhirIds,
     limits: Limits,
     offered: Mutex<Option<Arc<Offered>>>,
     ways: Ways,
@@ -62,7 +66,8 @@ impl FhirEmr {
         };
         let server = FhirServer::new(url, login, ways.clone(), limits)?;
         let (limits, offered) = (limits.clone(), Mutex::default());
-        Ok(FhirEmr { server, store, limits, offered, ways })
+        let (ids, mode) = (Ids::new(store.clone()), config.fhir.ids);
+        Ok(FhirEmr { server, store, ids, mode, limits, offered, ways })
     }
 
     /// What it offers, as it said once.
@@ -95,16 +100,18 @@ impl FhirEmr {
 
     /// A record as it is there, and its version there.
     async fn look(&self, record: &RecordRef) -> Result<(Shown, Option<String>), EmrError> {
-        match self.server.read(record).await.map_err(plain)? {
+        let Some(there) = self.place_of(record).await? else { return Ok((Shown::Absent, None)) };
+        match self.server.read(&there).await.map_err(plain)? {
             Read::Gone => Ok((Shown::Gone, None)),
             Read::Absent => Ok((Shown::Absent, None)),
             Read::Body(body, version) => {
                 let read = Record::parse(&body, &self.limits);
                 let read = read.map_err(|refusal| EmrError::Refused(refusal.reason))?;
-                if read.reference != *record {
+                if read.reference != there {
                     let words = format!("{} came where it was asked for", read.reference);
                     return Err(EmrError::Refused(words));
                 }
+                let read = self.as_ours(record, read).await?;
                 Ok((Shown::Body(Box::new(read)), version))
             }
         }
@@ -159,10 +166,11 @@ impl Emr for FhirEmr {
                 false => "records are written one by one",
             };
             let mut missing = Vec::new();
-            if !offered.types.values().any(|kind| kind.update_create) {
+            let keeps = self.mode == FhirIds::Keep;
+            if keeps && !offered.types.values().any(|kind| kind.update_create) {
                 missing.push(
                     "it makes no record under an id that it is given (updateCreate): what is made \
-                     here is not written there"
+                     here is not written there, unless `ids = \"map\"` stands in [emr.fhir]"
                         .to_owned(),
                 );
             }

@@ -13,6 +13,7 @@ pub mod element;
 mod encounter;
 pub mod known;
 mod look;
+mod merged;
 mod notice;
 mod observation;
 mod order;
@@ -25,16 +26,17 @@ mod rest;
 pub mod shape;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::{Method, StatusCode};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use protocol::resource::Record;
 use protocol::{Limits, RecordRef};
 use serde_json::Value;
+use store::SharedStore;
 use tokio::sync::Mutex;
 
 use self::binlog::Binlog;
@@ -42,6 +44,7 @@ use self::element::{codings, items, text};
 use self::known::Need;
 use self::rest::{Rest, failed};
 use crate::config::{EmrConfig, NoticeWay};
+use crate::emr::ids::Ids;
 use crate::fhir_server::{FhirError, FhirServer, Login, Read, Ways};
 use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, Noticed, Shown};
 
@@ -55,6 +58,7 @@ const IMMUNIZATION: [&str; 7] = ["1421", "984", "1410", "1418", "1419", "1420", 
 pub struct OpenMrs {
     server: FhirServer,
     rest: Rest,
+    ids: Ids,
     config: EmrConfig,
     map: BTreeMap<String, String>,
     limits: Limits,
@@ -68,12 +72,12 @@ pub struct OpenMrs {
 }
 
 impl OpenMrs {
-    /// As the settings say; `secret` is the password of its user, `database_secret` that of the
-    /// user of its database.
+    /// As the settings say; the secrets are the passwords of its user, and of the user of its
+    /// database.
     pub fn new(
         config: &EmrConfig,
-        secret: Option<&str>,
-        database_secret: Option<&str>,
+        (secret, database_secret): (Option<&str>, Option<&str>),
+        store: SharedStore,
         ways: Ways,
         limits: &Limits,
     ) -> anyhow::Result<OpenMrs> {
@@ -90,6 +94,7 @@ impl OpenMrs {
         Ok(OpenMrs {
             server: FhirServer::new(&format!("{url}{FHIR}"), login, ways.clone(), limits)?,
             rest: Rest::of(&url)?,
+            ids: Ids::new(store),
             config: config.clone(),
             map: config.map.clone(),
             limits: limits.clone(),
@@ -138,22 +143,22 @@ impl OpenMrs {
                  whether its module fhir2 is started, and is 1.5 or newer"
             )));
         }
-        self.show(record).await
+        let Some(there) = self.place_of(record).await? else { return Ok(Shown::Absent) };
+        let shown = match self.show(&there).await? {
+            Shown::Gone if record.is_patient() => self.merged(record).await?,
+            Shown::Gone => self.successor(record, &there).await?,
+            shown => shown,
+        };
+        self.as_ours(shown).await
     }
 
     /// What its FHIR API answers for a record. That it is not there counts only in FHIR's own
     /// words: what stands before OpenMRS may answer 404 for everything while that restarts.
     async fn answer_for(&self, record: &RecordRef) -> Result<Read, EmrError> {
-        let read = self.server.read(record).await;
-        let read = self.blamed(read).await?;
-        if read != Read::Absent {
-            return Ok(read);
-        }
-        let odd = |_| EmrError::Refused("no URL can name it".to_owned());
-        let url = self.server.base().join(&record.to_string()).map_err(odd)?;
-        let (status, body) = self.server.other(Method::GET, &url, None).await.map_err(failed)?;
-        match status == StatusCode::NOT_FOUND && is_said_absent(&body) {
-            true => Ok(Read::Absent),
+        let read = self.server.read_saying(record).await;
+        let (read, said) = self.blamed(read).await?;
+        match read != Read::Absent || is_said_absent(&said) {
+            true => Ok(read),
             false => Err(EmrError::away(
                 "it answered 404 for a record, and not as its module fhir2 does: is it starting, \
                  or does something before it answer?",
@@ -244,7 +249,7 @@ impl Emr for OpenMrs {
     }
 
     fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
-        self.write_all(writes).boxed()
+        self.write_ours(writes).boxed()
     }
 
     fn lacks<'a>(&'a self, records: &'a [Record]) -> BoxFuture<'a, Result<Vec<String>, EmrError>> {

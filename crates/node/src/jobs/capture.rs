@@ -16,6 +16,8 @@ use crate::site::Site;
 const AUTHOR: &str = "emr";
 /// Records that are read before they are recorded.
 const PORTION: usize = 500;
+/// Others that have to be gone too before a record that is not there counts as lost.
+const WITNESSES: usize = 3;
 /// Bytes of a cursor.
 const CURSOR: usize = 64 << 10;
 
@@ -41,17 +43,14 @@ pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
     let hints = hints.map_err(|error| ours(&error))?;
     if !hints.is_empty() {
         let groups = hints.into_iter().map(|record| vec![record]).collect();
-        record(site, beside, groups, None).await?;
+        if !record(site, beside, groups, None).await? {
+            return Ok(true);
+        }
     }
     let cursor = site.read(|store| store.emr_cursor()).await.map_err(|error| ours(&error))?;
     let noticed = match beside.emr.changes_since(cursor.as_deref()).await {
         Ok(noticed) => noticed,
-        Err(EmrError::CursorLost(reason)) => {
-            tracing::warn!(reason, "everything in the record system is compared");
-            let event = EmrEvent::CursorLost(reason);
-            let noted = site.read(move |store| store.emr_note(&event, now)).await;
-            return noted.map(|()| true).map_err(|error| ours(&error));
-        }
+        Err(EmrError::CursorLost(reason)) => return compare(site, reason).await.map(|()| true),
         Err(EmrError::Away(error)) => return Err(error),
         Err(other) => return Err(LinkError(other.to_string())),
     };
@@ -80,27 +79,88 @@ async fn take(
     let mut records = 0;
     for group in groups {
         if records > 0 && records + group.len() > PORTION {
-            record(site, beside, std::mem::take(&mut portion), None).await?;
+            if !record(site, beside, std::mem::take(&mut portion), None).await? {
+                return Ok(());
+            }
             records = 0;
         }
         records += group.len();
         portion.push(group);
     }
     let place = EmrPlace { after, cursor, more, left };
-    record(site, beside, portion, Some(place)).await
+    record(site, beside, portion, Some(place)).await.map(drop)
+}
+
+/// Everything there is compared with what is here.
+async fn compare(site: &Site, reason: String) -> Result<(), LinkError> {
+    tracing::warn!(reason, "everything in the record system is compared");
+    let (event, now) = (EmrEvent::CursorLost(reason), site.now());
+    site.read(move |store| store.emr_note(&event, now)).await.map_err(|error| ours(&error))
+}
+
+/// What is known of records that are not there, and of which nothing says that they were deleted.
+enum Doubt {
+    /// They are gone: others are there.
+    None,
+    /// Others are gone too: the record system has lost what it had.
+    Emptied,
+    /// Everything is being compared, and that will show it.
+    Compared,
+}
+
+async fn doubt(
+    site: &Site,
+    beside: &Beside,
+    seen: &BTreeMap<RecordRef, EmrSeen>,
+) -> Result<Doubt, LinkError> {
+    let absent = seen.iter().filter(|(_, seen)| is_absent(seen));
+    let absent = absent.map(|(record, _)| record.clone()).collect::<Vec<_>>();
+    if absent.is_empty() {
+        return Ok(Doubt::None);
+    }
+    let found = site.read(move |store| {
+        let loading = store.emr_status()?.is_some_and(|status| status.loading);
+        Ok::<_, StoreError>((store.emr_witnesses(&absent, WITNESSES)?, loading))
+    });
+    let (witnesses, loading) = found.await.map_err(|error| ours(&error))?;
+    let Some(witnesses) = witnesses else { return Ok(Doubt::None) };
+    if witnesses.len() < WITNESSES {
+        return Ok(if loading { Doubt::Compared } else { Doubt::None });
+    }
+    let others = read(site, beside, witnesses.iter().collect()).await?;
+    let is_known =
+        |seen: &EmrSeen| matches!(seen, EmrSeen::Shown(shown) if *shown != Shown::Absent);
+    Ok(if others.values().any(is_known) { Doubt::None } else { Doubt::Emptied })
+}
+
+fn is_absent(seen: &EmrSeen) -> bool {
+    matches!(seen, EmrSeen::Shown(Shown::Absent))
 }
 
 /// Reads the records of some groups, at most so many at the same time, and records them in one
-/// transaction.
+/// transaction. Gives `false` where everything is to be compared instead.
 async fn record(
     site: &Site,
     beside: &Beside,
     groups: Vec<Vec<RecordRef>>,
     place: Option<EmrPlace>,
-) -> Result<(), LinkError> {
+) -> Result<bool, LinkError> {
     let _alone = beside.turns.write().await;
     let wanted: BTreeSet<&RecordRef> = groups.iter().flatten().collect();
-    let seen = read(site, beside, wanted).await?;
+    let mut seen = read(site, beside, wanted).await?;
+    match doubt(site, beside, &seen).await? {
+        Doubt::None => {}
+        Doubt::Emptied => {
+            let why = "records that were there are not, and others are not there either";
+            return compare(site, why.to_owned()).await.map(|()| false);
+        }
+        Doubt::Compared => {
+            for seen in seen.values_mut().filter(|seen| is_absent(seen)) {
+                let why = "it is not there, and everything is being compared";
+                *seen = EmrSeen::Unread(why.to_owned());
+            }
+        }
+    }
     let with_seen = |record: RecordRef| {
         let seen = seen.get(&record).cloned();
         let unread = || EmrSeen::Unread("it was not read".to_owned());
@@ -119,10 +179,10 @@ async fn record(
             if kept > 0 {
                 tracing::warn!(kept, "records of the record system are to be read again");
             }
-            Ok(())
+            Ok(true)
         }
         // Another process reads too: it has recorded this.
-        Err(StoreError::Raced) => Ok(()),
+        Err(StoreError::Raced) => Ok(true),
         Err(error) => Err(ours(&error)),
     }
 }

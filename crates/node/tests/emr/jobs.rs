@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use node::config::{EmrConfig, EmrKind, EmrMode};
 use node::jobs::emr::{Beside, begin};
 use node::jobs::{apply, capture};
+use node::ports::{Capabilities, Emr, EmrError, EmrWrite, Noticed, Shown};
 use node::site::Site;
 use protocol::{Author, Limits, RecordRef, resource::Record};
 use store::{Draft, EmrState, EmrStatus, Expect, Scope, Write};
@@ -27,6 +30,11 @@ impl Clinic {
 
     fn with_mode(faults: Faults, mode: EmrMode) -> Clinic {
         let emr = MemoryEmr::new(faults);
+        Clinic::beside(emr.clone(), Arc::new(emr), mode)
+    }
+
+    /// Beside what stands before a record system.
+    fn beside(emr: MemoryEmr, before: Arc<dyn Emr>, mode: EmrMode) -> Clinic {
         let test = TestSite::with("clinic", |config| {
             config.emr = EmrConfig {
                 kind: EmrKind::Fhir,
@@ -36,7 +44,7 @@ impl Clinic {
                 ..EmrConfig::default()
             };
         });
-        let site = test.beside(Arc::new(emr.clone()));
+        let site = test.beside(before);
         begin(&site).unwrap();
         let beside = Beside::of(&site).unwrap();
         Clinic { test, site, emr, beside }
@@ -347,4 +355,93 @@ fn a_centre_only_collects_and_a_copy_is_only_written() {
     copies.put(&[&AMINA.replace("1990", "1991")]);
     copies.apply().unwrap();
     assert!(copies.emr.body(&named("Patient/amina")).unwrap().contains("1991"));
+}
+
+#[test]
+fn defect_39_what_is_written_into_an_emptied_system_deletes_nothing_here() {
+    let clinic = Clinic::new(Faults::NONE);
+    clinic.settle();
+    let values = (0..8).map(|n| observation(&format!("o{n}"), 60 + n)).collect::<Vec<_>>();
+    let bodies = values.iter().map(String::as_str).chain([AMINA]).collect::<Vec<_>>();
+    clinic.put(&bodies);
+    clinic.settle();
+    // Nobody has noticed that it was emptied when an edit is to be written.
+    clinic.emr.empty();
+    clinic.put(&[&observation("o1", 99)]);
+    clinic.settle();
+    for n in 0..8 {
+        let name = format!("Observation/o{n}");
+        assert!(clinic.body(&name).is_some(), "{name} is here");
+        assert!(clinic.emr.body(&named(&name)).is_some(), "{name} is there again");
+    }
+    assert!(clinic.emr.body(&named("Observation/o1")).unwrap().contains("99"));
+    assert!(clinic.body("Patient/amina").is_some());
+}
+
+/// Of what it reads it tells only when something was written meanwhile, or time has passed.
+struct Slow {
+    emr: MemoryEmr,
+    reading: tokio::sync::Notify,
+    wrote: tokio::sync::Notify,
+}
+
+impl Emr for Slow {
+    fn capabilities(&self) -> BoxFuture<'_, Result<Capabilities, EmrError>> {
+        self.emr.capabilities()
+    }
+
+    fn changes_since<'a>(
+        &'a self,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Noticed, EmrError>> {
+        self.emr.changes_since(cursor)
+    }
+
+    fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
+        async move {
+            let shown = self.emr.read(record).await;
+            self.reading.notify_one();
+            let millis = std::time::Duration::from_millis;
+            let _ = tokio::time::timeout(millis(300), self.wrote.notified()).await;
+            // Long enough for what was written to be settled.
+            tokio::time::sleep(millis(50)).await;
+            shown
+        }
+        .boxed()
+    }
+
+    fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        async move {
+            let results = self.emr.write(writes).await;
+            self.wrote.notify_one();
+            results
+        }
+        .boxed()
+    }
+}
+
+#[test]
+fn defect_19_a_state_from_before_a_write_is_not_recorded_after_it() {
+    let emr = MemoryEmr::new(Faults::NONE);
+    let (reading, wrote) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+    let slow = Arc::new(Slow { emr: emr.clone(), reading, wrote });
+    let clinic = Clinic::beside(emr, slow.clone(), EmrMode::TwoWay);
+    clinic.put(&[AMINA]);
+    clinic.settle();
+    // It is saved there as it is, and edited here, at the same time.
+    let shown = clinic.emr.body(&named("Patient/amina")).unwrap();
+    clinic.emr.enter(&[(named("Patient/amina"), Some(shown))]);
+    clinic.put(&[&AMINA.replace("1990", "1991")]);
+    block(async {
+        let captured = capture::step(&clinic.site, &clinic.beside);
+        let applied = async {
+            slow.reading.notified().await;
+            apply::step(&clinic.site, &clinic.beside).await
+        };
+        let (captured, applied) = tokio::join!(captured, applied);
+        assert!(captured.is_ok() && applied.is_ok());
+    });
+    clinic.settle();
+    assert!(clinic.body("Patient/amina").unwrap().contains("1991"), "the edit here stands");
+    assert!(clinic.emr.body(&named("Patient/amina")).unwrap().contains("1991"));
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+mod rules;
 mod small;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,7 +18,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(crate) use small::outcome;
-use small::{instant, ok, query_of, references, refusal};
+use small::{instant, ok, query_of, refusal};
 
 pub(crate) const FHIR: &str = "application/fhir+json";
 
@@ -66,6 +67,8 @@ pub(crate) struct Server {
     pub(crate) history: bool,
     /// Whether it makes records under ids that it is given.
     pub(crate) update_create: bool,
+    /// Whether what is posted gets an id of the server's own: a number.
+    pub(crate) own_ids: bool,
     /// Whether `If-Match` is honoured.
     pub(crate) if_match: bool,
     /// Every change: record, when, and the version.
@@ -105,6 +108,7 @@ pub(crate) async fn start() -> Shared {
         asked: Vec::new(),
         history: false,
         update_create: true,
+        own_ids: false,
         if_match: true,
         log: Vec::new(),
         now: 1_795_421_730_000,
@@ -146,6 +150,7 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
         ("GET", "metadata") => ok(200, &server.statement()),
         ("POST", "") if server.transaction => server.transact(&body),
         ("POST", "$process-message") if server.message => server.process(&body),
+        ("POST", kind) if server.own_ids => server.create(kind, &body),
         ("GET", "_history") if server.history => server.tell(&query),
         ("GET", kind) if !kind.contains('/') => server.search(kind, &query),
         ("GET", record) => server.show(record),
@@ -189,7 +194,7 @@ struct Asked {
 }
 
 /// Why a request is refused: status, code, words.
-type Refused = (u16, &'static str, String);
+pub(crate) type Refused = (u16, &'static str, String);
 
 impl Server {
     /// The record as it stands there.
@@ -281,7 +286,7 @@ impl Server {
         StatusCode::NO_CONTENT.into_response()
     }
 
-    fn store(&mut self, record: &str, body: Option<String>) -> u64 {
+    pub(crate) fn store(&mut self, record: &str, body: Option<String>) -> u64 {
         let new = Held { body: None, version: 0, changed: 0 };
         let held = self.records.entry(record.to_owned()).or_insert(new);
         held.body = body;
@@ -362,7 +367,11 @@ impl Server {
         }
         let of_kind = format!("{kind}/");
         let found = self.records.iter().filter(|(name, held)| {
-            name.starts_with(&of_kind) && held.body.is_some() && held.changed >= since
+            let tag = query.get("_tag").and_then(|tag| tag.split_once('|'));
+            let has =
+                |body: &str| tag.is_none_or(|(_, code)| body.contains(&format!("\"{code}\"")));
+            let there = held.body.as_deref().is_some_and(has);
+            name.starts_with(&of_kind) && there && held.changed >= since
         });
         let mut found = found.collect::<Vec<_>>();
         if query.get("_sort").is_some_and(|sort| sort == "_lastUpdated") {
@@ -370,48 +379,13 @@ impl Server {
         }
         let entries = found.into_iter().map(|(name, held)| -> Value {
             let id = name.split_once('/').unwrap().1;
-            let meta = json!({"lastUpdated": instant(held.changed)});
+            let body = serde_json::from_str::<Value>(held.body.as_ref().unwrap()).unwrap();
+            let tags = body["meta"]["tag"].clone();
+            let meta = json!({"lastUpdated": instant(held.changed), "tag": tags});
             json!({"resource": {"resourceType": kind, "id": id, "meta": meta}})
         });
         let entries = entries.collect::<Vec<_>>();
         self.bundle(kind, query, entries)
-    }
-
-    /// Whether a body can stand under this name: HAPI's rules.
-    fn check(&self, record: &str, text: &str, beside: &BTreeSet<String>) -> Result<(), Refused> {
-        let body: Value = serde_json::from_str(text)
-            .map_err(|_| (400, "structure", "this is no JSON".to_owned()))?;
-        let (kind, id) = record.split_once('/').unwrap_or((record, ""));
-        if body["resourceType"] != kind || body["id"] != id {
-            let words = format!("the body is not {record}");
-            return Err((400, "invalid", words));
-        }
-        if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
-            let words = format!(
-                "HAPI-0960: Can not create resource with ID[{id}], no resource with this ID \
-                 exists and clients may only assign IDs which contain at least one non-numeric \
-                 character"
-            );
-            return Err((400, "processing", words));
-        }
-        for target in references(&body) {
-            let there = self.body(&target).is_some() || beside.contains(&target);
-            if !there {
-                let words = format!("HAPI-1094: Resource {target} not found, specified in {kind}");
-                return Err((400, "processing", words));
-            }
-        }
-        Ok(())
-    }
-
-    /// Who refers to a record, but for those that go too.
-    fn referring(&self, record: &str, going: &BTreeSet<String>) -> Option<&str> {
-        let others = self.records.iter().filter(|(name, _)| !going.contains(*name));
-        let mut found = others.filter_map(|(name, held)| Some((name, held.body.as_ref()?)));
-        let refers = |body: &str| {
-            references(&serde_json::from_str(body).unwrap()).iter().any(|target| target == record)
-        };
-        found.find(|(_, body)| refers(body)).map(|(name, _)| name.as_str())
     }
 
     fn transact(&mut self, body: &[u8]) -> Response {

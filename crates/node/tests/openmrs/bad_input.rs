@@ -23,7 +23,7 @@ async fn who_is_not_let_in_or_somewhere_else_is_told_so() {
     assert!(PASSWORD.contains(':'));
     assert!(adapter(&config, None).capabilities().await.is_ok());
     let limits = Limits::default();
-    let wrong = OpenMrs::new(&config, Some("wrong"), None, ways(), &limits).unwrap();
+    let wrong = OpenMrs::new(&config, (Some("wrong"), None), store(), ways(), &limits).unwrap();
     let told = away(&wrong).await;
     assert!(told.contains("check `user` and the password"), "{told}");
     match wrong.read(&name("Patient/p1")).await {

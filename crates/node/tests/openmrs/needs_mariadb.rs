@@ -177,6 +177,16 @@ async fn a_statement_in_the_log_in_place_of_rows_means_that_all_is_compared() {
     let (named, cursor) = notice(&emr, None).await;
     assert!(named.contains("Location/loc-1"), "{named:?}");
     assert!(emr.changes_since(Some(&cursor)).await.is_ok());
+    // A table that is emptied as a whole stands in the log without its rows.
+    let (_, cursor) = notice(&emr, None).await;
+    let mut sql = server.sql();
+    sql.run("TRUNCATE TABLE openmrs.of_some_module");
+    assert!(emr.changes_since(Some(&cursor)).await.is_ok());
+    sql.run("TRUNCATE TABLE openmrs.visit");
+    match emr.changes_since(Some(&cursor)).await {
+        Err(EmrError::CursorLost(why)) => assert!(why.contains("whole table"), "{why}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -196,7 +196,8 @@ async fn defect_20_deletions_that_nothing_shows_are_found_by_a_compare_once_a_da
     let clock = Arc::new(Ahead::default());
     let ways = Ways { clock: clock.clone(), ..ways() };
     let limits = Limits::default();
-    let emr = OpenMrs::new(&settings(&stand_in), Some(PASSWORD), None, ways, &limits).unwrap();
+    let emr =
+        OpenMrs::new(&settings(&stand_in), (Some(PASSWORD), None), store(), ways, &limits).unwrap();
     write(&emr, &[location(), patient("p1"), patient("p2")]).await;
     let (_, cursor) = notice(&emr, None).await;
     stand_in.edit("patient/p1", None);

@@ -186,6 +186,7 @@ async fn a_week(pair: &Pair, all: bool) {
         link.set(true);
         pair.settle().await;
     }
+    observations_are_edited(pair).await;
     if all {
         pair.tick();
         pair.centre.edit("person/c1/name/c1-n", Some(json!({ "familyName": "Akinyi" })));
@@ -202,6 +203,78 @@ async fn a_week(pair: &Pair, all: bool) {
     pair.assert_same(&records.iter().map(String::as_str).collect::<Vec<_>>());
     pair.world.assert_in_step().await;
     assert!(text(&pair.world.centre, "Patient/c7").is_some());
+}
+
+/// An observation is edited at the centre, at the clinic, and there again: OpenMRS gives each a new
+/// uuid, and it stays one record.
+async fn observations_are_edited(pair: &Pair) {
+    let record = "Observation/c3-e-o";
+    for (at, value) in [(&pair.centre, 71.5), (&pair.clinic, 72.5), (&pair.clinic, 73.5)] {
+        pair.tick();
+        at.edit(&format!("obs/{}", at.present("c3-e-o")), Some(json!({ "value": value })));
+        pair.settle().await;
+        for stand_in in [&pair.centre, &pair.clinic] {
+            let shown = stand_in.shown("Observation", &stand_in.present("c3-e-o")).unwrap();
+            assert_eq!(shown["valueQuantity"]["value"], json!(value));
+        }
+        for site in [&pair.world.centre, &pair.world.clinics[0]] {
+            let body: Value = serde_json::from_str(&text(site, record).unwrap()).unwrap();
+            assert_eq!(body["valueQuantity"]["value"], json!(value));
+            let kind = Some("Observation".parse().unwrap());
+            let query = store::SearchQuery { kind, limit: 100, ..Default::default() };
+            let found = site.site().store().record_search(&query, &store::Scope::Everything);
+            assert_eq!(found.unwrap().records.len(), 7, "no other record is made of it");
+        }
+    }
+}
+
+/// Two patients are merged in the clinic's OpenMRS, and then in the centre's too.
+async fn patients_are_merged(pair: &Pair) {
+    let body = |site: &node::demo::site::DemoSite, record: &str| -> Value {
+        serde_json::from_str(&text(site, record).unwrap()).unwrap()
+    };
+    let agree = || {
+        for site in [&pair.world.centre, &pair.world.clinics[0]] {
+            let loser = body(site, "Patient/c5");
+            let link = json!([{ "other": { "reference": "Patient/c6" }, "type": "replaced-by" }]);
+            assert_eq!((&loser["link"], &loser["active"]), (&link, &json!(false)));
+            assert_eq!(body(site, "Observation/c5-e-o")["subject"]["reference"], "Patient/c6");
+            assert_eq!(body(site, "Encounter/c5-e")["subject"]["reference"], "Patient/c6");
+            let found = site.site().store().site_check(&mut |_| {}).unwrap();
+            assert_eq!(found, Vec::<String>::new());
+        }
+    };
+    pair.tick();
+    pair.clinic.merge("c6", "c5");
+    pair.settle().await;
+    agree();
+    // The centre's OpenMRS has both, and one of them has the identifier: a person has to merge them.
+    let parked = |site: &Site| {
+        let choice =
+            store::EmrChoice { state: Some(store::EmrState::Parked), ..Default::default() };
+        let found = site.store().emr_list(&choice, 10).unwrap();
+        found
+            .into_iter()
+            .map(|one| (one.record.to_string(), one.reason.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let [clinic, centre] = pair.sites();
+    let told = parked(centre);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].0 == "Patient/c6" && told[0].1.contains("Merge the two"), "{told:?}");
+    pair.tick();
+    pair.centre.merge("c6", "c5");
+    pair.settle().await;
+    let (all, now) = (store::EmrChoice::default(), centre.now());
+    centre.store().emr_act(&all, &store::EmrAction::Retry, "operator", now).unwrap();
+    pair.settle().await;
+    agree();
+    assert_eq!((parked(clinic), parked(centre)), (Vec::new(), Vec::new()));
+    for stand_in in [&pair.clinic, &pair.centre] {
+        assert!(stand_in.shown("Patient", "c5").is_none(), "it is not brought back");
+        let shown = stand_in.shown("Observation", &stand_in.present("c5-e-o")).unwrap();
+        assert_eq!(shown["subject"]["reference"], "Patient/c6");
+    }
 }
 
 /// What OpenMRS has no place for goes through both unharmed.
@@ -247,6 +320,7 @@ async fn two_clinics_in_step_by_the_atomfeed_module() {
     let (clinic, centre) = (StandIn::start().await, StandIn::start().await);
     let pair = Pair::new(clinic, centre, notice, [None, None]).await;
     a_week(&pair, true).await;
+    patients_are_merged(&pair).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,4 +335,5 @@ async fn needs_mariadb_two_clinics_in_step_by_the_binary_log() {
     let pair = Pair::new(clinic, centre, notice, database).await;
     a_week(&pair, true).await;
     what_it_cannot_hold(&pair).await;
+    patients_are_merged(&pair).await;
 }

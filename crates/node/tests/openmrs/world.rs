@@ -10,8 +10,10 @@ use node::ports::system::{OsEntropy, SystemClock};
 use node::ports::{Clock, Emr as _, EmrError, EmrWrite, Shown};
 use node::transport::http::HttpTransport;
 use protocol::resource::Record;
-use protocol::{Limits, RecordRef, Timestamp};
+use protocol::{Epoch, FeedId, Limits, RecordRef, Timestamp};
 use serde_json::{Value, json};
+use store::sqlite::SqliteStore;
+use store::{NewSite, OpenOptions, SharedStore};
 
 use crate::stand_in::{PASSWORD, StandIn, USER};
 
@@ -48,7 +50,27 @@ impl Clock for Ahead {
 }
 
 pub(crate) fn adapter(config: &EmrConfig, database_secret: Option<&str>) -> OpenMrs {
-    OpenMrs::new(config, Some(PASSWORD), database_secret, ways(), &Limits::default()).unwrap()
+    let secrets = (Some(PASSWORD), database_secret);
+    OpenMrs::new(config, secrets, store(), ways(), &Limits::default()).unwrap()
+}
+
+/// The store of a site, in a folder that stays.
+pub(crate) fn store() -> SharedStore {
+    let new = NewSite {
+        site: "clinic".parse().unwrap(),
+        epoch: Epoch::from_random([1; 16]),
+        reference: FeedId::from_random([2; 16]),
+    };
+    let options = OpenOptions {
+        limits: Limits::default(),
+        merge: Default::default(),
+        urgent: Default::default(),
+        cache_bytes: 4 << 20,
+        readers: 2,
+        wal_pages: OpenOptions::WAL_PAGES,
+    };
+    let path = tempfile::tempdir().unwrap().keep().join("tributary.db");
+    Arc::new(SqliteStore::create(&path, &new, options, SystemClock.now()).unwrap())
 }
 
 pub(crate) fn name(text: &str) -> RecordRef {
@@ -94,6 +116,7 @@ pub(crate) fn told(results: &[Result<Shown, EmrError>]) -> Vec<String> {
     let told = results.iter().map(|result| match result {
         Ok(Shown::Body(_)) => "there".to_owned(),
         Ok(Shown::Gone) => "gone".to_owned(),
+        Ok(Shown::Replaced(winner)) => format!("replaced by {winner}"),
         Ok(Shown::Absent) => "absent".to_owned(),
         Err(EmrError::Away(error)) => format!("away: {error}"),
         Err(EmrError::Kept(why)) => format!("kept: {why}"),

@@ -281,3 +281,62 @@ async fn what_the_records_need_and_this_openmrs_lacks_is_listed_once() {
     assert!(lacks[0].contains("no identifier type Passport"), "{lacks:?}");
     assert_eq!(stand_in.writes(), [""; 0]);
 }
+
+/// What is shown of an observation under our id: its value.
+async fn value_of(emr: &node::emr::openmrs::OpenMrs, record: &str) -> Value {
+    let shown = emr.read(&name(record)).await;
+    let shown = body(&shown);
+    assert_eq!(format!("Observation/{}", shown["id"].as_str().unwrap()), record);
+    shown["valueQuantity"]["value"].clone()
+}
+
+#[tokio::test]
+async fn defect_24_an_observation_that_is_edited_keeps_its_id_here() {
+    let (stand_in, emr) = clinic().await;
+    let member = weight("m1", "p1", "e1", 62.0);
+    let mut group = weight("g1", "p1", "e1", 1.0);
+    group.as_object_mut().unwrap().remove("valueQuantity");
+    group["code"] = ciel("1427");
+    group["hasMember"] = json!([{ "reference": "Observation/m1" }]);
+    let all = [patient("p1"), encounter("e1", "p1"), weight("w1", "p1", "e1", 60.0), member, group];
+    assert_eq!(told(&write(&emr, &all).await), ["there"; 5]);
+    stand_in.writes();
+    // Twice, each time under another uuid there.
+    for (value, uuid) in [(61.0, "w1".to_owned()), (61.5, stand_in.present("w1"))] {
+        let present = if value > 61.0 { stand_in.present("w1") } else { uuid };
+        let written = write(&emr, &[weight("w1", "p1", "e1", value)]).await;
+        assert_eq!(stand_in.writes(), [format!("POST ws/rest/v1/obs/{present}")]);
+        assert_eq!(body(&written[0])["id"], "w1");
+        assert_eq!(value_of(&emr, "Observation/w1").await, json!(value));
+        assert!(stand_in.shown("Observation", &present).is_none(), "the old one is voided");
+    }
+    // A member of a group: the group names it by our id.
+    write(&emr, &[weight("m1", "p1", "e1", 63.0)]).await;
+    let group = emr.read(&name("Observation/g1")).await;
+    assert_eq!(body(&group)["hasMember"], json!([{ "reference": "Observation/m1" }]));
+    // The uuid that it has there is not another record.
+    let alias = name(&format!("Observation/{}", stand_in.present("w1")));
+    assert_eq!(emr.read(&alias).await.unwrap(), Shown::Absent);
+    // Edited by a person there, deleted here, and taken back.
+    stand_in.edit(&format!("obs/{}", stand_in.present("w1")), Some(json!({ "value": 64.0 })));
+    assert_eq!(value_of(&emr, "Observation/w1").await, json!(64.0));
+    assert_eq!(told(&delete(&emr, &["Observation/w1"]).await), ["gone"]);
+    assert_eq!(emr.read(&name("Observation/w1")).await.unwrap(), Shown::Gone);
+    assert_eq!(told(&write(&emr, &[weight("w1", "p1", "e1", 64.0)]).await), ["there"]);
+    assert_eq!(value_of(&emr, "Observation/w1").await, json!(64.0));
+}
+
+#[tokio::test]
+async fn defect_24_an_edit_of_which_the_answer_is_lost_deletes_nothing() {
+    let (stand_in, emr) = clinic().await;
+    let all = [patient("p1"), encounter("e1", "p1"), weight("w1", "p1", "e1", 60.0)];
+    write(&emr, &all).await;
+    stand_in.state().quirks.loses_answer = true;
+    let told = told(&write(&emr, &[weight("w1", "p1", "e1", 61.0)]).await);
+    assert_eq!(told, ["away: OpenMRS answered 502"]);
+    assert_eq!(value_of(&emr, "Observation/w1").await, json!(61.0));
+    // One that was voided is deleted, whatever else stands in its encounter.
+    write(&emr, &[weight("w2", "p1", "e1", 70.0)]).await;
+    stand_in.edit("obs/w2", None);
+    assert_eq!(emr.read(&name("Observation/w2")).await.unwrap(), Shown::Gone);
+}

@@ -11,7 +11,7 @@ use super::builders::{
 };
 use super::{Maker, START};
 use crate::{
-    EmrAction, EmrChoice, EmrDraft, EmrEvent, EmrResult, EmrSettled, EmrState, LinkName,
+    EmrAction, EmrChoice, EmrDraft, EmrEvent, EmrId, EmrResult, EmrSettled, EmrState, LinkName,
     PauseDraft, Scope, Shown,
 };
 
@@ -256,14 +256,22 @@ pub fn what_is_there_is_overwritten_where_only_writing_is_meant(maker: &dyn Make
 
 pub fn a_record_has_one_id_there(maker: &dyn Maker) {
     let beside = Beside::new(maker);
-    let (amina, beno) = (named("Patient/amina"), named("Patient/beno"));
-    beside.store.emr_name(&amina, "17").unwrap();
-    beside.store.emr_name(&amina, "18").unwrap();
-    let locals = beside.store.emr_locals(&[amina.clone(), beno.clone()]).unwrap();
-    assert_eq!(locals, [Some("18".to_owned()), None]);
-    assert_eq!(beside.store.emr_named(amina.kind, "18").unwrap(), Some(amina.clone()));
-    assert_eq!(beside.store.emr_named(amina.kind, "17").unwrap(), None);
-    let taken = beside.store.emr_name(&beno, "18").unwrap_err().to_string();
+    let name = |local: &str| named(&format!("Patient/{local}"));
+    let (amina, beno, cora) = (name("amina"), name("beno"), name("cora"));
+    beside.store.emr_name(&[(amina.clone(), name("17"))]).unwrap();
+    beside.store.emr_name(&[(amina.clone(), name("18"))]).unwrap();
+    beside.record(&put(&[a_patient("beno"), a_patient("cora")]));
+    let ours = [amina.clone(), beno.clone(), name("18")];
+    let there = beside.store.emr_there(&ours).unwrap();
+    assert_eq!(there, [EmrId::Other(name("18")), EmrId::Due, EmrId::Unknown]);
+    beside.apply();
+    assert_eq!(beside.store.emr_there(std::slice::from_ref(&cora)).unwrap(), [EmrId::Same]);
+    let theirs = [name("18"), name("17"), cora, amina];
+    let here = beside.store.emr_here(&theirs).unwrap();
+    let unknown = EmrId::Unknown;
+    assert_eq!(here[..2], [EmrId::Other(name("amina")), unknown.clone()]);
+    assert_eq!(here[2..], [EmrId::Same, unknown], "ours of that name stands under another");
+    let taken = beside.store.emr_name(&[(beno, name("18"))]).unwrap_err().to_string();
     assert!(taken.contains("Patient/amina"), "{taken}");
 }
 

@@ -12,6 +12,8 @@ pub enum Shown {
     Body(Box<Record>),
     /// It was deleted there.
     Gone,
+    /// It was a patient, and was merged there into this one.
+    Replaced(RecordRef),
     /// It was never there.
     Absent,
 }
@@ -25,6 +27,20 @@ impl Shown {
     pub fn digest(&self) -> Option<Digest> {
         self.body().map(|record| record.digest)
     }
+}
+
+/// What is known of the name of a record on the other side: there of one of ours, here of one of
+/// theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EmrId {
+    /// It has another name there.
+    Other(RecordRef),
+    /// It was shown under this very name.
+    Same,
+    /// It is still to be written there. (Of one of ours only.)
+    Due,
+    /// Nothing.
+    Unknown,
 }
 
 /// Which record system is beside the site, by its settings.

@@ -19,8 +19,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, body, check, records, rows};
 use crate::{
-    Captured, EmrAction, EmrCapture, EmrChoice, EmrDraft, EmrEvent, EmrInfo, EmrSettled, EmrState,
-    EmrStatus, EmrStore, EmrTurn, Result, Shown,
+    Captured, EmrAction, EmrCapture, EmrChoice, EmrDraft, EmrEvent, EmrId, EmrInfo, EmrSettled,
+    EmrState, EmrStatus, EmrStore, EmrTurn, Result, Shown,
 };
 
 pub(super) use self::due::mark;
@@ -56,6 +56,11 @@ impl EmrStore for SqliteStore {
     fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
         self.read("list what the record system showed", |conn| link::live(conn, kind))
     }
+    fn emr_witnesses(&self, absent: &[RecordRef], limit: usize) -> Result<Option<Vec<RecordRef>>> {
+        self.read("look what else the record system showed", |conn| {
+            link::witnesses(conn, absent, limit)
+        })
+    }
     fn emr_next(&self, now: Timestamp, patients: usize, records: usize) -> Result<Vec<EmrTurn>> {
         turns::emr_next(self, now, patients, records)
     }
@@ -74,14 +79,14 @@ impl EmrStore for SqliteStore {
     ) -> Result<u64> {
         show::emr_act(self, choice, action, actor, now)
     }
-    fn emr_locals(&self, records: &[RecordRef]) -> Result<Vec<Option<String>>> {
-        ids::emr_locals(self, records)
+    fn emr_there(&self, ours: &[RecordRef]) -> Result<Vec<EmrId>> {
+        ids::emr_there(self, ours)
     }
-    fn emr_named(&self, kind: ResourceType, local: &str) -> Result<Option<RecordRef>> {
-        ids::emr_named(self, kind, local)
+    fn emr_here(&self, theirs: &[RecordRef]) -> Result<Vec<EmrId>> {
+        ids::emr_here(self, theirs)
     }
-    fn emr_name(&self, record: &RecordRef, local: &str) -> Result<()> {
-        ids::emr_name(self, record, local)
+    fn emr_name(&self, names: &[(RecordRef, RecordRef)]) -> Result<()> {
+        ids::emr_name(self, names)
     }
 }
 

@@ -267,7 +267,7 @@ impl FhirEmr {
     /// not named: everything is compared instead.
     async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
         let (mut there, mut read) = (BTreeSet::new(), 0);
-        let path = format!("{kind}?_elements=id&{}", count(PAGE));
+        let path = format!("{kind}?_elements=id,meta&{}", count(PAGE));
         let mut pages = self.server.pages(&path)?;
         // Whatever it says of this type alone is no reason to wait with the others.
         let of_type = |error| match error {
@@ -275,6 +275,7 @@ impl FhirEmr {
             other => plain(other),
         };
         while let Some(page) = pages.next().await.map_err(of_type)? {
+            let page = self.page_as_ours(page).await?;
             there.extend(names(&page.found).map(|(record, _)| record));
             read += 1;
             if there.len() > IDS || read > IDS / PAGE {

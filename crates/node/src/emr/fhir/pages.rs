@@ -221,6 +221,7 @@ impl FhirEmr {
             at.trail.closes(&first);
         }
         let more = at.go_on(list, &page);
+        let page = self.page_as_ours(page).await?;
         if let Some(next) = &at.next
             && at.trail.closes(next)
         {

@@ -5,6 +5,7 @@ use protocol::json;
 use protocol::resource::references::{record_named, references};
 
 use super::{FhirEmr, plain};
+use crate::config::FhirIds;
 use crate::fhir_server::{
     Action, Capabilities as Offered, EntryAnswer, FhirError, Private, transaction,
 };
@@ -17,6 +18,16 @@ struct Due<'a> {
     place: usize,
     write: &'a EmrWrite,
     version: Option<String>,
+    /// The server gives it an id of its own.
+    is_new: bool,
+}
+
+/// What is to be done with a record that is not there as it is wanted.
+enum First {
+    /// This version is overwritten.
+    Version(Option<String>),
+    /// It gets an id there.
+    Make,
 }
 
 impl FhirEmr {
@@ -29,13 +40,16 @@ impl FhirEmr {
         let mut due = Vec::new();
         for (place, write) in writes.iter().enumerate() {
             match self.look_first(&offered, write).await {
-                Ok(Ok(version)) => due.push(Due { place, write, version }),
+                Ok(Ok(First::Version(version))) => {
+                    due.push(Due { place, write, version, is_new: false });
+                }
+                Ok(Ok(First::Make)) => due.push(Due { place, write, version: None, is_new: true }),
                 Ok(Err(shown)) => outcomes[place] = Some(Ok(shown)),
                 Err(error) => outcomes[place] = Some(Err(error)),
             }
         }
         // Who refers to what was not written is refused too.
-        let is_several = offered.transaction && due.len() > 1;
+        let is_several = offered.transaction && due.len() > 1 && self.mode == FhirIds::Keep;
         let together = if is_several { self.together(&due).await.ok() } else { None };
         for (at, one) in due.iter().enumerate() {
             let done = match &together {
@@ -65,7 +79,7 @@ impl FhirEmr {
         &self,
         offered: &Offered,
         write: &EmrWrite,
-    ) -> Result<Result<Option<String>, Shown>, EmrError> {
+    ) -> Result<Result<First, Shown>, EmrError> {
         let kind = offered.types.get(&write.record.kind).copied().unwrap_or_default();
         if !offered.types.is_empty() && !kind.update && !kind.create {
             let kind = write.record.kind;
@@ -80,19 +94,18 @@ impl FhirEmr {
         if is_wanted {
             return Ok(Err(shown));
         }
-        let as_before = match (&write.image, &shown) {
-            (Some(Shown::Body(image)), Shown::Body(there)) => image.digest == there.digest,
-            (None | Some(Shown::Gone | Shown::Absent), Shown::Gone | Shown::Absent) => true,
-            _ => false,
-        };
-        if !as_before {
+        if !FhirEmr::is_as_before(write.image.as_ref(), &shown) {
             return Err(EmrError::Changed);
         }
-        if matches!(shown, Shown::Absent) && !kind.update_create {
+        let is_new = matches!(shown, Shown::Absent);
+        if is_new && self.mode == FhirIds::Map {
+            return Ok(Ok(First::Make));
+        }
+        if is_new && !kind.update_create {
             let words = "this server gives ids of its own: it cannot hold a record made elsewhere";
             return Err(EmrError::Kept(words.to_owned()));
         }
-        Ok(Ok(version.filter(|_| kind.if_match)))
+        Ok(Ok(First::Version(version.filter(|_| kind.if_match))))
     }
 
     /// All in one transaction; fails as a whole. Gives the versions that it told.
@@ -117,18 +130,27 @@ impl FhirEmr {
 
     async fn one(&self, due: &Due<'_>) -> Result<Option<String>, EmrError> {
         let record = &due.write.record;
+        let place = self.place_of(record).await?;
         let Some(wanted) = &due.write.wanted else {
-            return self.server.delete(record).await.map(|()| None).map_err(plain);
+            let Some(place) = place else { return Ok(None) };
+            return self.server.delete(&place).await.map(|()| None).map_err(plain);
         };
-        let body = wanted.body.as_deref().unwrap_or_default();
-        let put = self.server.put(record, body, due.version.as_deref()).await;
-        match put {
-            Ok(version) => Ok(version),
-            Err(FhirError::Refused(why)) => match self.lacking(body).await? {
-                Some(target) => Err(EmrError::Waits(target)),
-                None => Err(EmrError::Refused(why)),
-            },
-            Err(error) => Err(plain(error)),
+        let done = match (place, due.is_new) {
+            (Some(place), false) => {
+                let theirs = self.as_theirs(wanted, Some(&place)).await?;
+                let body = theirs.body.as_deref().unwrap_or_default();
+                self.server.put(&place, body, due.version.as_deref()).await.map_err(plain)
+            }
+            _ => self.make(wanted).await.map(|()| None),
+        };
+        match done {
+            Err(EmrError::Refused(why)) => {
+                match self.lacking(wanted.body.as_deref().unwrap_or_default()).await? {
+                    Some(target) => Err(EmrError::Waits(target)),
+                    None => Err(EmrError::Refused(why)),
+                }
+            }
+            done => done,
         }
     }
 

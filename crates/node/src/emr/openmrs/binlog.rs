@@ -24,7 +24,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, Value};
 use protocol::RecordRef;
 use serde::{Deserialize, Serialize};
 
-use self::names::records;
+use self::names::{records, winner};
 use self::tables::{Cell, MORE_TABLES, Part, TABLES, parts};
 use crate::ports::EmrError;
 
@@ -49,6 +49,8 @@ const ROWS: [EventType; 7] = [
 const NO_TABLE: u64 = 0x00FF_FFFF;
 /// Statements that change rows.
 const CHANGES_ROWS: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH"];
+/// Statements that empty or replace tables as a whole, without a row in the log.
+const EMPTIES: [&str; 3] = ["TRUNCATE", "DROP", "RENAME"];
 /// What is said of an event that is damaged, or of a kind that is not known: it is not passed over.
 const UNREAD: &str = "an event of the binary log cannot be read";
 
@@ -136,6 +138,12 @@ impl Binlog {
         }
         let mut conn = self.connect().await?;
         head(&mut conn).await.map_err(EmrError::away)
+    }
+
+    /// The uuid of the patient into whom the one with this uuid was merged.
+    pub(super) async fn winner(&self, loser: &str) -> Result<Option<String>, EmrError> {
+        let mut conn = self.connect().await?;
+        winner(&mut conn, loser).await.map_err(away)
     }
 
     /// What stands in the log after a place, one portion.
@@ -327,12 +335,26 @@ impl Walked {
         if CHANGES_ROWS.contains(&verb(&upper)) && !by_server {
             return Err(no_rows());
         }
+        if EMPTIES.contains(&verb(&upper)) && !by_server && names_a_table(&upper) {
+            let why = "the binary log has a statement that empties or replaces a whole table";
+            return Err(EmrError::CursorLost(why.to_owned()));
+        }
         if upper == "ROLLBACK" {
             self.open.clear();
         }
         self.commit(end);
         Ok(())
     }
+}
+
+/// Whether a statement (in capitals) names one of the tables that records are in. To take one too
+/// many for it costs a comparison.
+fn names_a_table(statement: &str) -> bool {
+    let words = statement.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut words = words.filter(|word| !word.is_empty());
+    words.any(|word| {
+        word == "DATABASE" || TABLES.iter().any(|table| table.eq_ignore_ascii_case(word))
+    })
 }
 
 /// The first word of a statement, after the comments before it.

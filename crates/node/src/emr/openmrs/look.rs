@@ -128,7 +128,7 @@ impl OpenMrs {
     }
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let pairs = BTreeMap::from([("v", text)]);
     let query = reqwest::Url::parse_with_params("http://localhost/", pairs);
     let query = query.ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();

@@ -68,6 +68,7 @@ impl OpenMrs {
             groups.extend(alone(self.poll(&mut cursor.marks).await?));
             cursor.floor_at = self.ways.clock.now().millis();
         }
+        let groups = self.as_our_names(groups).await?;
         let odd = |_| EmrError::away("the cursor cannot be written");
         let cursor = serde_json::to_string(&cursor).map_err(odd)?;
         Ok(Noticed { groups, cursor, more, left: None })

@@ -29,9 +29,9 @@ const INTERPRETATIONS: [(&str, &str); 14] = [
     ("I", "INTERMEDIATE"),
 ];
 
-/// Why an obs is not edited: OpenMRS would void it and make another with a uuid of its own.
-const FIXED: &str = "OpenMRS gives an observation that is edited a new id: the edit is kept here \
-                     and not written there";
+/// Why a group is not edited: of an obs by itself it is known which one took its place.
+const FIXED: &str = "OpenMRS makes a group of observations anew, with all its members, when it is \
+                     edited: the edit is kept here and not written there";
 
 pub(super) fn shape(record: &RecordRef, obs: &Value, names: &Names<'_>) -> Result<Shape, Stop> {
     if obs.get("component").is_some() {
@@ -40,7 +40,7 @@ pub(super) fn shape(record: &RecordRef, obs: &Value, names: &Names<'_>) -> Resul
         return Err(Stop::Kept(what.to_owned()));
     }
     let mut shape = Shape::at("obs", record.id());
-    shape.fixed = Some(FIXED);
+    shape.fixed = Some(FIXED).filter(|_| !items(obs, "hasMember").is_empty());
     let subject = needed(referred(obs, "/subject"), "a patient")?;
     shape.once.insert("person".to_owned(), json!(names.record(&subject)?));
     if let Some(encounter) = referred(obs, "/encounter") {

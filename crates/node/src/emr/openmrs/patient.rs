@@ -11,6 +11,11 @@ use super::shape::{Item, List, Shape};
 /// Characters of an identifier.
 const IDENTIFIER: usize = 50;
 
+/// Whether a patient says that another one's file goes on in its place.
+pub(super) fn is_replaced(patient: &Value) -> bool {
+    items(patient, "link").iter().any(|link| text(link, "/type") == Some("replaced-by"))
+}
+
 pub(super) fn shape(record: &RecordRef, patient: &Value, names: &Names<'_>) -> Result<Shape, Stop> {
     let id = record.id();
     let path = format!("person/{id}");

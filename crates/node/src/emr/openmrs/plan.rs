@@ -77,6 +77,10 @@ fn make(
             Image::Absent | Image::Gone => done(Vec::new()),
         };
     };
+    if record.is_patient() && matches!(image, Image::Gone) && patient::is_replaced(wanted) {
+        let why = "the patient was merged into another one: OpenMRS has deleted this one";
+        return Err(Stop::Kept(why.to_owned()));
+    }
     let shape = shape(record, wanted, false, names)?;
     match image {
         Image::Absent => {

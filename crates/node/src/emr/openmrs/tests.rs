@@ -469,10 +469,11 @@ fn what_openmrs_has_no_place_for_is_kept() {
     }
     let edited = with(&observation(), &[("/valueQuantity/value", json!(63))]);
     let told = planned(Some(&edited), Image::There(&observation()), &[]);
-    assert!(
-        told.starts_with("kept: OpenMRS gives an observation that is edited a new id"),
-        "{told}"
-    );
+    assert_eq!(told, r#"POST obs/o1 {"value":63}"#);
+    let group =
+        |value: Value| with(&value, &[("/hasMember", json!([{ "reference": "Observation/o2" }]))]);
+    let told = planned(Some(&group(edited)), Image::There(&group(observation())), &[]);
+    assert!(told.starts_with("kept: OpenMRS makes a group of observations anew"), "{told}");
     let same = with(&observation(), &[("/valueQuantity/value", json!(62.5))]);
     assert_eq!(planned(Some(&same), Image::There(&observation()), &[]), "");
 }

@@ -6,7 +6,9 @@ use protocol::RecordRef;
 use serde_json::Value;
 
 use super::OpenMrs;
+use super::element::text;
 use super::known::{Known, Stop};
+use super::person::is_uuid;
 use super::plan::{Image, Nested, Plan, nested, plan};
 use crate::ports::{EmrError, EmrWrite, Shown};
 
@@ -53,7 +55,7 @@ impl OpenMrs {
         }
         for (at, turn) in turns.iter().filter(|(_, turn)| together.contains_key(turn.record)) {
             let written = match done.contains(turn.record) {
-                true => Ok(()),
+                true => Ok(turn.record.clone()),
                 false => self.make(turn, &[], &planned, &mut known).await,
             };
             results.insert(*at, self.settle(turn, written).await);
@@ -69,7 +71,7 @@ impl OpenMrs {
             (None, Shown::Body(there)) => {
                 write.wanted.as_ref().is_some_and(|wanted| wanted.digest == there.digest)
             }
-            (None, Shown::Gone | Shown::Absent) => true,
+            (None, Shown::Gone | Shown::Absent | Shown::Replaced(_)) => true,
         };
         if !same {
             return Err(EmrError::Changed);
@@ -132,18 +134,18 @@ impl OpenMrs {
         Err(EmrError::Refused("what has to be known of OpenMRS has no end".to_owned()))
     }
 
-    /// Plans one record and makes the calls.
+    /// Plans one record and makes the calls. Gives which record it is from then on.
     async fn make(
         &self,
         turn: &Turn<'_>,
         inner: &[(RecordRef, Value)],
         planned: &BTreeSet<RecordRef>,
         known: &mut Known,
-    ) -> Result<(), EmrError> {
+    ) -> Result<RecordRef, EmrError> {
         let plan = self.plan(turn, inner, planned, known).await?;
-        self.call_all(&plan).await?;
+        let made = self.call_all(turn.record, &plan).await?;
         if !plan.again {
-            return Ok(());
+            return Ok(made);
         }
         let was = self.show(turn.record).await?;
         let Shown::Body(there) = &was else {
@@ -154,30 +156,38 @@ impl OpenMrs {
         let image = image.map_err(|_| EmrError::Refused("it shows no JSON".to_owned()))?;
         let again = Turn { record: turn.record, wanted: turn.wanted.clone(), image, was };
         let plan = self.plan(&again, &[], planned, known).await?;
-        self.call_all(&plan).await
+        self.call_all(turn.record, &plan).await
     }
 
-    async fn call_all(&self, plan: &Plan) -> Result<(), EmrError> {
+    async fn call_all(&self, record: &RecordRef, plan: &Plan) -> Result<RecordRef, EmrError> {
+        let mut made = record.clone();
+        let edited = format!("obs/{}", record.id());
         for call in &plan.calls {
-            let made = self.rest.call(&self.server, call).await;
-            if matches!(made, Err(EmrError::Refused(_))) {
+            let answer = self.rest.call(&self.server, call).await;
+            if matches!(answer, Err(EmrError::Refused(_))) {
                 // Refused by one that answers: one that does not reads nothing either.
                 let mut others = self.server.pages("Patient?_count=1")?;
                 self.blamed(others.next().await).await?;
             }
-            made?;
+            let answer = answer?;
+            if call.path == edited
+                && let Some(uuid) = text(&answer, "/uuid").filter(|uuid| is_uuid(uuid))
+                && let Ok(later) = RecordRef::new(record.kind, uuid)
+            {
+                // The old one is voided.
+                made = later;
+            }
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Reads back what was written.
     async fn settle(
         &self,
         turn: &Turn<'_>,
-        written: Result<(), EmrError>,
+        written: Result<RecordRef, EmrError>,
     ) -> Result<Shown, EmrError> {
-        written?;
-        let shown = self.show(turn.record).await?;
+        let shown = self.show(&written?).await?;
         if turn.wanted.is_some() && matches!(shown, Shown::Absent) {
             return Err(EmrError::Refused(
                 "OpenMRS took it and does not show it under its id: webservices.rest 2.24 or newer \

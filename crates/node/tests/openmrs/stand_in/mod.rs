@@ -3,10 +3,12 @@
 
 pub(crate) mod fhir;
 pub(crate) mod maria;
+pub(crate) mod merged;
 mod pages;
 pub(crate) mod resources;
 pub(crate) mod rest;
 pub(crate) mod tables;
+pub(crate) mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -330,6 +332,14 @@ fn session(state: &State, is_let_in: bool) -> Value {
 fn look(state: &mut State, parts: &[&str], query: &str) -> Option<Value> {
     let query = reqwest::Url::parse(&format!("http://x/?{query}")).unwrap();
     let query = query.query_pairs().into_owned().collect::<BTreeMap<String, String>>();
+    match parts {
+        ["obs", uuid @ ..] => versions::look(state, uuid.first().copied(), &query),
+        ["patient", uuid] => merged::look(state, uuid),
+        _ => look_up(state, parts, &query),
+    }
+}
+
+fn look_up(state: &mut State, parts: &[&str], query: &BTreeMap<String, String>) -> Option<Value> {
     let name = match parts.first()? {
         &"patientidentifiertype" => "patient_identifier_type",
         &"personattributetype" => "person_attribute_type",

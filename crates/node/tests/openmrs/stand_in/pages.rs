@@ -57,6 +57,11 @@ fn search(state: &mut State, kind: &str, query: &str) -> Response {
             found.extend(fhir::all(state, kind, name));
         }
     }
+    if let Some(value) = asked.get("identifier") {
+        found.retain(|(_, record)| {
+            record["identifier"].as_array().into_iter().flatten().any(|one| one["value"] == **value)
+        });
+    }
     if let Some(since) = asked.get("_lastUpdated") {
         let since = since.trim_start_matches("ge")[..19].replace('T', " ");
         found.retain(|(changed, _)| *changed >= since);

@@ -156,7 +156,7 @@ fn create(
         return refused(500, &format!("Duplicate entry '{uuid}' for key 'uuid'")).map(|_| uuid);
     }
     if resource.path == "identifier" {
-        check_identifier(state, body)?;
+        check_identifier(state, body, parent.get("patient_id"))?;
     }
     let mut row = parent.clone();
     row.insert("uuid".to_owned(), json!(uuid));
@@ -206,13 +206,18 @@ fn stop_previous(state: &mut State, row: &Row) {
     }
 }
 
-fn check_identifier(state: &mut State, body: &Map<String, Value>) -> Result<(), (u16, Value)> {
+fn check_identifier(
+    state: &mut State,
+    body: &Map<String, Value>,
+    patient: Option<&Value>,
+) -> Result<(), (u16, Value)> {
     let value = body.get("identifier").and_then(Value::as_str).unwrap_or_default();
     if state.quirks.check_digits && !value.contains('-') {
         return refused(400, &format!("Invalid check digit for identifier: {value}")).map(drop);
     }
     let used = state.tables.rows("patient_identifier", Some(("identifier", &json!(value))));
-    if used.iter().any(|row| number(row, "voided") == 0) {
+    let is_anothers = |row: &Row| row.get("patient_id") != patient && number(row, "voided") == 0;
+    if used.iter().any(is_anothers) {
         let words = format!("Identifier {value} already in use by another patient");
         return refused(400, &words).map(drop);
     }

@@ -48,7 +48,7 @@ pub(crate) const TABLES: &[Table] = &[
         "county_district": TEXT, "postal_code": TEXT, "country": TEXT]),
     table!("person_attribute", "person_attribute_id", ["uuid": UUID, "person_id": NUMBER,
         "value": TEXT, "person_attribute_type_id": NUMBER]),
-    table!("patient", "patient_id", []),
+    table!("patient", "patient_id", ["void_reason": TEXT]),
     table!("patient_identifier", "patient_identifier_id", ["uuid": UUID, "patient_id": NUMBER,
         "identifier": TEXT, "identifier_type": NUMBER, "location_id": NUMBER, "preferred": FLAG]),
     table!("patient_identifier_type", "patient_identifier_type_id", ["uuid": UUID, "name": TEXT]),

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use protocol::conflict;
+use protocol::json;
 use protocol::reconcile::{self, Contested, Plan, Policies, Side, through_image};
 use protocol::resource::Record;
+use protocol::resource::replaced::with_link;
 use protocol::{Author, Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
@@ -201,8 +203,11 @@ impl<'a> Group<'a> {
                 return self.come_again(known.as_ref(), record);
             }
             Shown::Body(record) => self.edited(record, known.as_ref().zip(seen.as_ref()))?,
+            Shown::Replaced(winner) if live.is_some() => {
+                self.replaced(known.as_ref().zip(seen.as_ref()), winner, name)?
+            }
             Shown::Gone | Shown::Absent if live.is_some() => Record::deleted(name.clone()),
-            Shown::Gone => return self.gone_before(name, known.as_ref()),
+            Shown::Gone | Shown::Replaced(_) => return self.gone_before(name, known.as_ref()),
             Shown::Absent => return left::forget(self.step, name),
         };
         let Some(known) = known else {
@@ -276,6 +281,27 @@ impl<'a> Group<'a> {
                 .execute([known.key])?;
         }
         Ok(())
+    }
+
+    /// A patient who was merged there: ours says so, as `tributary patient merge` would have it, and
+    /// what there is of him stays.
+    fn replaced(
+        &self,
+        known: Option<(&RecordRow, &Row)>,
+        winner: &RecordRef,
+        name: &RecordRef,
+    ) -> Result<Record> {
+        let ours = match known {
+            Some((known, Row { digest: Some(digest), .. })) => {
+                agreed_body(self.step, known.key, *digest)?
+            }
+            Some((known, _)) => last_live(self.step, known.key)?,
+            None => None,
+        };
+        let Some(ours) = ours else { return Ok(Record::deleted(name.clone())) };
+        let patient = json::parse(ours.as_bytes(), json::DEPTH_MAX)?;
+        let linked = with_link(&patient, winner, "replaced-by", Some(false)).to_text();
+        self.parse(&linked)
     }
 
     /// What our record is with the edit that was made there.

@@ -166,6 +166,39 @@ pub(super) fn live(conn: &Connection, kind: ResourceType) -> Result<BTreeSet<Rec
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Others that were there, in no order that people would delete them in; of this load only, so that
+/// what it has not named bears no witness.
+pub(super) fn witnesses(
+    conn: &Connection,
+    absent: &[RecordRef],
+    limit: usize,
+) -> Result<Option<Vec<RecordRef>>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM record AS r JOIN emr_record AS e ON e.record = r.key
+         WHERE r.type = ?1 AND r.id = ?2
+            AND e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0)",
+    )?;
+    let mut was_there = false;
+    for record in absent {
+        was_there |= statement
+            .query_row(params![record.kind.name(), record.id()], |row| row.get::<_, bool>(0))?;
+    }
+    if !was_there {
+        return Ok(None);
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT r.type, r.id FROM emr_record AS e JOIN record AS r ON r.key = e.record
+         WHERE e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0
+            AND e.load = (SELECT load FROM emr_link)
+         ORDER BY e.record * 7919 % 10007, e.record LIMIT ?1",
+    )?;
+    let found = statement.query_map([absent.len() + limit], |row| rows::record_ref(row, 0))?;
+    let mut others = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    others.retain(|record| !absent.contains(record));
+    others.truncate(limit);
+    Ok(Some(others))
+}
+
 /// What was there and a full load has not named.
 const UNNAMED: &str = "FROM emr_record AS e JOIN record AS r ON r.key = e.record
      WHERE e.image_digest IS NOT NULL AND e.gone = 0 AND e.lost = 0
@@ -218,7 +251,7 @@ fn read_unnamed(step: &Connection, kind: &str, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// To be written anew. What they showed stays known: where one is there all the same, an edit of it
+/// To be written anew, for which they are read first. What they showed stays known: where one is there all the same, an edit of it
 /// is told from that.
 fn again(step: &Connection, kind: &str) -> Result<()> {
     step.execute(
@@ -228,6 +261,12 @@ fn again(step: &Connection, kind: &str) -> Result<()> {
                 state = CASE WHEN (SELECT applies FROM emr_link) = 1 THEN 'due' ELSE state END
              WHERE record IN (SELECT e.record {UNNAMED})"
         ),
+        [kind],
+    )?;
+    step.execute(
+        "DELETE FROM emr_hint WHERE type = ?1 AND EXISTS (SELECT 1 FROM record AS r
+            JOIN emr_record AS e ON e.record = r.key
+            WHERE r.type = emr_hint.type AND r.id = emr_hint.id AND e.lost = 1)",
         [kind],
     )?;
     Ok(())

@@ -130,7 +130,7 @@ impl Step<'_> {
                 self.key,
                 shown.digest().map(|digest| digest.0),
                 image,
-                matches!(shown, Shown::Gone),
+                matches!(shown, Shown::Gone | Shown::Replaced(_)),
                 matches!(shown, Shown::Absent)
             ])?;
         Ok(())

@@ -96,3 +96,16 @@ async fn records_of(conn: &mut Conn, part: &Part) -> Result<Vec<RecordRef>, mysq
         .filter_map(|(kind, uuid)| RecordRef::new(kind.parse().ok()?, uuid.trim()).ok());
     Ok(records.collect())
 }
+
+/// Into whom the person with this uuid was merged last.
+pub(super) async fn winner(
+    conn: &mut Conn,
+    loser: &str,
+) -> Result<Option<String>, mysql_async::Error> {
+    let query = "SELECT w.uuid FROM person_merge_log m \
+                 JOIN person l ON l.person_id = m.loser_person_id \
+                 JOIN person w ON w.person_id = m.winner_person_id \
+                 WHERE l.uuid = ? AND m.voided = 0 ORDER BY m.person_merge_log_id DESC";
+    let found: Option<String> = conn.exec_first(query, (loser,)).await?;
+    Ok(found.map(|uuid| uuid.trim().to_owned()))
+}

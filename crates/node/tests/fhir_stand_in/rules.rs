@@ -1,0 +1,75 @@
+//! What the stand-in takes: HAPI's rules, and what is posted to get an id of its own.
+
+use std::collections::BTreeSet;
+
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::small::{ok, references, refusal};
+use super::{Refused, Server};
+
+impl Server {
+    pub(super) fn create(&mut self, kind: &str, body: &[u8]) -> Response {
+        let mut body: Value = serde_json::from_slice(body).unwrap();
+        let id = (1_001 + self.records.len()).to_string();
+        body["id"] = json!(id);
+        let record = format!("{kind}/{id}");
+        // Only its references can be wrong.
+        let text = body.to_string();
+        if let Err((status, code, words)) = self.refers(kind, &text, &BTreeSet::new()) {
+            return refusal(status, code, &words);
+        }
+        self.store(&record, Some(text));
+        let mut answer = ok(201, &json!({"resourceType": "OperationOutcome"}));
+        let place = format!("{}/{record}/_history/1", self.url);
+        answer.headers_mut().insert("location", place.parse().unwrap());
+        answer
+    }
+
+    /// Whether a body can stand under this name: HAPI's rules.
+    pub(super) fn check(
+        &self,
+        record: &str,
+        text: &str,
+        beside: &BTreeSet<String>,
+    ) -> Result<(), Refused> {
+        let body: Value = serde_json::from_str(text)
+            .map_err(|_| (400, "structure", "this is no JSON".to_owned()))?;
+        let (kind, id) = record.split_once('/').unwrap_or((record, ""));
+        if body["resourceType"] != kind || body["id"] != id {
+            let words = format!("the body is not {record}");
+            return Err((400, "invalid", words));
+        }
+        let is_new = !self.records.contains_key(record);
+        if is_new && !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
+            let words = format!(
+                "HAPI-0960: Can not create resource with ID[{id}], no resource with this ID \
+                 exists and clients may only assign IDs which contain at least one non-numeric \
+                 character"
+            );
+            return Err((400, "processing", words));
+        }
+        self.refers(kind, text, beside)
+    }
+
+    fn refers(&self, kind: &str, text: &str, beside: &BTreeSet<String>) -> Result<(), Refused> {
+        for target in references(&serde_json::from_str(text).unwrap()) {
+            let there = self.body(&target).is_some() || beside.contains(&target);
+            if !there {
+                let words = format!("HAPI-1094: Resource {target} not found, specified in {kind}");
+                return Err((400, "processing", words));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who refers to a record, but for those that go too.
+    pub(super) fn referring(&self, record: &str, going: &BTreeSet<String>) -> Option<&str> {
+        let others = self.records.iter().filter(|(name, _)| !going.contains(*name));
+        let mut found = others.filter_map(|(name, held)| Some((name, held.body.as_ref()?)));
+        let refers = |body: &str| {
+            references(&serde_json::from_str(body).unwrap()).iter().any(|target| target == record)
+        };
+        found.find(|(_, body)| refers(body)).map(|(name, _)| name.as_str())
+    }
+}
