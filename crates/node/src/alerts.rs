@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Limits, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Alert, AlertFacts, AlertFound, SiteStatus, TokenInfo};
+use store::{Alert, AlertFacts, AlertFound, AlertWay, SiteStatus, TokenInfo};
 
 pub use self::email::Email;
 use crate::cli::status::{ago, ahead, silence};
@@ -167,6 +167,21 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
         add("audit", "", format!("the audit is broken: {reason}"));
     }
     all
+}
+
+/// What is said of ways that are set and by which nobody can be told of alerts at present.
+pub fn untaken(config: &Config, status: &SiteStatus, now: Timestamp) -> Vec<String> {
+    let rules = &config.alerts;
+    let told = status.alert_troubles.iter().filter_map(|trouble| {
+        let way = match trouble.way {
+            AlertWay::Webhook => rules.webhook.as_ref().map(|_| "the webhook")?,
+            AlertWay::Email => rules.email.as_ref().map(|_| "e-mail")?,
+        };
+        let (since, error) = (ago(now, trouble.since), &trouble.error);
+        let tries = trouble.failures;
+        Some(format!("nobody is told of alerts by {way} since {since}, {tries} tries: {error}"))
+    });
+    told.collect()
 }
 
 /// What is wrong on the way to the parent.

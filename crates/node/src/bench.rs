@@ -1,12 +1,14 @@
 //! `tributary bench`: how fast, how small. Each figure is measured on real sites that do their
 //! real work; a run that did not end in step gives an error instead of a figure.
 
+mod below;
 pub mod data;
 mod foreign;
 mod link;
 mod merge;
 mod outbox;
 pub mod pair;
+mod process;
 pub mod proxy;
 mod rates;
 mod scale;
@@ -94,7 +96,9 @@ pub const FIGURES: &[(&str, Target)] = &[
     ("link_256k_10000_seconds", Target::AtMost(30.0)),
     ("foreign_records_per_request", Target::AtLeast(10.0)),
     ("foreign_rate", Target::None),
+    ("push_rate_50", Target::AtLeast(5_000.0)),
     ("message_p99_ms", Target::AtMost(50.0)),
+    ("sources_650_idle_cpu", Target::AtMost(20.0)),
     ("lease_million_ms", Target::AtMost(5.0)),
     ("rss_child_million", Target::AtMost(100.0)),
     ("start_million_seconds", Target::AtMost(0.5)),
@@ -102,8 +106,9 @@ pub const FIGURES: &[(&str, Target)] = &[
     ("catchup_ratio", Target::AtMost(1.3)),
 ];
 
-/// The figures that take long: they are measured only when asked for.
+/// The figures that take long, or minutes of doing nothing: they are measured only when asked for.
 pub const LONG: &[&str] = &[
+    "sources_650_idle_cpu",
     "lease_million_ms",
     "rss_child_million",
     "start_million_seconds",
@@ -190,7 +195,9 @@ pub async fn run(options: &Options, listener: &dyn Listener) -> anyhow::Result<(
     link::slow(&bench, "link_256k_1000_seconds", 1_000).await?;
     link::slow(&bench, "link_256k_10000_seconds", 10_000).await?;
     foreign::backlog(&bench).await?;
+    below::senders(&bench).await?;
     outbox::answers(&bench).await?;
+    below::idle_sources(&bench).await?;
     outbox::leases(&bench).await?;
     scale::many(&bench).await
 }

@@ -158,6 +158,22 @@ impl Config {
         self.parent.as_ref().map(|parent| parent.up)
     }
 
+    /// What is said where `[link]` holds nothing back, since nothing here moves on a link to a
+    /// parent.
+    pub fn idle_link(&self) -> Option<&'static str> {
+        if self.link.urgent.is_none() && !self.link.holds_back() {
+            return None;
+        }
+        match &self.parent {
+            None => Some("[link] is set and this site has no parent: nothing of it is used"),
+            Some(parent) if parent.url.is_empty() && self.link.holds_back() => Some(
+                "[link] has times, rates or a budget, and the parent reads this site: they hold \
+                 nothing back. Set `windows` of its [[source]] at the parent",
+            ),
+            Some(_) => None,
+        }
+    }
+
     /// What must hold between settings.
     pub fn check(&self) -> anyhow::Result<()> {
         if let Err(refusal) = Policies::from_settings(&self.merge) {

@@ -32,7 +32,9 @@ pub struct Metrics {
     sent: Counter,
     applied: Family<Labels, Counter>,
     child_bytes: Family<Labels, Counter>,
-    requests: Family<Labels, Histogram, fn() -> Histogram>,
+    requests: Family<Labels, Counter>,
+    /// By route alone: a histogram is long, and a site has many routes.
+    durations: Family<Labels, Histogram, fn() -> Histogram>,
 }
 
 impl Default for Metrics {
@@ -43,7 +45,8 @@ impl Default for Metrics {
             sent: Counter::default(),
             applied: Family::default(),
             child_bytes: Family::default(),
-            requests: Family::new_with_constructor(histogram),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
         }
     }
 }
@@ -101,7 +104,9 @@ impl Metrics {
             ("method", method_name(request.method).to_owned()),
             ("status", status),
         ];
-        self.requests.get_or_create(&labels).observe(request.seconds);
+        self.requests.get_or_create(&labels).inc();
+        let route = vec![("route", request.route.to_owned())];
+        self.durations.get_or_create(&route).observe(request.seconds);
         let Some(child) = request.child else { return };
         for (direction, bytes) in [("received", request.received), ("sent", request.sent)] {
             let labels = vec![("link", child.to_string()), ("direction", direction.to_owned())];

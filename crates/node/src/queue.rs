@@ -1,7 +1,7 @@
 //! The queue as the command line and `/admin/queue` show it and act on it: the same of both.
 
-use protocol::Limits;
 use protocol::delivery::DeliveryState;
+use protocol::{Limits, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -9,6 +9,10 @@ use store::{
     ConflictFilter, ConflictInfo, DeliveryFilter, DeliveryInfo, DroppedLine, EmrChoice, EmrInfo,
     EmrState, ParkedLine, QueueDone, QueueFilter, QueueId, QueueOrder, Scope, Store, StoreError,
 };
+
+use crate::config::Config;
+use crate::jobs::gate::Closed;
+use crate::told;
 
 /// Why nothing is set aside at a site that its parent reads.
 pub const NO_PARKING: &str = "the parent reads this site's changes in their order; what it cannot \
@@ -31,11 +35,14 @@ pub struct Listing {
     /// Records on their way to the record system beside the site or from it; not those that it
     /// cannot hold (`tributary emr list --state kept`).
     pub emr: Vec<EmrInfo>,
+    /// Lanes of the link to the parent that do not move now, and why.
+    pub held: Vec<Closed>,
 }
 
 /// Reads what fits, at most `limit` of each.
 pub fn list(
     store: &dyn Store,
+    (config, now): (&Config, Timestamp),
     filter: &QueueFilter,
     after: u64,
     limit: usize,
@@ -70,7 +77,8 @@ pub fn list(
         }
     };
     let emr = beside(store, filter, limit)?;
-    Ok(Listing { deliveries, parked_lines, dropped_lines, conflicts, emr })
+    let held = told::held(config, &store.link_get()?, now);
+    Ok(Listing { deliveries, parked_lines, dropped_lines, conflicts, emr, held })
 }
 
 /// What is on its way to the record system or from it, of what was asked for.
@@ -154,7 +162,7 @@ fn json(value: &impl Serialize) -> Value {
 pub fn act(
     store: &dyn Store,
     order: &QueueOrder,
-    now: protocol::Timestamp,
+    now: Timestamp,
     jitter: u64,
 ) -> Result<QueueDone, StoreError> {
     let mut order = order.clone();

@@ -3,7 +3,7 @@
 use protocol::{Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::SiteStatus;
+use store::{LinkInfo, SiteStatus};
 
 use crate::config::Config;
 use crate::jobs::gate::{Closed, Gate, Spent};
@@ -22,7 +22,7 @@ pub struct Told {
 impl Told {
     /// Of a status that was asked for just now.
     pub fn of(status: SiteStatus, config: &Config, now: Timestamp) -> Told {
-        let (held, spent) = (held(config, &status, now), spent(config, &status, now));
+        let (held, spent) = (held(config, &status.link, now), spent(config, &status, now));
         Told { status, held, spent }
     }
 }
@@ -34,11 +34,11 @@ pub fn spent(config: &Config, status: &SiteStatus, now: Timestamp) -> Option<Spe
 }
 
 /// Lanes of the link to the parent that do not move now, by the settings.
-pub fn held(config: &Config, status: &SiteStatus, now: Timestamp) -> Vec<Closed> {
+pub fn held(config: &Config, link: &LinkInfo, now: Timestamp) -> Vec<Closed> {
     if config.parent.is_none() {
         return Vec::new();
     }
-    let gate = Gate::new(&config.link);
-    gate.counted(status.link.months.clone());
+    let gate = Gate::new(&config.link, &link.pace);
+    gate.counted(link.months.clone());
     Urgency::ALL.into_iter().filter_map(|lane| gate.closed(lane, now)).collect()
 }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use read::read;
-pub use receipt::{Proof, Receipt};
+pub use receipt::{GIVEN_UP, Proof, Receipt};
 pub use response::{Answer, Response, Word, read_answer, read_response, write_answer};
 pub use write::write;
 

@@ -28,6 +28,8 @@ pub struct Pace {
     pub bytes: u64,
     /// Milliseconds that they took.
     pub millis: u64,
+    /// Bytes of text (before compression) that they were.
+    pub text: u64,
     /// Bytes of text of the smallest request that the other side refused as too large; 0 where it
     /// refused none. Not kept for ever: its limit may be another one by then.
     #[serde(skip)]
@@ -52,15 +54,19 @@ pub struct Sample {
 pub struct Left {
     /// Changes, or entries of a feed.
     pub items: u64,
-    /// About how many bytes on the wire; `None` where nothing like it was measured yet.
+    /// About how many bytes on the wire all but the `unknown` ones are; `None` where nothing like
+    /// any of it was measured yet.
     pub bytes: Option<u64>,
-    /// About how many milliseconds, as the link was lately; likewise.
+    /// About how many milliseconds these take, as the link was lately; likewise.
     pub millis: Option<u64>,
+    /// Of these, those of which nothing like it was measured yet.
+    #[serde(default)]
+    pub unknown: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0, too_much: 0 }
+        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0, text: 0, too_much: 0 }
     }
 }
 
@@ -104,8 +110,18 @@ impl Pace {
             items: self.items / half + sample.items,
             bytes: self.bytes / half + sample.wire,
             millis: self.millis / half + sample.millis.max(1),
+            text: self.text / half + sample.text,
             ..self
         }
+    }
+
+    /// Bytes of text that the next request is made for on a lane that may have so many bytes a second
+    /// on the wire. How text compresses is what was measured; until then it is taken not to.
+    pub fn portion_at(&self, rate: u64) -> u64 {
+        let wire = scaled(rate, AIM, 1_000);
+        let text =
+            if self.bytes > 0 { scaled(wire, self.text.max(self.bytes), self.bytes) } else { wire };
+        self.portion.min(text.max(LEAST))
     }
 
     /// Bytes a second on the wire, lately.
@@ -116,22 +132,24 @@ impl Pace {
     /// What it takes to move so many more.
     pub fn left(&self, items: u64) -> Left {
         if items == 0 {
-            return Left { items, bytes: Some(0), millis: Some(0) };
+            return Left { items, bytes: Some(0), millis: Some(0), unknown: 0 };
         }
         let times = |lately| (self.items > 0).then(|| scaled(items, lately, self.items));
-        Left { items, bytes: times(self.bytes), millis: times(self.millis) }
+        let unknown = if self.items > 0 { 0 } else { items };
+        Left { items, bytes: times(self.bytes), millis: times(self.millis), unknown }
     }
 }
 
 impl Left {
-    /// Both, one after the other.
+    /// Both, one after the other. What is known of one is told where nothing is of the other.
     pub fn and(self, other: Left) -> Left {
-        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        Left {
-            items: self.items.saturating_add(other.items),
-            bytes: sum(self.bytes, other.bytes),
-            millis: sum(self.millis, other.millis),
-        }
+        let items = self.items.saturating_add(other.items);
+        let unknown = self.unknown.saturating_add(other.unknown);
+        let sum = |a: Option<u64>, b: Option<u64>| {
+            (unknown < items || items == 0).then(|| a.unwrap_or(0).saturating_add(b.unwrap_or(0)))
+        };
+        let bytes = sum(self.bytes, other.bytes);
+        Left { items, bytes, millis: sum(self.millis, other.millis), unknown }
     }
 }
 
@@ -217,8 +235,8 @@ mod tests {
 
     #[test]
     fn the_rest_takes_as_long_as_lately_and_is_unknown_where_nothing_was_measured() {
-        let unknown = Left { items: 9, bytes: None, millis: None };
-        let nothing = Left { items: 0, bytes: Some(0), millis: Some(0) };
+        let unknown = Left { items: 9, bytes: None, millis: None, unknown: 9 };
+        let nothing = Left { items: 0, bytes: Some(0), millis: Some(0), unknown: 0 };
         assert_eq!(Pace::default().left(9), unknown);
         assert_eq!(Pace::default().left(0), nothing);
         let tiny = Sample { items: 1, text: 900, wire: 700, millis: 600 };
@@ -229,7 +247,39 @@ mod tests {
         let left = pace.left(2_000);
         assert_eq!((left.bytes, left.millis), (Some(1_200_000), Some(240_000)));
         assert_eq!(left.and(nothing), left);
-        assert_eq!(left.and(unknown), Left { items: 2_009, bytes: None, millis: None });
+        // One lane that was never measured does not make the other one's time unknown.
+        let partly = Left { items: 2_009, unknown: 9, ..left };
+        assert_eq!((left.and(unknown), unknown.and(left)), (partly, partly));
+        assert_eq!(nothing.and(unknown), unknown);
+        let twice = Left { items: 18, unknown: 18, ..unknown };
+        assert_eq!((unknown.and(unknown), nothing.and(nothing)), (twice, nothing));
+    }
+
+    #[test]
+    fn a_request_of_a_lane_with_a_rate_is_made_for_what_the_rate_allows_in_the_time_aimed_at() {
+        let measured = |text, wire| Pace {
+            portion: 8 * MIB,
+            items: 10,
+            bytes: wire,
+            millis: 9_000,
+            text,
+            too_much: 0,
+        };
+        for (pace, rate, portion, why) in [
+            (Pace::default(), 2_000, 30_000, "the very first: as if text did not compress"),
+            (Pace::default(), 100, LEAST, "the least"),
+            (Pace::default(), 1_000_000, FIRST, "faster than the first is made for"),
+            (
+                measured(16 * 50_000, 50_000),
+                2_000,
+                16 * 30_000,
+                "a sixteenth of the text, as measured",
+            ),
+            (measured(0, 50_000), 2_000, 30_000, "measured before text was counted"),
+            (measured(16 * 50_000, 50_000), u64::MAX, 8 * MIB, "no bound"),
+        ] {
+            assert_eq!(pace.portion_at(rate), portion, "{why}");
+        }
     }
 
     #[test]

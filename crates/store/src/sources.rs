@@ -11,6 +11,8 @@ use crate::model::*;
 pub trait SourceStore {
     /// The sources that were ever read, by name.
     fn source_list(&self) -> Result<Vec<SourceInfo>>;
+    /// One of them, where it was ever read: what it costs does not grow with how many there are.
+    fn source_get(&self, name: &SiteId) -> Result<Option<SourceInfo>>;
     /// Notes what happened with a source.
     fn source_note(&self, name: &SiteId, event: &SourceEvent, now: Timestamp) -> Result<()>;
     /// What became of changes of a source that it has not been told yet.

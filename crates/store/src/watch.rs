@@ -16,8 +16,10 @@ pub trait WatchStore {
     fn alert_update(&self, raise: &[AlertFound], clear: &[u64], now: Timestamp) -> Result<()>;
     /// Alerts that were raised or cleared and that nobody was told of, oldest first.
     fn alert_untold(&self, way: AlertWay, limit: usize) -> Result<Vec<Alert>>;
-    /// Somebody was told of these, as they stand here.
+    /// Somebody was told of these, as they stand here: that way works.
     fn alert_told(&self, way: AlertWay, told: &[Alert]) -> Result<()>;
+    /// Nobody could be told, and why: plain words without anything of a record.
+    fn alert_not_told(&self, way: AlertWay, error: &str, now: Timestamp) -> Result<()>;
     /// What rules look at beside the status.
     fn alert_facts(&self) -> Result<AlertFacts>;
 }

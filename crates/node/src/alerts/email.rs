@@ -18,6 +18,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use protocol::{SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use store::Alert;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -255,17 +256,23 @@ pub fn told(site: &SiteId, now: Timestamp, alerts: &[Alert]) -> Told {
         }
     }
     text += "\n`tributary alerts` and `tributary doctor` at the site say more.\n";
-    let keys = alerts
-        .iter()
-        .map(|alert| format!("{}{}", alert.key, if alert.cleared.is_some() { "o" } else { "r" }));
-    let keys = keys.collect::<Vec<_>>();
-    let (first, last) = (keys.first().cloned(), keys.last().cloned());
-    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
     Told {
         subject: format!("[tributary {site}] {} raised, {} over", raised.len(), over.len()),
         text,
-        id: format!("<alerts.{first}.{last}.{}@{site}.tributary>", alerts.len()),
+        id: format!("<alerts.{}@{site}.tributary>", name_of(alerts)),
     }
+}
+
+/// A name for these alerts as they stand. Their keys alone would not do: a store that was restored
+/// gives them again.
+fn name_of(alerts: &[Alert]) -> String {
+    let mut hash = Sha256::new();
+    for alert in alerts {
+        let Alert { key, rule, subject, text: _, raised, cleared } = alert;
+        let at = (raised.millis(), cleared.map(Timestamp::millis));
+        hash.update(format!("{key} {rule} {subject} {at:?}\n"));
+    }
+    hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -320,7 +327,13 @@ mod tests {
         let alerts = [one(3, "east is silent", None), one(4, "the disk is full", Some(at))];
         let told = told(&"centre".parse().unwrap(), at, &alerts);
         assert_eq!(told.subject, "[tributary centre] 1 raised, 1 over");
-        assert_eq!(told.id, "<alerts.3r.4o.2@centre.tributary>");
+        let id = |alerts: &[Alert]| super::told(&"centre".parse().unwrap(), at, alerts).id;
+        assert!(told.id.starts_with("<alerts.") && told.id.ends_with("@centre.tributary>"));
+        assert_eq!(id(&alerts), told.id, "who gets it twice can tell");
+        let over = [alerts[0].clone(), Alert { cleared: None, ..alerts[1].clone() }];
+        let restored = alerts.clone().map(|one| Alert { raised: at.plus_millis(1), ..one });
+        assert!(![id(&alerts), id(&alerts[..1]), id(&restored)].contains(&id(&over)));
+        assert_ne!(id(&restored), told.id, "a restored store gives keys again");
         let raised = format!("Raised:\n- east is silent (since {at})\n");
         let over = format!("Over:\n- the disk is full (since {at}, over since {at})\n");
         assert!(told.text.contains(&raised) && told.text.contains(&over), "{}", told.text);

@@ -220,7 +220,8 @@ pub fn open(folder: &Path) -> anyhow::Result<Site> {
     Dir { dir: folder.to_owned() }.open()
 }
 
-async fn join(child: &Site, folder: &Path, url: &str, code: &str) -> anyhow::Result<()> {
+/// Lets a site join the parent at `url` with a code; it is to be opened anew then.
+pub async fn join(child: &Site, folder: &Path, url: &str, code: &str) -> anyhow::Result<()> {
     let answer = enrol::redeem(child, url, code).await?;
     write_secret(&folder.join(CREDENTIAL), &answer.credential)?;
     let mut config = child.config().clone();

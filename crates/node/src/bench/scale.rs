@@ -1,7 +1,6 @@
 //! What becomes of memory, time to start and the cost of a catch-up when a site holds a million
 //! records.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -9,6 +8,7 @@ use serde_json::json;
 use store::sqlite::SqliteStore;
 
 use crate::bench::pair::{self, Between, Pair};
+use crate::bench::process::Process;
 use crate::bench::rates::{disk, known};
 use crate::bench::{Bench, Figure};
 use crate::cli::open::{Dir, options};
@@ -106,21 +106,14 @@ struct Run {
 }
 
 async fn by_other_process(bench: &Bench<'_>, pair: &Pair, what: &str) -> anyhow::Result<Run> {
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let mut command = Command::new(program);
-    command.arg("sync").arg("--dir").arg(pair.child_folder());
     let started = Instant::now();
-    let mut process = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("failed to start a process for the child")?;
+    let mut process = Process::start("sync", &pair.child_folder())?;
     let mut megabytes = 0.0f64;
     let status = loop {
-        megabytes = megabytes.max(peak_megabytes(&process).unwrap_or(0.0));
+        megabytes = megabytes.max(process.peak_megabytes().unwrap_or(0.0));
         let seconds = started.elapsed().as_secs();
         bench.say(&format!("{what} by a child process: {seconds} s, {megabytes:.0} MB"));
-        if let Some(status) = process.try_wait().context("failed to wait for the child")? {
+        if let Some(status) = process.0.try_wait().context("failed to wait for the child")? {
             break status;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -129,14 +122,6 @@ async fn by_other_process(bench: &Bench<'_>, pair: &Pair, what: &str) -> anyhow:
         bail!("failed to measure: the child's sync ended with {status}");
     }
     Ok(Run { megabytes, seconds: started.elapsed().as_secs_f64() })
-}
-
-/// The peak of its resident memory, as Linux tells it.
-fn peak_megabytes(process: &Child) -> Option<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes / 1_000.0)
 }
 
 /// The child's memory in its first load, and in a catch-up when it holds everything.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use protocol::Timestamp;
 use store::{SiteStatus, TokenScope};
 
+use crate::alerts;
 use crate::cli::open::{CREDENTIAL, Dir, block_on};
 use crate::cli::say;
 use crate::cli::status::{silence, unread};
@@ -47,6 +48,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     findings.extend(reading_findings(&site, &status));
     findings.extend(file_findings(&site)?);
     findings.extend(credential_findings(&args.dir));
+    findings.extend(site.config().idle_link().map(str::to_owned));
+    findings.extend(mail_findings(&site, &args.dir));
+    findings.extend(alerts::untaken(site.config(), &status, site.now()));
     if !args.offline {
         findings.extend(parent_findings(&site));
     }
@@ -156,6 +160,13 @@ fn credential_findings(dir: &Dir) -> Vec<String> {
         }
     }
     Vec::new()
+}
+
+/// Whether the password is at hand that alerts by e-mail need.
+fn mail_findings(site: &Site, dir: &Dir) -> Option<String> {
+    let email = site.config().alerts.email.as_ref()?;
+    let error = email.credentials(&dir.dir).err()?;
+    Some(format!("no alert can be sent by e-mail, and the site does not start: {error:#}"))
 }
 
 fn parent_findings(site: &Site) -> Vec<String> {

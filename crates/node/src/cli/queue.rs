@@ -13,7 +13,7 @@ use store::{
 };
 
 use crate::cli::open::Dir;
-use crate::cli::status::ago;
+use crate::cli::status::{ago, held};
 use crate::cli::{emr, say};
 use crate::config::Up;
 use crate::queue;
@@ -248,12 +248,12 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
         reason: list.reason.clone(),
         patient: list.patient.clone(),
     };
-    let found = queue::list(site.store(), &filter, 0, list.limit)?;
+    let now = site.now();
+    let found = queue::list(site.store(), (site.config(), now), &filter, 0, list.limit)?;
     if list.json {
         say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let now = site.now();
     let lines = found.parked_lines.len() + found.dropped_lines.len();
     if found.deliveries.is_empty() && lines == 0 && found.emr.is_empty() {
         match queue::is_narrow(&filter) {
@@ -263,6 +263,9 @@ fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {
     }
     for delivery in &found.deliveries {
         say!("{}", row(delivery, &ago(now, delivery.recorded)));
+    }
+    for closed in found.held.iter().filter(|_| !found.deliveries.is_empty()) {
+        say!("held: {}", held(closed));
     }
     for line in &found.parked_lines {
         say!(

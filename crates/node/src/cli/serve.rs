@@ -49,6 +49,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         {
             say!("WARNING: third parties are to carry its messages (parent.up), and {NOBODY}");
         }
+        if let Some(idle) = site.config().idle_link() {
+            say!("WARNING: {idle}");
+        }
         if matches!(site.config().up(), Some(Up::Read | Up::Fhir)) {
             // What is written from now on is for the parent, whoever wrote the settings.
             let feed = FeedId::from_random(site.entropy().uuid_bytes());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use protocol::{Limits, Timestamp, Urgency};
 use store::{LinkName, Pause, SiteStatus};
 
+use crate::alerts;
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::cli::source::line as source_line;
@@ -84,6 +85,9 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     if status.alerts > 0 {
         say!("  ALERTS     {} raised: `tributary alerts` lists them", status.alerts);
     }
+    for untaken in alerts::untaken(site.config(), status, now) {
+        say!("  trouble    {untaken}");
+    }
     if let Some(parent) = &site.config().parent {
         match parent.url.as_str() {
             "" => say!("  parent     {}, which reads this site", parent.site),
@@ -92,7 +96,7 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
         if let Some(pause) = pause_of(status, &LinkName::Parent) {
             say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
         }
-        for closed in told::held(site.config(), status, now) {
+        for closed in told::held(site.config(), &status.link, now) {
             say!("  held       {}", held(&closed));
         }
         if let Some(spent) = told::spent(site.config(), status, now) {

@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if to_come > 0 {
             say!("{to_come} entries of the parent's feeds are still to come");
         }
-        for closed in told::held(site.config(), &status, site.now()) {
+        for closed in told::held(site.config(), &status.link, site.now()) {
             say!("Held: {}", held(&closed));
         }
         say!("in step: {}", if in_step { "yes" } else { "no" });

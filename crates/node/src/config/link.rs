@@ -82,6 +82,11 @@ impl LinkConfig {
         self.bulk.rules().context("link.bulk").map(drop)
     }
 
+    /// Whether times, rates or a budget are set.
+    pub fn holds_back(&self) -> bool {
+        self.monthly_budget.is_some() || !is_free(&self.normal) || !is_free(&self.bulk)
+    }
+
     /// Bytes of a month, where there is a budget.
     pub fn budget(&self) -> Option<u64> {
         self.monthly_budget.as_deref().and_then(|text| budget(text).ok())
@@ -106,7 +111,7 @@ fn rate(text: &str) -> anyhow::Result<u64> {
     let bytes = text.trim().strip_suffix("/s").and_then(amount);
     let Some(bytes) = bytes else {
         let wrong = format!("rate: {text:?} is not of the form 500 B/s, 20 kB/s or 1 MB/s");
-        match rate_meant(text) {
+        match rate_meant(text).filter(|meant| rate(meant).is_ok()) {
             Some(meant) => bail!("{wrong}; is it {meant:?}?"),
             None => bail!("{wrong}"),
         }
@@ -121,8 +126,10 @@ fn rate(text: &str) -> anyhow::Result<u64> {
 fn budget(text: &str) -> anyhow::Result<u64> {
     let Some(bytes) = amount(text) else {
         let wrong = format!("{text:?} is not of the form 500 MB or 2 GB");
-        match rate_meant(text).or_else(|| gigabytes_meant(text)) {
-            Some(meant) => bail!("{wrong}; is it {:?}?", meant.trim_end_matches("/s")),
+        let meant = rate_meant(text).or_else(|| gigabytes_meant(text));
+        let meant = meant.map(|meant| meant.trim_end_matches("/s").to_owned());
+        match meant.filter(|meant| budget(meant).is_ok()) {
+            Some(meant) => bail!("{wrong}; is it {meant:?}?"),
             None => bail!("{wrong}"),
         }
     };
@@ -193,6 +200,11 @@ fn check_urgent(names: &[String]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    /// What an error says that may have been meant.
+    fn suggested(error: &str) -> Option<&str> {
+        error.split_once("is it \"")?.1.strip_suffix("\"?")
+    }
+
     #[test]
     fn rates_are_read_and_what_is_none_is_refused_with_what_may_have_been_meant() {
         for (text, bytes) in [("500 B/s", 500), ("20 kB/s", 20_000), ("1MB/s", 1_000_000)] {
@@ -204,6 +216,7 @@ mod tests {
             ("160 kbit/s", "is it \"20000 B/s\"?"),
             ("2 Mbps", "is it \"2 MB/s\"?"),
             ("5000", "is it \"5000 B/s\"?"),
+            ("50", "is not of the form 500 B/s, 20 kB/s or 1 MB/s"),
             ("fast", "is not of the form 500 B/s, 20 kB/s or 1 MB/s"),
             ("", "is not of the form"),
             ("-5 kB/s", "is not of the form"),
@@ -212,6 +225,7 @@ mod tests {
         ] {
             let error = rate(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
+            assert!(suggested(&error).is_none_or(|meant| rate(meant).is_ok()), "{error}");
         }
     }
 
@@ -224,11 +238,13 @@ mod tests {
             ("2 gb", "is it \"2 GB\"?"),
             ("500mb", "is it \"500 MB\"?"),
             ("500M", "is it \"500 MB\"?"),
+            ("500k", "is not of the form 500 MB or 2 GB"),
             ("much", "is not of the form 500 MB or 2 GB"),
             ("500 kB", "is below 1 MB"),
         ] {
             let error = budget(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
+            assert!(suggested(&error).is_none_or(|meant| budget(meant).is_ok()), "{error}");
         }
     }
 

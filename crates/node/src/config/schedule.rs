@@ -140,7 +140,7 @@ impl Window {
 }
 
 fn window(text: &str) -> anyhow::Result<Window> {
-    let wrong = || match meant(text) {
+    let wrong = || match meant(text).filter(|meant| meant != text && window(meant).is_ok()) {
         Some(meant) => {
             format!("windows: {text:?} is not of the form 20:00-06:00; is it {meant:?}?")
         }

@@ -108,6 +108,11 @@ async fn tell(site: &Site, way: AlertWay, mut news: watch::Receiver<()>) {
         while let Err(error) = tell_once(site, way).await {
             failures = failures.saturating_add(1);
             tracing::warn!(?way, failures, %error, "alerts are not taken");
+            let (text, now) = (error.0, site.now());
+            let noted = site.read(move |store| store.alert_not_told(way, &text, now));
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, "failed to note that alerts are not taken");
+            }
             let limits = &site.config().limits;
             let pause = backoff_millis(failures, limits, site.entropy().number());
             site.clock().sleep(pause).await;

@@ -71,7 +71,8 @@ impl Foreign {
         let link = Link::foreign(site, parent)?;
         let login = Login::of(&parent.fhir.login, site.secret_of(&parent.site))?;
         let ways = site.ways();
-        let transport = Arc::new(counted::Counted::new(ways.transport.clone(), link.clone()));
+        let transport =
+            Arc::new(counted::Counted::new(ways.transport.clone(), link.clone(), site.clone()));
         let ways = Ways { transport, ..ways };
         let server = FhirServer::new(&parent.url, login, ways, &site.config().limits)?;
         let way = parent.fhir.way;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, Local, Months, NaiveTime};
 use protocol::{Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::MonthTraffic;
+use store::{LinkPace, MonthTraffic, Rest};
 
 use crate::config::LinkConfig;
 use crate::config::link::LaneRules;
@@ -25,8 +25,7 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Passage {
     rules: LaneRules,
-    /// Since when and for how many milliseconds it rests, so that it is no faster than its rate.
-    rest: Mutex<Option<(Timestamp, i64)>>,
+    rest: Mutex<Option<Rest>>,
 }
 
 /// Why a lane does not move now.
@@ -55,12 +54,12 @@ pub struct Closed {
 }
 
 impl Gate {
-    /// As the settings say.
-    pub fn new(config: &LinkConfig) -> Gate {
-        let passage = |lane| Passage { rules: config.lane(lane), rest: Mutex::default() };
+    /// As the settings say, and as the lanes rested when that was last noted.
+    pub fn new(config: &LinkConfig, pace: &LinkPace) -> Gate {
+        let passage = |lane, rest| Passage { rules: config.lane(lane), rest: Mutex::new(rest) };
         Gate {
-            normal: passage(Urgency::Normal),
-            bulk: passage(Urgency::Bulk),
+            normal: passage(Urgency::Normal, pace.normal_rest),
+            bulk: passage(Urgency::Bulk, pace.bulk_rest),
             budget: config.budget(),
             months: Mutex::default(),
         }
@@ -107,7 +106,9 @@ impl Gate {
         {
             return Some(closed);
         }
-        let (since, millis) = (*passage.lock())?;
+        // Somebody may have taken the rate out of the settings since it was noted.
+        passage.rules.rate?;
+        let Rest { since, millis } = (*passage.lock())?;
         // Where the clock was put back it does not rest for longer than it would have.
         let rested = now.since(since);
         let until = Some(since.plus_millis(millis));
@@ -125,13 +126,19 @@ impl Gate {
         self.closed(lane, now).is_none()
     }
 
-    /// So many bytes moved on a lane in one request, which began then; gives how many milliseconds
-    /// that takes at its rate, where it has one.
-    pub fn moved(&self, lane: Urgency, begun: Timestamp, bytes: u64) -> Option<u64> {
+    /// Bytes a second that a lane may have on the wire, where there is a bound.
+    pub fn rate(&self, lane: Urgency) -> Option<u64> {
+        self.passage(lane)?.rules.rate
+    }
+
+    /// So many bytes moved on a lane in one request, which began then; gives how it rests by that,
+    /// where it has a rate.
+    pub fn moved(&self, lane: Urgency, begun: Timestamp, bytes: u64) -> Option<Rest> {
         let passage = self.passage(lane)?;
         let millis = bytes.saturating_mul(1_000) / passage.rules.rate?;
-        *passage.lock() = Some((begun, i64::try_from(millis).unwrap_or(i64::MAX)));
-        Some(millis)
+        let rest = Rest { since: begun, millis: i64::try_from(millis).unwrap_or(i64::MAX) };
+        *passage.lock() = Some(rest);
+        Some(rest)
     }
 }
 
@@ -187,7 +194,7 @@ fn next_month(now: Timestamp) -> Option<Timestamp> {
 }
 
 impl Passage {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Timestamp, i64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Rest>> {
         self.rest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -210,12 +217,13 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
     fn gate(bulk: LaneConfig) -> Gate {
-        Gate::new(&LinkConfig { bulk, ..LinkConfig::default() })
+        Gate::new(&LinkConfig { bulk, ..LinkConfig::default() }, &LinkPace::default())
     }
 
     #[test]
     fn nothing_is_closed_unless_the_settings_say_so() {
-        assert_eq!(Gate::new(&LinkConfig::default()).open(NOON), Urgency::ALL);
+        let gate = Gate::new(&LinkConfig::default(), &LinkPace::default());
+        assert_eq!(gate.open(NOON), Urgency::ALL);
     }
 
     #[test]
@@ -223,7 +231,8 @@ mod tests {
         let rate = Some("2 kB/s".to_owned());
         let gate = gate(LaneConfig { rate, ..LaneConfig::default() });
         assert_eq!(gate.moved(Urgency::Normal, NOON, 1_000_000), None);
-        assert_eq!(gate.moved(Urgency::Bulk, NOON, 60_000), Some(30_000));
+        let rest = Rest { since: NOON, millis: 30_000 };
+        assert_eq!(gate.moved(Urgency::Bulk, NOON, 60_000), Some(rest));
         let until = Some(NOON.plus_millis(30_000));
         let closed = Closed { lane: Urgency::Bulk, why: Why::Rate, until };
         for (millis, expected) in
@@ -232,6 +241,20 @@ mod tests {
             assert_eq!(gate.closed(Urgency::Bulk, NOON.plus_millis(millis)), expected, "{millis}");
         }
         assert_eq!(gate.open(NOON), [Urgency::Urgent, Urgency::Normal]);
+    }
+
+    #[test]
+    fn a_rest_goes_on_after_a_start_as_long_as_there_is_a_rate() {
+        let bulk_rest = Some(Rest { since: NOON, millis: 30_000 });
+        let noted = LinkPace { bulk_rest, ..LinkPace::default() };
+        for (rate, rests) in [(Some("2 kB/s"), true), (None, false)] {
+            let bulk = LaneConfig { rate: rate.map(str::to_owned), ..LaneConfig::default() };
+            let gate = Gate::new(&LinkConfig { bulk, ..LinkConfig::default() }, &noted);
+            let closed = gate.closed(Urgency::Bulk, NOON.plus_millis(20_000));
+            assert_eq!(closed.map(|closed| closed.why), rests.then_some(Why::Rate), "{rate:?}");
+            assert!(gate.is_open(Urgency::Bulk, NOON.plus_millis(30_000)));
+            assert!(gate.is_open(Urgency::Normal, NOON));
+        }
     }
 
     #[test]
@@ -254,7 +277,7 @@ mod tests {
             let months = vec![ahead, month.clone()];
             let spent = Spent::of(config.budget(), &months, NOON).unwrap();
             assert_eq!((spent.warns(), spent.stops()), (warns, stops), "{month:?}");
-            let gate = Gate::new(&config);
+            let gate = Gate::new(&config, &LinkPace::default());
             gate.counted(months);
             assert_eq!(gate.is_open(Urgency::Bulk, NOON), !stops, "{month:?}");
             assert!(gate.is_open(Urgency::Normal, NOON));

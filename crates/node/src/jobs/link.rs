@@ -85,8 +85,9 @@ impl Link {
 
     fn to(site: &Site, parent: &Parent, credential: String) -> Result<Link, StoreError> {
         let epoch = site.store().site()?.epoch;
-        let speed = Arc::new(Speed::new(site.store().link_get()?.pace, site.now()));
-        let gate = Arc::new(Gate::new(&site.config().link));
+        let pace = site.store().link_get()?.pace;
+        let speed = Arc::new(Speed::new(pace, site.now()));
+        let gate = Arc::new(Gate::new(&site.config().link, &pace));
         let (parent, traffic) = (parent.clone(), Arc::default());
         Ok(Link { parent, credential, epoch, traffic, speed, gate })
     }
@@ -111,7 +112,7 @@ impl Link {
     pub fn measured(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter, items: u64) {
         let now = self.meter(site);
         let (wire, text) = (now.wire - begun.wire, now.text - begun.text);
-        let at_rate = self.gate.moved(lane, begun.at, wire).unwrap_or(0);
+        let at_rate = self.rests(lane, begun.at, wire);
         // The clock may have been put back meanwhile: that says nothing of the link.
         let Ok(millis) = u64::try_from(now.at.since(begun.at)) else { return };
         // A lane that has a rate is as slow as that, and what it moves at once is made for that.
@@ -122,12 +123,24 @@ impl Link {
     /// A request did not go through; `size` says what of that is to be learnt.
     pub fn broke(&self, site: &Site, (way, lane): (Way, Urgency), begun: Meter, size: Size) {
         let now = self.meter(site);
-        self.gate.moved(lane, begun.at, now.wire - begun.wire);
+        self.rests(lane, begun.at, now.wire - begun.wire);
         match size {
             Size::Fits => {}
             Size::Broke => self.speed.broke(site, way, None),
             Size::TooMuch => self.speed.broke(site, way, Some(now.text - begun.text)),
         }
+    }
+
+    /// So many bytes moved on a lane; gives how many milliseconds that takes at its rate.
+    fn rests(&self, lane: Urgency, begun: Timestamp, bytes: u64) -> u64 {
+        let Some(rest) = self.gate.moved(lane, begun, bytes) else { return 0 };
+        self.speed.rests(lane, rest);
+        rest.millis.unsigned_abs()
+    }
+
+    /// Bytes of text that the next request of a lane is made for.
+    pub fn portion(&self, site: &Site, (way, lane): (Way, Urgency)) -> usize {
+        self.speed.portion(site, way, self.gate.rate(lane))
     }
 
     /// The settings of the parent.
@@ -248,6 +261,7 @@ impl Link {
         let head: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
         let sent = url.len() + head + body.len() + 20;
         self.traffic.count_sent(sent, 0);
+        self.count_before(site).await?;
         let request = Request { method, url, headers, body, idle_seconds };
         let response = site.transport().send(request).await?;
         let head: usize =
@@ -374,6 +388,12 @@ impl Link {
         let link = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
         self.gate.counted(link.months);
         Ok(())
+    }
+
+    /// Where there is a budget, what is sent counts before it goes: a site that is killed meanwhile
+    /// has paid for it all the same.
+    pub(super) async fn count_before(&self, site: &Site) -> Result<(), LinkError> {
+        if self.gate.counts() { self.note_traffic(site).await } else { Ok(()) }
     }
 
     /// The same in the middle of a round that takes long: `status` tells how far it is.

@@ -52,7 +52,7 @@ pub async fn step(
         Lane::Live => ((Way::Live, Urgency::Normal), ""),
         Lane::Bulk => ((Way::Bulk, Urgency::Bulk), "&lane=bulk"),
     };
-    let limit = link.speed().portion(site, way.0);
+    let limit = link.portion(site, way);
     let path = format!(
         "/sync/feeds/{}/changes?after={after}&epoch={}{lane_part}&limit={limit}",
         feed.name, view.epoch
@@ -175,6 +175,8 @@ async fn write(
         link.note_progress();
         site.metrics().applied(metrics::From::Parent, &applied);
         count(&mut read, &applied);
+        // What came counts, whatever becomes of the rest of the answer.
+        link.note_at_times(site).await?;
     }
     Ok(read)
 }

@@ -37,10 +37,10 @@ pub async fn step(
     link: &Link,
     view: &ParentView,
 ) -> Result<Option<Pushed>, LinkError> {
-    let most = link.speed().portion(site, Way::Up);
     let lines = next_lines(site, link).await?;
     // A request that has something of a lane counts for the least urgent in it.
     let lane = lines.iter().map(|line| line.lane).max().unwrap_or_default();
+    let most = link.portion(site, (Way::Up, lane));
     if lines.is_empty() {
         return Ok(None);
     }
@@ -74,14 +74,16 @@ pub async fn step(
 /// for.
 pub(super) async fn next_lines(site: &Site, link: &Link) -> Result<Vec<PushLine>, LinkError> {
     let now = site.now();
-    let most = link.speed().portion(site, Way::Up);
     let open = link.gate().open(now);
+    // Nobody waits for what is bulk: it does not make a request of others longer.
+    let (bulk, first) = open.into_iter().partition::<Vec<_>, _>(|lane| *lane == Urgency::Bulk);
+    let lane = first.iter().copied().max().unwrap_or_default();
+    let most = link.portion(site, (Way::Up, lane));
+    let most_bulk = link.portion(site, (Way::Up, Urgency::Bulk));
     let found = site.read(move |store| {
-        // Nobody waits for what is bulk: it does not make a request of others longer.
-        let (bulk, first) = open.iter().partition::<Vec<_>, _>(|lane| **lane == Urgency::Bulk);
         let lines = store.delivery_next_of(now, most, &first)?;
         match lines.is_empty() && !bulk.is_empty() {
-            true => store.delivery_next_of(now, most, &bulk),
+            true => store.delivery_next_of(now, most_bulk, &bulk),
             false => Ok(lines),
         }
     });

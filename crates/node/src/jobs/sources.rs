@@ -145,9 +145,7 @@ pub(super) async fn info(
     source: &SourceConfig,
 ) -> Result<Option<SourceInfo>, LinkError> {
     let name = source.name.clone();
-    let found = site
-        .read(move |store| Ok(store.source_list()?.into_iter().find(|source| source.name == name)));
-    found.await.map_err(|error| ours(&error))
+    site.read(move |store| store.source_get(&name)).await.map_err(|error| ours(&error))
 }
 
 /// Writes down how it went, and says so once where it fails.

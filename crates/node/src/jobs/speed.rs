@@ -4,9 +4,9 @@
 use std::sync::Mutex;
 
 use axum::http::StatusCode;
-use protocol::Timestamp;
 use protocol::pace::{Pace, Sample};
-use store::LinkPace;
+use protocol::{Timestamp, Urgency};
+use store::{LinkPace, Rest};
 
 use crate::site::Site;
 
@@ -48,9 +48,13 @@ impl Speed {
         work(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Bytes of text that the next request is made for.
-    pub fn portion(&self, site: &Site, way: Way) -> usize {
-        let portion = self.with(|state| pace_of(&mut state.pace, way).portion);
+    /// Bytes of text that the next request is made for, on a lane of which so many bytes a second
+    /// may move on the wire.
+    pub fn portion(&self, site: &Site, way: Way, rate: Option<u64>) -> usize {
+        let portion = self.with(|state| {
+            let pace = pace_of(&mut state.pace, way);
+            rate.map_or(pace.portion, |rate| pace.portion_at(rate))
+        });
         usize::try_from(portion.min(most(site, way))).unwrap_or(usize::MAX)
     }
 
@@ -76,6 +80,15 @@ impl Speed {
             pace.portion
         });
         tracing::debug!(?way, portion, "a request broke off; the next one is smaller");
+    }
+
+    /// A lane rests: that is noted with the next note, so that it holds after a start as well.
+    pub fn rests(&self, lane: Urgency, rest: Rest) {
+        self.with(|state| match lane {
+            Urgency::Urgent => {}
+            Urgency::Normal => state.pace.normal_rest = Some(rest),
+            Urgency::Bulk => state.pace.bulk_rest = Some(rest),
+        });
     }
 
     /// So many entries of the parent's feeds were not passed yet when they were last looked at.

@@ -186,6 +186,8 @@ metrics! {
         "What is free for this site of the disk that holds the store";
     DISK_SIZE Gauge "tributary_disk_size_bytes" []
         "Size of the disk that holds the store";
-    REQUESTS Histogram "tributary_http_request_duration_seconds" ["route", "method", "status"]
+    REQUESTS Counter "tributary_http_requests_total" ["route", "method", "status"]
+        "Requests since the start whose answers have gone out whole, or were cut off";
+    DURATIONS Histogram "tributary_http_request_duration_seconds" ["route"]
         "How long requests took until their answers had gone out whole, by route";
 }

@@ -142,6 +142,7 @@ impl Look {
         let counted = self.site.metrics();
         match metric.name {
             name if name == list::REQUESTS.name => return counted.requests.encode(encoder),
+            name if name == list::DURATIONS.name => return counted.durations.encode(encoder),
             name if name == list::APPLIED.name => return counted.applied.encode(encoder),
             name if name == list::ROUNDS.name => return counted.rounds.encode(encoder),
             name if name == list::LINK_BYTES.name => {

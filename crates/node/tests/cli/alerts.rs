@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::admin::{administrator, get};
-use crate::folder::Folder;
+use crate::folder::{Folder, wait_until};
 use crate::pair::joined;
 
 /// Takes one request of a webhook and answers it; gives its body.
@@ -152,6 +152,11 @@ fn a_webhook_and_a_mail_server_that_hang_or_refuse_delay_nobody() {
     };
     write(taking, &format!("{}user = \"desk\"\n", email(hanging, "none")));
     site.run(&["status"]).refused(&["password_file"]);
+    let with_user = "user = \"desk\"\npassword_file = \"smtp.password\"\n";
+    write(taking, &format!("{}{with_user}", email(hanging, "starttls")));
+    let told = site.run(&["doctor"]);
+    assert_eq!(told.code, Some(1));
+    assert!(told.out.contains("no alert can be sent by e-mail"), "{}", told.out);
     // The mail server hangs: the webhook is told, and the site answers.
     write(taking, &email(hanging, "none"));
     site.run(&["token", "add", "short", "--scope", "fhir-read", "--days", "3"]).ok();
@@ -164,6 +169,11 @@ fn a_webhook_and_a_mail_server_that_hang_or_refuse_delay_nobody() {
     write(hanging, &email(taking, "none"));
     let _running = site.serve();
     let first = smtp(&takes, "451 not now");
+    let said = || site.run(&["status"]).ok();
+    let trouble = "nobody is told of alerts by e-mail since";
+    wait_until("people see that no e-mail goes", || said().contains(trouble));
+    let told = site.run(&["doctor", "--offline"]).out;
+    assert!(told.contains(trouble) && told.contains("451"), "{told}");
     let again = smtp(&takes, "250 taken");
     for said in [&first, &again] {
         assert!(said.contains("RCPT TO:<desk@clinic.example>"), "{said}");
@@ -173,6 +183,7 @@ fn a_webhook_and_a_mail_server_that_hang_or_refuse_delay_nobody() {
     let id =
         |said: &str| said.lines().find(|line| line.starts_with("Message-ID")).unwrap().to_owned();
     assert_eq!(id(&first), id(&again));
+    wait_until("people see that e-mail goes again", || !said().contains(trouble));
     site.put_patient("amina", "Otieno");
     assert!(site.holds("amina", "Otieno"), "the site works beside it");
     assert_eq!(site.run(&["alerts"]).code, Some(1));

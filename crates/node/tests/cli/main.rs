@@ -22,5 +22,6 @@ mod patient;
 #[path = "../openmrs/stand_in/mod.rs"]
 #[allow(dead_code, reason = "the rest is for the tests of the adapter")]
 mod stand_in;
+mod status;
 mod verbs;
 mod why;

@@ -1,5 +1,6 @@
 //! Lanes of a link: what is urgent goes at once, what is held waits, and nothing is lost by it.
 
+use bytes::Bytes;
 use chrono::{Local, TimeDelta};
 use node::alerts::Known;
 use node::config::LinkConfig;
@@ -7,10 +8,14 @@ use node::config::link::LaneConfig;
 use node::jobs::gate::{Why, month_of};
 use node::jobs::link::Link;
 use node::jobs::round;
+use node::jobs::speed::Way;
+use node::wire::Coding;
+use node::{queue, told};
 use protocol::cohort::Definition;
 use protocol::resource::Record;
 use protocol::{Author, Limits, Urgency};
-use store::{Draft, Expect, LinkEvent, Traffic, Write};
+use store::{Draft, Expect, LinkEvent, QueueFilter, Traffic, Write};
+use tokio::net::TcpListener;
 
 use crate::world::*;
 
@@ -127,6 +132,50 @@ async fn a_lane_with_a_rate_rests_and_the_others_go_on() {
     assert!(text(&world.centre, "Observation/o1").is_some());
     assert_eq!(text(&world.centre, "Patient/old2"), None);
     assert_eq!(undelivered(clinic), 1);
+    // What one request is made for follows from the rate before anything was measured.
+    assert_eq!(link.portion(site, (Way::Up, Urgency::Bulk)), 16 << 10);
+    assert_eq!(link.portion(site, (Way::Up, Urgency::Normal)), 1 << 20);
+    // A start does not end its rest, and people see it at any time.
+    let settings = site.config().link.clone();
+    set(&mut world, settings).await;
+    let site = world.clinic().site();
+    let now = site.now();
+    let held = told::held(site.config(), &site.store().link_get().unwrap(), now);
+    assert_eq!(held, [closed]);
+    let again = Link::of(site).unwrap();
+    assert_eq!(again.gate().open(now), [Urgency::Urgent, Urgency::Normal]);
+    let filter = QueueFilter::default();
+    let queue = queue::list(site.store(), (site.config(), now), &filter, 0, 9).unwrap();
+    assert_eq!((queue.deliveries.len(), queue.held), (1, vec![closed]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_counts_for_the_budget_before_it_goes() {
+    let mut world = World::pair().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let clinic = &mut world.clinics[0];
+    let mut config = clinic.site().config().clone();
+    config.link.monthly_budget = Some("1 MB".to_owned());
+    config.parent.as_mut().unwrap().url = format!("http://{}", silent.local_addr().unwrap());
+    let credential = clinic.site().credential().map(str::to_owned);
+    clinic.restart(config, credential).await.unwrap();
+    let site = clinic.site();
+    let sent = || {
+        let months = site.store().link_get().unwrap().months;
+        months.first().map_or(0, |month| month.sent)
+    };
+    let (link, before) = (Link::of(site).unwrap(), sent());
+    let text = Bytes::from(vec![b'x'; 5_000]);
+    let came = async {
+        let (stream, _) = silent.accept().await.unwrap();
+        stream.readable().await.unwrap();
+    };
+    // It goes, nobody answers, and the site is killed.
+    tokio::select! {
+        _ = link.post(site, "/sync/changes", text, Coding::Identity) => panic!("nobody answers"),
+        () = came => {}
+    }
+    assert!(sent() >= before + 5_000, "{} before, then {}", before, sent());
 }
 
 #[tokio::test(flavor = "multi_thread")]

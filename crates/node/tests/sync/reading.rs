@@ -15,7 +15,10 @@ use node::ports::LinkError;
 use protocol::cohort::Definition;
 use protocol::delivery::DeliveryState;
 use protocol::{FeedId, Limits, SiteId};
-use store::{DeliveryFilter, LeavePolicy, SourceInfo, TokenDraft, TokenScope};
+use store::{
+    DeliveryAction, DeliveryFilter, LeavePolicy, QueueChoice, QueueFilter, QueueOrder, SourceInfo,
+    TokenDraft, TokenScope,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -167,6 +170,35 @@ async fn defect_08_what_the_centre_refuses_parks_there_and_holds_back_only_its_p
     assert_eq!(undelivered(clinic), 3, "nobody has told it yet");
     assert_eq!(read(&world, "clinic").await.unwrap().told, 3);
     assert_eq!(undelivered(clinic), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_hears_that_the_centre_gave_its_change_up() {
+    let world = world().await;
+    let clinic = world.clinic();
+    world.centre.record("registrar", &[patient("a", "Kamau")]).await.unwrap();
+    clinic.record("nurse", &[patient("a", "Auma")]).await.unwrap();
+    read(&world, "clinic").await.unwrap();
+    let filter = QueueFilter { state: Some(DeliveryState::Parked), ..QueueFilter::default() };
+    let order = QueueOrder {
+        which: QueueChoice::Matching(filter),
+        action: DeliveryAction::Drop("entered under a wrong number".to_owned()),
+        actor: "registrar".to_owned(),
+        dry_run: false,
+        after: 0,
+    };
+    let (centre, now) = (world.centre.site(), world.centre.site().now());
+    assert_eq!(centre.store().queue_act(&order, now, 0).unwrap().lines, 1);
+    assert_eq!(read(&world, "clinic").await.unwrap().told, 1);
+    let reason = "the parent gave it up: entered under a wrong number";
+    assert_eq!(states(clinic), [(DeliveryState::Parked, Some(reason.to_owned()))]);
+    // Whoever thinks otherwise there sends it once more: it is looked at anew.
+    let again = QueueOrder { action: DeliveryAction::Retry, ..order };
+    let site = clinic.site();
+    assert_eq!(site.store().queue_act(&again, site.now(), 0).unwrap().changes, 1);
+    read(&world, "clinic").await.unwrap();
+    let told = states(clinic);
+    assert!(told[0].1.as_ref().unwrap().starts_with("the parent keeps it parked: "), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -248,9 +248,12 @@ async fn requests_are_measured_by_route_and_show_nothing_of_what_was_asked() {
         ("/health", "other", "4xx"),
     ] {
         let labels = format!("{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}} 1");
-        let line = format!("tributary_http_request_duration_seconds_count{labels}");
+        let line = format!("tributary_http_requests_total{labels}");
         assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
     }
+    // The long ones are by route alone, whatever methods and answers there were.
+    let line = "tributary_http_request_duration_seconds_count{route=\"/fhir/{type}/{id}\"} 1";
+    assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
     for word in ["amina", "Otieno", "secret-name", "BREW"] {
         assert!(!text.contains(word), "{word}");
     }

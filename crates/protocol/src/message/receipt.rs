@@ -35,6 +35,10 @@ pub struct Receipt {
     pub differs: Vec<(RecordRef, ShortDigest)>,
 }
 
+/// How the reason of a refusal begins where a person gave the change up that the receiver had set
+/// aside.
+pub const GIVEN_UP: &str = "it was given up there: ";
+
 /// A receipt as JSON.
 #[derive(Serialize, Deserialize)]
 struct Told {

@@ -36,6 +36,19 @@ pub fn an_alert_is_raised_once_and_cleared_once_and_told_of_once(maker: &dyn Mak
     assert_eq!(mailed.len(), 2);
     store.alert_told(AlertWay::Email, &mailed).unwrap();
     assert_eq!(store.alert_untold(AlertWay::Email, 9).unwrap(), []);
+    // One way does not work for a while: people see since when, and why, until it does.
+    let troubles = || store.site_status(end).unwrap().alert_troubles;
+    for (tries, error) in [(1, "451 not now"), (2, "421 \u{1b}[2J too\nmany")] {
+        let now = START.plus_millis(i64::from(tries));
+        store.alert_not_told(AlertWay::Email, error, now).unwrap();
+        store.alert_told(AlertWay::Webhook, &[]).unwrap();
+        let found = troubles();
+        assert_eq!((found.len(), found[0].way, found[0].failures), (1, AlertWay::Email, tries));
+        assert_eq!(found[0].since, START.plus_millis(1));
+    }
+    assert_eq!(troubles()[0].error, "421  [2J too many", "on one line, whoever said it");
+    store.alert_told(AlertWay::Email, &[]).unwrap();
+    assert_eq!(troubles(), []);
     // It comes again: a new one.
     store.alert_update(&[found("east")], &[], end).unwrap();
     let count = |all| store.alert_list(all, 9).unwrap().len();

@@ -145,13 +145,19 @@ pub fn how_much_is_left_is_told_by_what_was_measured(maker: &dyn Maker) {
     let up = Pace { items: 10, bytes: 20_000, millis: 4_000, ..Pace::default() };
     let pace = LinkPace { up, live: up, bulk_ahead: 9, ..LinkPace::default() };
     pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
-    assert_eq!(forecast().up, Left { items: 3, bytes: Some(6_000), millis: Some(1_200) });
-    assert_eq!(forecast().down, Left { items: 9, bytes: None, millis: None });
+    assert_eq!(
+        forecast().up,
+        Left { items: 3, bytes: Some(6_000), millis: Some(1_200), unknown: 0 }
+    );
+    assert_eq!(forecast().down, Left { items: 9, bytes: None, millis: None, unknown: 9 });
     let pace = LinkPace { live_ahead: 5, bulk_ahead: 0, ..pace };
     pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
-    assert_eq!(forecast().down, Left { items: 5, bytes: Some(10_000), millis: Some(2_000) });
+    assert_eq!(
+        forecast().down,
+        Left { items: 5, bytes: Some(10_000), millis: Some(2_000), unknown: 0 }
+    );
     pair.push();
-    assert_eq!(forecast().up, Left { items: 0, bytes: Some(0), millis: Some(0) });
+    assert_eq!(forecast().up, Left { items: 0, bytes: Some(0), millis: Some(0), unknown: 0 });
 }
 
 pub fn defect_03_the_marker_stays_where_the_lines_end(maker: &dyn Maker) {

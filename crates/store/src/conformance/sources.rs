@@ -15,8 +15,10 @@ use crate::{
 /// The child as the parent has read it so far.
 fn mark(pair: &Pair) -> Option<SourceMark> {
     let site = pair.child.site().unwrap().site;
-    let sources = pair.parent.source_list().unwrap();
-    sources.into_iter().find(|source| source.name == site).and_then(|source| source.mark)
+    let found = pair.parent.source_get(&site).unwrap();
+    let listed = pair.parent.source_list().unwrap();
+    assert_eq!(found, listed.into_iter().find(|source| source.name == site));
+    found.and_then(|source| source.mark)
 }
 
 fn slice(pair: &Pair, bytes: usize) -> OutgoingSlice {

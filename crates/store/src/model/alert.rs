@@ -30,11 +30,38 @@ pub struct Alert {
 }
 
 /// By which way people are told of alerts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub enum AlertWay {
     Webhook,
     Email,
+}
+
+impl AlertWay {
+    /// Both.
+    pub const ALL: [AlertWay; 2] = [AlertWay::Webhook, AlertWay::Email];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertWay::Webhook => "webhook",
+            AlertWay::Email => "email",
+        }
+    }
+}
+
+/// A way by which nobody could be told, since then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct AlertTrouble {
+    pub way: AlertWay,
+    /// Tries in a row that failed.
+    pub failures: u32,
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// What was wrong the last time, in plain words.
+    pub error: String,
 }
 
 /// Facts that rules look at and that no other method gives.

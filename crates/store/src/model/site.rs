@@ -8,7 +8,9 @@ use protocol::{Epoch, FeedId, Limits, ResourceType, SiteId, Timestamp, Urgency};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChildInfo, EmrStatus, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo};
+use super::{
+    AlertTrouble, ChildInfo, EmrStatus, Marker, OutboxStatus, Pause, ReaderStatus, SourceInfo,
+};
 
 /// Which site a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct SiteStatus {
     pub inbox: u64,
     /// Alerts that are raised.
     pub alerts: u64,
+    /// Ways by which nobody can be told of them at present.
+    pub alert_troubles: Vec<AlertTrouble>,
     /// Rows of the audit.
     pub audit_rows: u64,
     /// Bytes of the database file and its log.
@@ -118,6 +122,20 @@ pub struct LinkPace {
     pub live_ahead: u64,
     /// Likewise on the bulk lane.
     pub bulk_ahead: u64,
+    /// How the normal lane rests, where it has a rate.
+    pub normal_rest: Option<Rest>,
+    /// Likewise the bulk lane.
+    pub bulk_rest: Option<Rest>,
+}
+
+/// How long a lane moves nothing, so that it is no faster than its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rest {
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// For how many milliseconds from then.
+    pub millis: i64,
 }
 
 /// Bytes that moved on the link: on the wire and before compression.

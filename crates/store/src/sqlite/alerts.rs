@@ -1,10 +1,10 @@
 //! Whether the store works, and alerts: what was raised and cleared, and who was told.
 
 use protocol::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteStore, open, rows, status};
-use crate::{Alert, AlertFacts, AlertFound, AlertWay, Result, WatchStore};
+use crate::{Alert, AlertFacts, AlertFound, AlertTrouble, AlertWay, Result, WatchStore};
 
 impl WatchStore for SqliteStore {
     fn site_ready(&self) -> Result<()> {
@@ -21,6 +21,9 @@ impl WatchStore for SqliteStore {
     }
     fn alert_told(&self, way: AlertWay, told: &[Alert]) -> Result<()> {
         alert_told(self, way, told)
+    }
+    fn alert_not_told(&self, way: AlertWay, error: &str, now: Timestamp) -> Result<()> {
+        alert_not_told(self, way, error, now)
     }
     fn alert_facts(&self) -> Result<AlertFacts> {
         alert_facts(self)
@@ -115,7 +118,40 @@ fn alert_told(store: &SqliteStore, way: AlertWay, told: &[Alert]) -> Result<()> 
             let sql = format!("UPDATE alert SET {column} = max({column}, ?2) WHERE key = ?1");
             step.prepare_cached(&sql)?.execute(params![alert.key, state])?;
         }
+        step.prepare_cached("DELETE FROM alert_trouble WHERE way = ?1")?.execute([way.as_str()])?;
         Ok(())
+    })
+}
+
+/// Characters that are kept of what was wrong.
+const ERROR_CHARS: usize = 500;
+
+fn alert_not_told(store: &SqliteStore, way: AlertWay, error: &str, now: Timestamp) -> Result<()> {
+    // Whoever is asked says what it likes: it is shown on one line.
+    let line = error.chars().take(ERROR_CHARS).map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = line.collect();
+    store.write("note that nobody could be told of alerts", |step| {
+        step.prepare_cached(
+            "INSERT INTO alert_trouble (way, failures, since, error) VALUES (?1, 1, ?2, ?3)
+             ON CONFLICT (way) DO UPDATE SET failures = failures + 1, error = ?3",
+        )?
+        .execute(params![way.as_str(), now.millis(), line])?;
+        Ok(())
+    })
+}
+
+/// Ways by which nobody could be told.
+pub(super) fn troubles(conn: &Connection) -> Result<Vec<AlertTrouble>> {
+    let sql = "SELECT way, failures, since, error FROM alert_trouble ORDER BY way";
+    status::list(conn, sql, [], |row| {
+        let name = row.get_ref(0)?.as_str()?;
+        let way = AlertWay::ALL.into_iter().find(|way| way.as_str() == name);
+        Ok(AlertTrouble {
+            way: way.ok_or_else(|| rows::odd(0, "not a way to tell of alerts"))?,
+            failures: row.get(1)?,
+            since: rows::time(row, 2)?,
+            error: row.get(3)?,
+        })
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) fn may_ask(
 ) -> Result<bool> {
     let asked: u32 = step
         .prepare_cached(
-            "SELECT count(*) FROM audit WHERE actor = ?1 AND at > ?2
+            "SELECT count(*) FROM audit INDEXED BY audit_asked WHERE actor = ?1 AND at > ?2
                 AND action IN ('patient-find', 'patient-find-refused',
                                'patient-fetch', 'patient-fetch-refused')",
         )?

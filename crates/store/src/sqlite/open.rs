@@ -57,6 +57,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0027_emr.sql")),
         M::up(include_str!("../../migrations/sqlite/0028_line_part.sql")),
         M::up(include_str!("../../migrations/sqlite/0029_parked_later.sql")),
+        M::up(include_str!("../../migrations/sqlite/0030_troubles.sql")),
         M::up(include_str!("../../migrations/sqlite/0031_emr_lost.sql")),
     ]
 });

@@ -23,6 +23,9 @@ impl SourceStore for SqliteStore {
     fn source_list(&self) -> Result<Vec<SourceInfo>> {
         source_list(self)
     }
+    fn source_get(&self, name: &SiteId) -> Result<Option<SourceInfo>> {
+        source_get(self, name)
+    }
     fn source_note(&self, name: &SiteId, event: &SourceEvent, now: Timestamp) -> Result<()> {
         source_note(self, name, event, now)
     }
@@ -61,14 +64,23 @@ pub(super) fn source_list(store: &SqliteStore) -> Result<Vec<SourceInfo>> {
     store.read("list its sources", list)
 }
 
+const SOURCES: &str =
+    "SELECT s.name, s.feed, s.epoch, s.own_epoch, s.position, s.head, s.oldest, s.compare,
+        s.place, s.failures, s.last_error, s.last_attempt, s.last_contact, s.next_at, s.lines,
+        (SELECT count(*) FROM parked_line AS l WHERE l.source = s.name)
+     FROM source AS s";
+
 pub(super) fn list(conn: &Connection) -> Result<Vec<SourceInfo>> {
     let own = status::site_info(conn)?.epoch;
-    let sql =
-        "SELECT s.name, s.feed, s.epoch, s.own_epoch, s.position, s.head, s.oldest, s.compare,
-            s.place, s.failures, s.last_error, s.last_attempt, s.last_contact, s.next_at, s.lines,
-            (SELECT count(*) FROM parked_line AS l WHERE l.source = s.name)
-         FROM source AS s ORDER BY s.name";
-    status::list(conn, sql, [], |row| read(row, own))
+    status::list(conn, &format!("{SOURCES} ORDER BY s.name"), [], |row| read(row, own))
+}
+
+fn source_get(store: &SqliteStore, name: &SiteId) -> Result<Option<SourceInfo>> {
+    store.read("look at a source", |conn| {
+        let own = status::site_info(conn)?.epoch;
+        let mut statement = conn.prepare_cached(&format!("{SOURCES} WHERE s.name = ?1"))?;
+        Ok(statement.query_row([name.as_str()], |row| read(row, own)).optional()?)
+    })
 }
 
 fn read(row: &Row<'_>, own: Epoch) -> rusqlite::Result<SourceInfo> {

@@ -15,7 +15,7 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::deliveries::lanes::LaneColumn;
 use super::*;
-use super::{emr, lag, link, outbox, pause, rows, sites, sources};
+use super::{alerts, emr, lag, link, outbox, pause, rows, sites, sources};
 use crate::StoreError;
 
 pub(super) use deliveries::{
@@ -83,6 +83,7 @@ pub(super) fn site_status(store: &SqliteStore, now: Timestamp) -> Result<SiteSta
             emr: emr::status(conn)?,
             inbox: count("SELECT count(*) FROM inbox")?,
             alerts: count("SELECT count(*) FROM alert WHERE cleared IS NULL")?,
+            alert_troubles: alerts::troubles(conn)?,
             audit_rows: count("SELECT coalesce(max(key), 0) FROM audit")?,
             disk_bytes: disk_bytes(&store.path),
             merged: count("SELECT count(*) FROM change WHERE via = 0 AND author = 'tributary'")?,

@@ -70,7 +70,9 @@ pub async fn list(
     let limit = asked.limit.unwrap_or(ROWS).clamp(1, ROWS_MOST);
     let Asked { state, patient, older_hours, reason_has, after, .. } = asked;
     let filter = Chosen { state, patient, older_hours, reason_has }.filter(&site);
-    Ok(Json(site.read(move |store| queue::list(store, &filter, after, limit)).await?))
+    let (config, now) = (site.config().clone(), site.now());
+    let listing = site.read(move |store| queue::list(store, (&config, now), &filter, after, limit));
+    Ok(Json(listing.await?))
 }
 
 /// `GET /admin/queue/{id}`

@@ -2,12 +2,12 @@
 
 use protocol::delivery::DeliveryState;
 use protocol::stream::{self, InRecord, StreamLine};
-use protocol::{RecordRef, Timestamp};
+use protocol::{RecordRef, SiteId, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::patient_key;
-use crate::sqlite::{SqliteStore, audit, body, parked, rows, status};
+use crate::sqlite::{SqliteStore, audit, body, parked, rows, sources, status};
 use crate::{AuditRow, DeliveryAction, DroppedLine, ParkedLine, QueueFilter, QueueOrder, Result};
 
 /// Lines that one call acts on at the most.
@@ -105,6 +105,7 @@ fn give_up(
     now: Timestamp,
 ) -> Result<()> {
     let line = status::parked_line(step, key)?;
+    tell_source(store, step, key, because)?;
     let patients = joined(&line.patients);
     step.prepare_cached(
         "INSERT INTO dropped_line
@@ -131,6 +132,20 @@ fn give_up(
         detail: format!("{} position {}: {because}", line.feed, line.position),
     };
     audit::append(step, &row, now)
+}
+
+/// Whoever made a change hears that it was given up, where this site has read it there.
+fn tell_source(store: &SqliteStore, step: &Connection, key: i64, because: &str) -> Result<()> {
+    let (source, line): (Option<SiteId>, Vec<u8>) = step
+        .prepare_cached("SELECT source, line FROM parked_line WHERE key = ?1")?
+        .query_row([key], |row| {
+            let is_of_source = row.get_ref(0)?.as_str_or_null()?.is_some();
+            let source = is_of_source.then(|| rows::site_id(row, 0)).transpose()?;
+            Ok((source, row.get(1)?))
+        })?;
+    let Some(source) = source else { return Ok(()) };
+    let line = body::decode_bytes(&line)?;
+    sources::words::given_up(store, step, (&source, &line), because)
 }
 
 fn joined(names: &[RecordRef]) -> String {

@@ -1,7 +1,7 @@
 //! At a child whose changes are read: who reads them, and what it says of them.
 
 use protocol::delivery::Outcome;
-use protocol::message::Receipt;
+use protocol::message::{GIVEN_UP, Receipt};
 use protocol::{Epoch, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -99,12 +99,17 @@ fn take_in(
     let told = deliveries::by_receipt(step, word, vec![sequence])?;
     deliveries::take_in(store, step, &told, now, jitter)?;
     if word.outcome == Outcome::Refused {
-        // The parent has it and keeps it parked: there it is tried again, not here.
+        // The parent has it and keeps it parked, or gave it up: it is tried again there or by hand.
+        let reason = word.reason.as_deref().unwrap_or("it gave no reason");
+        let reason = match reason.strip_prefix(GIVEN_UP) {
+            Some(because) => format!("the parent gave it up: {because}"),
+            None => format!("the parent keeps it parked: {reason}"),
+        };
         step.prepare_cached(
-            "UPDATE delivery SET state = 'parked', reason = 'the parent keeps it parked: ' || ?2
+            "UPDATE delivery SET state = 'parked', reason = ?2
              WHERE target = 'parent' AND sequence = ?1",
         )?
-        .execute(params![sequence, word.reason.as_deref().unwrap_or("it gave no reason")])?;
+        .execute(params![sequence, reason])?;
     }
     Ok(true)
 }

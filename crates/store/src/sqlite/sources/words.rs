@@ -2,8 +2,8 @@
 
 use protocol::delivery::Outcome;
 use protocol::digest::ShortDigest;
-use protocol::message::Receipt;
-use protocol::stream::{InLine, InRecord};
+use protocol::message::{GIVEN_UP, Receipt};
+use protocol::stream::{self, InLine, InRecord, StreamLine};
 use protocol::{ChangeId, RecordRef, SiteId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -42,11 +42,43 @@ pub(in crate::sqlite) fn keep(
         word.outcome = Outcome::Later;
         word.reason = Some("its last part has not come".to_owned());
     }
+    write(step, source, &word)
+}
+
+/// A person gave up what was read from a source and stuck here: it hears of that, as far as the line
+/// can be read.
+pub(in crate::sqlite) fn given_up(
+    store: &SqliteStore,
+    step: &Connection,
+    (source, line): (&SiteId, &[u8]),
+    because: &str,
+) -> Result<()> {
+    // Of a line in parts, all are given up by any: they have one id.
+    let id = match stream::read_line(line, &store.options.limits) {
+        Ok(StreamLine::Line(line)) => line.id,
+        Ok(StreamLine::Refused(line)) => line.id,
+        Ok(StreamLine::Header(_) | StreamLine::End { .. }) | Err(_) => None,
+    };
+    let Some(id) = id else { return Ok(()) };
+    let word = Receipt {
+        id,
+        attempt: 0,
+        outcome: Outcome::Refused,
+        reason: Some(format!("{GIVEN_UP}{because}")),
+        sequence: status::site_info(step)?.sequence,
+        digests: Vec::new(),
+        differs: Vec::new(),
+    };
+    write(step, source, &word)
+}
+
+fn write(step: &Connection, source: &SiteId, word: &Receipt) -> Result<()> {
+    let origin = rows::origin_key(step, &word.id.origin, &word.id.epoch)?;
     step.prepare_cached(
         "INSERT INTO source_word (source, origin, number, text) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (source, origin, number) DO UPDATE SET text = excluded.text",
     )?
-    .execute(params![source.as_str(), origin, id.number, word.to_text()])?;
+    .execute(params![source.as_str(), origin, word.id.number, word.to_text()])?;
     Ok(())
 }
 
