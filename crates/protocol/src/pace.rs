@@ -13,6 +13,8 @@ pub const LEAST: u64 = 16 << 10;
 
 /// Bytes on the wire below which a request says more of the way there and back than of the link.
 const MEASURED: u64 = 4 << 10;
+/// Bytes on the wire after which how older text was compressed counts half.
+const CODED: u64 = 1 << 20;
 /// Milliseconds of transfer after which what is older counts half.
 const LATELY: u64 = 2 * 60 * 1_000;
 
@@ -28,8 +30,10 @@ pub struct Pace {
     pub bytes: u64,
     /// Milliseconds that they took.
     pub millis: u64,
-    /// Bytes of text (before compression) that they were.
+    /// Bytes of text (before compression) that moved lately, small requests as well.
     pub text: u64,
+    /// Bytes on the wire that these were.
+    pub coded: u64,
     /// Bytes of text of the smallest request that the other side refused as too large; 0 where it
     /// refused none. Not kept for ever: its limit may be another one by then.
     #[serde(skip)]
@@ -66,7 +70,7 @@ pub struct Left {
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0, text: 0, too_much: 0 }
+        Pace { portion: FIRST, items: 0, bytes: 0, millis: 0, text: 0, coded: 0, too_much: 0 }
     }
 }
 
@@ -102,6 +106,12 @@ impl Pace {
     }
 
     fn counted(self, sample: &Sample) -> Pace {
+        let half = if self.coded > CODED { 2 } else { 1 };
+        let (text, coded) = (self.text / half + sample.text, self.coded / half + sample.wire);
+        Pace { text, coded, ..self }.timed(sample)
+    }
+
+    fn timed(self, sample: &Sample) -> Pace {
         if sample.wire < MEASURED || sample.items == 0 {
             return self;
         }
@@ -110,7 +120,6 @@ impl Pace {
             items: self.items / half + sample.items,
             bytes: self.bytes / half + sample.wire,
             millis: self.millis / half + sample.millis.max(1),
-            text: self.text / half + sample.text,
             ..self
         }
     }
@@ -119,8 +128,8 @@ impl Pace {
     /// on the wire. How text compresses is what was measured; until then it is taken not to.
     pub fn portion_at(&self, rate: u64) -> u64 {
         let wire = scaled(rate, AIM, 1_000);
-        let text =
-            if self.bytes > 0 { scaled(wire, self.text.max(self.bytes), self.bytes) } else { wire };
+        let (text, coded) = (self.text.max(self.coded), self.coded.max(1));
+        let text = if self.coded > 0 { scaled(wire, text, coded) } else { wire };
         self.portion.min(text.max(LEAST))
     }
 
@@ -257,29 +266,27 @@ mod tests {
 
     #[test]
     fn a_request_of_a_lane_with_a_rate_is_made_for_what_the_rate_allows_in_the_time_aimed_at() {
-        let measured = |text, wire| Pace {
-            portion: 8 * MIB,
-            items: 10,
-            bytes: wire,
-            millis: 9_000,
-            text,
-            too_much: 0,
-        };
+        let measured = |text, coded| Pace { portion: 8 * MIB, text, coded, ..Pace::default() };
+        let slow = measured(16 * 50_000, 50_000);
         for (pace, rate, portion, why) in [
             (Pace::default(), 2_000, 30_000, "the very first: as if text did not compress"),
             (Pace::default(), 100, LEAST, "the least"),
             (Pace::default(), 1_000_000, FIRST, "faster than the first is made for"),
-            (
-                measured(16 * 50_000, 50_000),
-                2_000,
-                16 * 30_000,
-                "a sixteenth of the text, as measured",
-            ),
-            (measured(0, 50_000), 2_000, 30_000, "measured before text was counted"),
-            (measured(16 * 50_000, 50_000), u64::MAX, 8 * MIB, "no bound"),
+            (slow, 2_000, 16 * 30_000, "a sixteenth of the text, as measured"),
+            (measured(40_000, 50_000), 2_000, 30_000, "what does not compress at all"),
+            (slow, u64::MAX, 8 * MIB, "no bound"),
         ] {
             assert_eq!(pace.portion_at(rate), portion, "{why}");
         }
+        // Also of requests that are too small to say how fast the link is: 1 kB/s, a sixteenth.
+        let mut pace = Pace::default();
+        for _ in 0..8 {
+            let text = pace.portion_at(1_000);
+            let sample = Sample { items: 10, text, wire: text / 16 + 700, millis: AIM };
+            pace = pace.after(&sample, MOST);
+        }
+        let wire = pace.portion_at(1_000) / 16;
+        assert!((13_000..=15_000).contains(&wire), "{wire} bytes in 15 s");
     }
 
     #[test]

@@ -239,8 +239,9 @@ fn show_link(status: &SiteStatus, (parent, limits): (&Parent, &Limits), now: Tim
 /// A lane that does not move now.
 pub(crate) fn held(closed: &Closed) -> String {
     let until = closed.until.and_then(local);
-    let until =
-        until.map_or(String::new(), |at| format!(", until {}", at.format("%Y-%m-%d %H:%M")));
+    // A rest by a rate is one of seconds.
+    let form = if closed.why == Why::Rate { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    let until = until.map_or(String::new(), |at| format!(", until {}", at.format(form)));
     let why = match closed.why {
         Why::Windows => "it is none of its times of the day",
         Why::Rate => "it has moved as much as its rate allows",
