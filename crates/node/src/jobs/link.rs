@@ -373,7 +373,7 @@ impl Link {
         if traffic.is_nothing() && pace.is_none() {
             return Ok(());
         }
-        let event = LinkEvent::Traffic(traffic, pace);
+        let event = LinkEvent::Traffic(traffic, pace.map(Box::new));
         let noted = site.read(move |store| store.link_note(&event, now)).await;
         noted.map_err(|error| ours(&error))
     }

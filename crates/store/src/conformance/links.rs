@@ -94,7 +94,7 @@ pub fn bytes_that_moved_are_counted_with_the_contact_and_without(maker: &dyn Mak
     store.link_note(&failure, START).unwrap();
     let up = Pace { portion: 70_000, items: 10, bytes: 20_000, millis: 4_000, ..Pace::default() };
     let pace = LinkPace { up, live_ahead: 7, ..LinkPace::default() };
-    store.link_note(&LinkEvent::Traffic(traffic, Some(pace)), START).unwrap();
+    store.link_note(&LinkEvent::Traffic(traffic, Some(Box::new(pace))), START).unwrap();
     let link = store.link_get().unwrap();
     assert_eq!((link.failures, link.wire_sent, link.raw_received), (1, 1, 4_000));
     store.link_note(&LinkEvent::Contact { peer: None, traffic }, START.plus_millis(5)).unwrap();
@@ -144,14 +144,18 @@ pub fn how_much_is_left_is_told_by_what_was_measured(maker: &dyn Maker) {
     assert_eq!((forecast().up.items, forecast().up.millis), (3, None));
     let up = Pace { items: 10, bytes: 20_000, millis: 4_000, ..Pace::default() };
     let pace = LinkPace { up, live: up, bulk_ahead: 9, ..LinkPace::default() };
-    pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
+    pair.child
+        .link_note(&LinkEvent::Traffic(Traffic::default(), Some(Box::new(pace))), START)
+        .unwrap();
     assert_eq!(
         forecast().up,
         Left { items: 3, bytes: Some(6_000), millis: Some(1_200), unknown: 0 }
     );
     assert_eq!(forecast().down, Left { items: 9, bytes: None, millis: None, unknown: 9 });
     let pace = LinkPace { live_ahead: 5, bulk_ahead: 0, ..pace };
-    pair.child.link_note(&LinkEvent::Traffic(Traffic::default(), Some(pace)), START).unwrap();
+    pair.child
+        .link_note(&LinkEvent::Traffic(Traffic::default(), Some(Box::new(pace))), START)
+        .unwrap();
     assert_eq!(
         forecast().down,
         Left { items: 5, bytes: Some(10_000), millis: Some(2_000), unknown: 0 }

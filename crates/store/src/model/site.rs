@@ -102,7 +102,7 @@ pub enum LinkEvent {
     /// It said how records are merged that it and we changed.
     Policies(Policies),
     /// Bytes moved, and how fast, where that has changed.
-    Traffic(Traffic, Option<LinkPace>),
+    Traffic(Traffic, Option<Box<LinkPace>>),
 }
 
 /// How the link to the parent has done lately, a lane each, and how far its feeds go beyond ours.
