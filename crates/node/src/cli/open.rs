@@ -173,15 +173,27 @@ fn courier_key(dir: &Path) -> anyhow::Result<Key> {
         return Ok(key);
     }
     let made = Key::make();
-    write_secret(&path, &made.secret())?;
-    // Another process may have made one at the same moment: the one that is there counts.
+    let aside = secret_aside(&path, &made.secret())?;
+    // Another process may have made one at the same moment: the one that is there counts, for it too.
+    if std::fs::hard_link(&aside, &path).is_ok() || read()?.is_some() {
+        drop(std::fs::remove_file(&aside));
+    } else {
+        std::fs::rename(&aside, &path)
+            .with_context(|| format!("failed to write {}", path.display()))?;
+    }
     Ok(read()?.unwrap_or(made))
 }
 
 /// Writes a secret so that only its owner can ever read it.
 pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    let aside = secret_aside(path, secret)?;
+    std::fs::rename(aside, path).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Writes a secret to a file of this process alone beside `path`.
+fn secret_aside(path: &Path, secret: &str) -> anyhow::Result<PathBuf> {
     use std::io::Write as _;
-    let aside = path.with_extension("new");
+    let aside = path.with_extension(format!("new-{}", std::process::id()));
     let mut options = std::fs::File::options();
     options.create(true).write(true).truncate(true);
     #[cfg(unix)]
@@ -192,8 +204,8 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     options
         .open(&aside)
         .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&aside, path))
-        .with_context(|| format!("failed to write {}", path.display()))
+        .with_context(|| format!("failed to write {}", aside.display()))?;
+    Ok(aside)
 }
 
 /// Runs async work of a verb.
