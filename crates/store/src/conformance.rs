@@ -158,6 +158,7 @@ macro_rules! for_each_rule {
                 to_come_back_to_an_earlier_state_is_an_edit_too,
                 what_the_parent_took_back_before_its_word_came_stays_so,
                 what_comes_back_to_the_parents_state_has_the_parents_bytes,
+                what_both_came_to_in_another_order_has_the_parents_bytes,
                 what_is_undone_before_the_word_came_is_undone_at_the_parent,
                 a_merge_keeps_all_three_versions,
                 the_same_in_another_order_ends_with_the_parents_bytes,
@@ -280,6 +281,8 @@ macro_rules! for_each_rule {
             restores:
                 what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again,
                 what_a_restored_parent_does_not_list_is_sent_and_then_let_go,
+                what_was_purged_comes_again_with_a_patient_who_joins,
+                what_is_kept_of_those_who_left_is_offered_to_a_parent_that_asks,
                 an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept,
                 what_a_restored_parent_went_on_from_is_no_edit_of_the_childs,
                 a_patient_of_whom_there_was_a_join_before_a_record_is_held,
@@ -290,7 +293,8 @@ macro_rules! for_each_rule {
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
                 defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_deleted,
                 defect_28_a_deletion_proves_no_knowledge_of_a_record,
-                a_child_changes_what_it_has_had_or_brought;
+                a_child_changes_what_it_has_had_or_brought,
+                a_person_lets_a_child_change_what_it_had_in_a_life_that_was_lost;
             below:
                 a_record_that_left_two_cohorts_is_gone_though_both_patients_stay,
                 a_record_that_comes_back_as_it_was_counts_again,
@@ -298,7 +302,8 @@ macro_rules! for_each_rule {
                 what_comes_from_below_for_a_patient_who_left_is_merged_from_its_own_base,
                 what_is_passed_on_again_is_merged_from_what_was_passed_on_before,
                 what_is_made_anew_where_it_was_purged_takes_nothing_away,
-                what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again;
+                what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again,
+                what_was_purged_and_the_restored_parent_has_lost_is_asked_for_below;
             top:
                 a_site_that_heard_otherwise_moves_nothing_back,
                 what_goes_back_after_an_edit_has_the_same_bytes_at_both_ends;

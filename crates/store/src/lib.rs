@@ -172,6 +172,9 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
         policy: LeavePolicy,
         now: Timestamp,
     ) -> Result<()>;
+    /// Offers the parent, which asks for the `again`th time, what it has let go of and this site
+    /// keeps: records of patients whom none of its feeds holds.
+    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<()>;
     /// Records that we hold of a feed, that the parent did not list when it was compared, and of
     /// which nothing is undelivered: it is to be asked once more. At most `limit`.
     fn unlisted_list(&self, limit: usize) -> Result<Vec<(protocol::FeedId, RecordRef)>>;
@@ -186,10 +189,16 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     ) -> Result<u64>;
 
     /// Patients of whose join in a parent's feed the live lane has told since this was last asked
-    /// about, and whose records are more than `ahead_entries` away on the bulk lane.
+    /// about, and whose records are more than `ahead_entries` away on the bulk lane; before them,
+    /// those who joined again without what was purged here.
     fn joins_ahead(&self, feed: &protocol::FeedId, epoch: &Epoch) -> Result<JoinsAhead>;
-    /// Notes up to which join that was decided.
-    fn joins_looked_at(&self, feed: &protocol::FeedId, epoch: &Epoch, position: u64) -> Result<()>;
+    /// Notes up to which join that was decided, and that these patients' records were asked for.
+    fn joins_looked_at(
+        &self,
+        feed: &protocol::FeedId,
+        epoch: &Epoch,
+        joins: &JoinsAhead,
+    ) -> Result<()>;
 
     // -- cohorts ----------------------------------------------------------------------------
 
@@ -388,6 +397,9 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     fn child_list(&self) -> Result<Vec<ChildInfo>>;
     /// Ends a child's access at once. `false`: no such child.
     fn child_revoke(&self, site: &SiteId, now: Timestamp) -> Result<bool>;
+    /// A person lets a child change records of which nothing here says that it had them, and says
+    /// why; in the audit. `false`: no such child.
+    fn child_allow(&self, allowance: &Allowance, now: Timestamp) -> Result<bool>;
     /// Exchanges a one-time code for a credential: `Ok(None)` where the code is unknown, used,
     /// expired, or of another site.
     fn child_redeem(

@@ -214,6 +214,9 @@ impl Store for SqliteStore {
     ) -> Result<()> {
         unlisted::feed_lost(self, feed, name, policy, now)
     }
+    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<()> {
+        unlisted::kept_offer(self, again, now)
+    }
     fn unlisted_list(&self, limit: usize) -> Result<Vec<(FeedId, RecordRef)>> {
         unlisted::unlisted_list(self, limit)
     }
@@ -229,8 +232,8 @@ impl Store for SqliteStore {
     fn joins_ahead(&self, feed: &FeedId, epoch: &Epoch) -> Result<JoinsAhead> {
         ahead::joins_ahead(self, feed, epoch)
     }
-    fn joins_looked_at(&self, feed: &FeedId, epoch: &Epoch, position: u64) -> Result<()> {
-        ahead::joins_looked_at(self, feed, epoch, position)
+    fn joins_looked_at(&self, feed: &FeedId, epoch: &Epoch, joins: &JoinsAhead) -> Result<()> {
+        ahead::joins_looked_at(self, feed, epoch, joins)
     }
 
     fn cohort_set(&self, cohort: &CohortDraft, now: Timestamp) -> Result<CohortChange> {
@@ -432,6 +435,9 @@ impl Store for SqliteStore {
     }
     fn child_revoke(&self, site: &SiteId, now: Timestamp) -> Result<bool> {
         sites::child_revoke(self, site, now)
+    }
+    fn child_allow(&self, allowance: &Allowance, now: Timestamp) -> Result<bool> {
+        sites::child_allow(self, allowance, now)
     }
     fn child_redeem(
         &self,

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Subcommand;
 use protocol::{CohortName, RecordRef, SiteId};
+use store::Allowance;
 
 use crate::cli::open::Dir;
 use crate::cli::say;
 use crate::jobs::enrol;
+use crate::queue;
 use crate::site::Site;
 
 /// What `child` takes.
@@ -53,6 +55,24 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Let a child change records that it says it had, though nothing here knows of it any more
+    ///
+    /// After a restore of this site, what a child had from it and changed since may be refused:
+    /// the records are of patients who are in none of the child's cohorts as they were then. The
+    /// child's queue names them. What the child sends next is merged with what is here.
+    Allow {
+        /// The child's site id
+        #[arg(value_name = "SITE")]
+        site: SiteId,
+        /// The records, as the child's queue names them
+        #[arg(value_name = "TYPE/ID", required = true)]
+        records: Vec<RecordRef>,
+        /// Why; it stands in the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
     /// End a child's access at once
     Revoke {
         /// The child's site id
@@ -72,6 +92,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Some(patient) => end_visit(&dir.open()?, site, patient),
             None => list_visitors(&dir.open()?, site, *json),
         },
+        Action::Allow { site, records, reason, dir } => allow(&dir.open()?, site, records, reason),
         Action::Revoke { site, dir } => {
             let here = dir.open()?;
             if !here.store().child_revoke(site, here.now())? {
@@ -91,6 +112,21 @@ fn add(here: &Site, site: &SiteId, cohorts: &[CohortName]) -> anyhow::Result<Exi
     say!("Code for {site}, good once until {expires}:");
     say!("  {code}");
     say!("At the child: tributary join {} --code {code} --dir DIR", here.config().public_url);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn allow(
+    here: &Site,
+    site: &SiteId,
+    records: &[RecordRef],
+    reason: &str,
+) -> anyhow::Result<ExitCode> {
+    let reason = queue::reason(reason, &here.config().limits).map_err(anyhow::Error::msg)?;
+    let allowance = Allowance { site: site.clone(), records: records.to_vec(), reason };
+    if !here.store().child_allow(&allowance, here.now())? {
+        bail!("failed to let {site} change records: there is no such child");
+    }
+    say!("{site} may change them; what it has parked goes after `tributary queue retry` there.");
     Ok(ExitCode::SUCCESS)
 }
 

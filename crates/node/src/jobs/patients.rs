@@ -7,7 +7,7 @@ use protocol::stream::Lane;
 use protocol::visit::{FetchQuestion, FindAnswer, FindQuestion};
 use protocol::{Epoch, RecordRef};
 use serde::Serialize;
-use store::{AuditRow, Marker};
+use store::{AuditRow, JoinsAhead, Marker};
 
 use crate::http::sync::patients::{FEED_HEADER, PatientsBody, UNTIL_HEADER};
 use crate::http::sync::status::{FeedHead, ParentView};
@@ -103,14 +103,14 @@ pub async fn fetch_ahead(
         let (id, epoch) = (feed.id, view.epoch);
         let joins = site.read(move |store| store.joins_ahead(&id, &epoch)).await;
         let joins = joins.map_err(|error| ours(&error))?;
-        if joins.position == 0 {
+        if joins == JoinsAhead::default() {
             continue;
         }
         let read = match &joins.patients[..] {
             [] => None,
             patients => ahead_of(site, link, view, feed, patients).await?,
         };
-        let looked = site.read(move |store| store.joins_looked_at(&id, &epoch, joins.position));
+        let looked = site.read(move |store| store.joins_looked_at(&id, &epoch, &joins));
         looked.await.map_err(|error| ours(&error))?;
         if read.is_some() {
             return Ok(read);

@@ -87,7 +87,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     }
     let ended = match pushing.error.or(pulling.error) {
         Some(error) => Err(error),
-        None => unlisted::settle(site, link, &round.view).await,
+        None => ask_by_name(site, link, &mut round).await,
     };
     retry_parked(site).await;
     round.received += ended?;
@@ -95,6 +95,18 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
         audit::step(site, link).await?;
     }
     Ok(round)
+}
+
+/// Asks for whom the parent believed held, and for what it did not list; gives how many records
+/// left for that.
+async fn ask_by_name(site: &Site, link: &Link, round: &mut Round) -> Result<u64, LinkError> {
+    if link.gate().is_open(Urgency::Bulk, site.now()) {
+        while let Some(read) = patients::fetch_ahead(site, link, &round.view).await? {
+            round.received += read.applied;
+            round.parked += read.parked;
+        }
+    }
+    unlisted::settle(site, link, &round.view).await
 }
 
 /// Whether who answers is our parent.

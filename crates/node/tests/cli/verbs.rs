@@ -99,7 +99,12 @@ fn a_child_is_let_in_and_shut_out() {
     assert!(code_of(&site.run(&add).ok()).len() >= 8);
     assert_eq!(site.json(&["child", "list", "--json"])[0]["site"], "kisumu");
     site.run(&["child", "add", "centre", "--cohort", "west"]).refused(&["this site itself"]);
+    let allow = ["child", "allow", "kisumu", "Observation/pulse", "--reason"];
+    site.run(&[&allow[..], &["the centre was restored"]].concat()).ok();
+    site.run(&[&allow[..], &[" "]].concat()).refused(&["reason"]);
+    site.run(&["child", "allow", "kisumu", "pulse", "--reason", "x"]).refused(&["pulse"]);
     site.run(&["child", "revoke", "kisumu"]).ok();
+    site.run(&[&allow[..], &["it is shut out"]].concat()).refused(&["no such child"]);
     assert!(site.run(&["child", "list"]).ok().contains("revoked"));
     site.run(&["child", "revoke", "nobody"]).refused(&["no such child"]);
 }

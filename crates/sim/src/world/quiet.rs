@@ -11,7 +11,7 @@ use protocol::delivery::DeliveryState;
 use protocol::resource::compartment;
 use protocol::visit::FetchQuestion;
 use protocol::{Limits, RecordRef, json};
-use store::{DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, HistoryQuery, Scope};
+use store::{Allowance, DeliveryAction, DeliveryChoice, DeliveryFilter, HistoryQuery, Scope};
 
 use super::Shared;
 use crate::place::{Place, Up};
@@ -24,6 +24,8 @@ const STILL: u32 = 3;
 /// Milliseconds between two passes: longer than any backoff.
 const PAUSE: u64 = 20 * 60_000;
 
+/// Passes in which operators do what the reasons of refused deliveries say first.
+const FETCHING: u32 = 4;
 /// Refused deliveries that an operator looks at in one pass.
 const REFUSED: usize = 100;
 /// Versions of a record in which somebody looks for whose it was.
@@ -42,10 +44,10 @@ impl Shared {
             }
         }
         let mut still = 0;
-        for _ in 0..PASSES {
+        for pass in 0..PASSES {
             let mut moved = 0;
             for place in self.deepest_first() {
-                moved += self.settle(place).await;
+                moved += self.settle(place, pass).await;
             }
             self.time.sleep(PAUSE).await;
             still = if moved == 0 && self.queues_are_empty() { still + 1 } else { 0 };
@@ -79,10 +81,10 @@ impl Shared {
     }
 
     /// One site's part of a pass: how much moved.
-    async fn settle(&self, place: &Place) -> u64 {
+    async fn settle(&self, place: &Place, pass: u32) -> u64 {
         let Some(up) = place.up() else { return 1 };
         if let Some(link) = Link::of(&up.site) {
-            self.fetch_refused(place, &up, &link).await;
+            self.mend_refused(place, &up, (&link, pass)).await;
         }
         self.retry_all(&up).await;
         self.harvest(&up);
@@ -128,25 +130,29 @@ impl Shared {
     }
 
     /// What the parent refuses because it is of nobody of the site's there: the operator does what
-    /// the reason says, and fetches the patients.
-    async fn fetch_refused(&self, place: &Place, up: &Up, link: &Link) {
-        let filter = DeliveryFilter { limit: REFUSED, ..DeliveryFilter::default() };
-        let Ok(waiting) = up.site.store().delivery_list(&filter) else { return };
-        let refused = |one: &DeliveryInfo| {
-            one.reason.as_ref().is_some_and(|reason| reason.contains("patient fetch"))
-        };
-        let mut patients = BTreeSet::new();
-        for one in waiting.into_iter().filter(refused) {
+    /// the reason says, and fetches the patients; where that has not helped, the parent's lets the
+    /// site change those records.
+    async fn mend_refused(&self, place: &Place, up: &Up, (link, pass): (&Link, u32)) {
+        let above = place.parent.and_then(|parent| self.places[parent].up());
+        let (mut patients, mut records) = (BTreeSet::new(), BTreeSet::new());
+        for (reason, of) in refused(place, up, above.as_ref()) {
             // The parent may have the record under somebody whose it was; or of whom nobody here
             // has heard, which somebody there says who is asked.
-            let names = one.reason.iter().flat_map(|reason| reason.split(' '));
-            for name in names.filter_map(|name| name.parse::<RecordRef>().ok()) {
-                let above = place.parent.and_then(|parent| self.places[parent].up());
+            for name in reason.split(' ').filter_map(|name| name.parse::<RecordRef>().ok()) {
                 for asked in std::iter::once(up).chain(&above) {
                     patients.extend(whose_it_was(asked, &name));
                 }
+                records.insert(name);
             }
-            patients.extend(one.patients);
+            patients.extend(of);
+        }
+        if let (Some(above), true) = (&above, pass >= FETCHING && !records.is_empty()) {
+            let reason = "fetching did not help".to_owned();
+            let records = records.into_iter().collect();
+            let allowance = Allowance { site: place.id.clone(), records, reason };
+            let said = above.site.store().child_allow(&allowance, above.site.now());
+            self.note(&format!("{} is allowed {:?}: {said:?}", place.id, allowance.records));
+            return;
         }
         for patient in patients {
             let mut said = self.fetch_one(up, link, &patient).await;
@@ -184,6 +190,19 @@ impl Shared {
             self.note(&format!("{} fails to retry: {error}", site.id()));
         }
     }
+}
+
+/// Why what a site sent, or its parent read of it, is refused for being of nobody of the site's
+/// there, and whose it is.
+fn refused(place: &Place, up: &Up, above: Option<&Up>) -> Vec<(String, Vec<RecordRef>)> {
+    let filter = DeliveryFilter { limit: REFUSED, ..DeliveryFilter::default() };
+    let sent = up.site.store().delivery_list(&filter).unwrap_or_default();
+    let sent = sent.into_iter().filter_map(|one| Some((one.reason?, one.patients)));
+    let read = above.and_then(|above| above.site.store().parked_list(REFUSED).ok());
+    let of_this = format!("{}/", place.id);
+    let read = read.into_iter().flatten().filter(|line| line.feed.starts_with(&of_this));
+    let all = sent.chain(read.map(|line| (line.reason, line.patients)));
+    all.filter(|(reason, _)| reason.contains("patient fetch")).collect()
 }
 
 /// The patients whose a record is here, or was in any version.

@@ -11,8 +11,9 @@ use protocol::{ChangeId, Digest, Epoch, SiteId};
 
 use super::builders::{Resource, a_patient, an_observation, put};
 use super::pair::{Pair, body, digests, read_back};
+use super::restores::lose_the_parent;
 use super::{Maker, feed_id};
-use crate::{ChildDraft, CohortDraft, DigestScope, LeavePolicy, Scope, Source};
+use crate::{ChildDraft, CohortDraft, DigestScope, LeavePolicy, ReceiptWord, Scope, Source};
 
 /// A site below the clinic, and what it brings.
 struct Below {
@@ -211,6 +212,34 @@ pub fn what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again(maker:
 }
 
 /// A record of two patients, and the same when it is of a third.
+pub fn what_was_purged_and_the_restored_parent_has_lost_is_asked_for_below(maker: &dyn Maker) {
+    let (mut pair, below) = purged(maker);
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    let base = Some(pulse().record().digest);
+    assert_eq!(below.bring(&pair, 1, &noted, base), Outcome::Applied);
+    assert_eq!(below.bring(&pair, 2, &a_patient("beno"), None), Outcome::Applied);
+    pair.quiet();
+    pair.child.patient_purge(pair.now()).unwrap();
+    assert_eq!(below.bring(&pair, 1, &noted, base), Outcome::Already);
+    assert_eq!(pair.child.site().unwrap().again, 0);
+    lose_the_parent(&mut pair, maker, &[]);
+    pair.reconcile();
+    pair.quiet();
+    assert_eq!(body(&*pair.parent, "Observation/pulse"), None);
+    assert!(body(&*pair.parent, "Patient/beno").is_some(), "he was not purged");
+    assert_eq!(pair.child.site().unwrap().again, 1);
+    // What it is asked about says so, and what comes again is new.
+    let id = |number| ChangeId { origin: below.site.clone(), epoch: below.epoch, number };
+    let asked = [1, 2].map(|number| (id(number), Vec::new()));
+    let words = pair.child.inbox_receipts(&below.site, &asked).unwrap();
+    assert_eq!(words[0], ReceiptWord::Unknown);
+    assert_ne!(words[1], ReceiptWord::Unknown);
+    assert_eq!(below.bring(&pair, 1, &noted, base), Outcome::Applied);
+    pair.quiet();
+    assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("at rest"));
+    assert_eq!(below.bring(&pair, 1, &noted, base), Outcome::Already);
+}
+
 fn shared(subject: &str, performer: &str) -> Resource {
     let performer = format!(r#"[{{"reference":"Patient/{performer}"}}]"#);
     an_observation("pulse", subject).with("performer", &performer)

@@ -5,7 +5,7 @@ use protocol::delivery::Outcome;
 use protocol::reconcile::{Policies, Policy};
 use protocol::{Limits, Timestamp};
 
-use super::builders::{Resource, a_patient, delete, named, put};
+use super::builders::{Resource, a_location, a_patient, delete, named, put};
 use super::pair::{Pair, body};
 use super::{Maker, START, site};
 use crate::{HistoryQuery, LinkEvent, Scope, Store};
@@ -230,6 +230,21 @@ pub fn what_comes_back_to_the_parents_state_has_the_parents_bytes(maker: &dyn Ma
     assert_eq!(parent, child);
     pair.quiet();
     assert_eq!(pair.bodies("Patient/amina"), (parent, child));
+}
+
+pub fn what_both_came_to_in_another_order_has_the_parents_bytes(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    let name = |resource: Resource| resource.with("name", r#""Ward""#);
+    let alias = |resource: Resource| resource.with("alias", r#"["west"]"#);
+    pair.at_parent(&put(&[alias(name(a_location("ward")))]));
+    pair.at_child(&put(&[name(alias(a_location("ward")))]));
+    let (parent, child) = pair.bodies("Location/ward");
+    assert_ne!(parent, child);
+    assert_eq!(pair.push(), [Outcome::Already]);
+    pair.quiet();
+    let (now, child) = pair.bodies("Location/ward");
+    assert_eq!((&now, &child), (&parent, &parent));
+    assert_eq!(pair.child.unlisted_list(10).unwrap(), []);
 }
 
 pub fn what_is_undone_before_the_word_came_is_undone_at_the_parent(maker: &dyn Maker) {

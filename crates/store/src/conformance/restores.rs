@@ -11,7 +11,7 @@ use super::{Maker, site};
 use crate::LeavePolicy;
 
 /// The parent's store is one of a new life, and empty: its cohort has these patients.
-fn lose_the_parent(pair: &mut Pair, maker: &dyn Maker, patients: &[&str]) {
+pub(super) fn lose_the_parent(pair: &mut Pair, maker: &dyn Maker, patients: &[&str]) {
     let mut again = site("centre");
     again.epoch = Epoch::from_random([9; 16]);
     pair.parent = maker.make(&again, &pair.limits);
@@ -55,6 +55,66 @@ pub fn what_a_restored_parent_does_not_list_is_sent_and_then_let_go(maker: &dyn 
         assert!(body(&*pair.parent, name).is_some(), "{name} was only at the child");
         assert_eq!(body(&*pair.child, name), None);
     }
+}
+
+pub fn what_was_purged_comes_again_with_a_patient_who_joins(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
+    pair.quiet();
+    // The restored parent has what the child sent it again, and never heard that it let it go.
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.reconcile();
+    pair.quiet();
+    pair.child.patient_purge(pair.now()).unwrap();
+    assert_eq!(body(&*pair.child, "Observation/weight"), None);
+    pair.cohort("all", only(&["amina", "beno"]));
+    pair.quiet();
+    let (feed, epoch) = (super::feed_id("all"), pair.parent.site().unwrap().epoch);
+    let joins = pair.child.joins_ahead(&feed, &epoch).unwrap();
+    assert_eq!(joins.patients, [named("Patient/beno")]);
+    super::visitors::fetch(&pair, "all", &["Patient/beno"]);
+    pair.child.joins_looked_at(&feed, &epoch, &joins).unwrap();
+    assert!(body(&*pair.child, "Observation/weight").is_some());
+    pair.assert_in_step();
+    let joins = pair.child.joins_ahead(&feed, &epoch).unwrap();
+    assert_eq!(joins.patients, [], "nobody is asked for twice");
+    // Who left and comes back by the parent's word comes whole, and needs no asking.
+    for patients in [&["amina"][..], &["amina", "beno"]] {
+        pair.cohort("all", only(patients));
+        pair.quiet();
+        pair.child.patient_purge(pair.now()).unwrap();
+    }
+    assert_eq!(pair.child.joins_ahead(&feed, &epoch).unwrap().patients, []);
+    pair.assert_in_step();
+}
+
+pub fn what_is_kept_of_those_who_left_is_offered_to_a_parent_that_asks(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Keep);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina")]));
+    pair.at_child(&put(&[a_patient("chipo")]));
+    pair.quiet();
+    pair.cohort("all", only(&["beno"]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["beno"]);
+    pair.reconcile();
+    pair.quiet();
+    assert_eq!(body(&*pair.parent, "Observation/pulse"), None, "she is in none of the feeds");
+    assert_eq!(pair.child.link_get().unwrap().again, 0);
+    pair.child.kept_offer(1, pair.now()).unwrap();
+    assert_eq!(pair.child.link_get().unwrap().again, 1);
+    pair.quiet();
+    for name in ["Patient/amina", "Observation/pulse"] {
+        assert!(pair.bodies(name).0.is_some() && pair.bodies(name).1.is_some(), "{name}");
+    }
+    // A parent that has it, and has gone on from it, keeps its own.
+    pair.at_parent(&put(&[an_observation("pulse", "amina").with("valueInteger", "60")]));
+    pair.child.kept_offer(2, pair.now()).unwrap();
+    pair.quiet();
+    assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("60"));
 }
 
 pub fn an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept(maker: &dyn Maker) {

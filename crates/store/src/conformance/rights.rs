@@ -12,7 +12,9 @@ use protocol::{ChangeId, Digest};
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, delete, named, put};
 use super::pair::{Pair, body, read_back};
-use crate::{Applied, ConflictFilter, HistoryQuery, LeavePolicy, Scope, Source};
+use crate::{
+    Allowance, Applied, AuditFilter, ConflictFilter, HistoryQuery, LeavePolicy, Scope, Source,
+};
 
 /// The child holds `Patient/own` and another; the parent has a stranger too, with a record.
 fn strangers(maker: &dyn Maker) -> Pair {
@@ -174,6 +176,31 @@ pub fn a_child_changes_what_it_has_had_or_brought(maker: &dyn Maker) {
     let edited = drawn().with("valueInteger", "5");
     assert_ne!(forged(&pair, 93, state(&edited, None)).outcome, Outcome::Refused);
     assert_eq!(edited.record().patients, both);
+}
+
+pub fn a_person_lets_a_child_change_what_it_had_in_a_life_that_was_lost(maker: &dyn Maker) {
+    let pair = strangers(maker);
+    let site = pair.child.site().unwrap().site;
+    let edited = hidden().with("valueInteger", "5");
+    let refused = forged(&pair, 70, state(&edited, None));
+    assert!(refused.reason.unwrap().contains(&format!("child allow {site} Observation/hidden")));
+    let allow = |site: &str, record: &str| {
+        let (site, records) = (site.parse().unwrap(), vec![named(record)]);
+        let allowance = Allowance { site, records, reason: "it was seen there".to_owned() };
+        pair.parent.child_allow(&allowance, pair.now()).unwrap()
+    };
+    assert!(!allow("nowhere", "Observation/hidden"));
+    assert!(allow(site.as_str(), "Patient/secret"));
+    assert_eq!(forged(&pair, 70, state(&edited, None)).outcome, Outcome::Refused, "another one");
+    assert!(allow(site.as_str(), "Observation/hidden"));
+    assert_ne!(forged(&pair, 70, state(&edited, None)).outcome, Outcome::Refused);
+    let filter =
+        AuditFilter { action: Some("child-allow".to_owned()), limit: 10, ..AuditFilter::default() };
+    let said = pair.parent.audit_list(&filter).unwrap();
+    let said = said.iter().map(|row| (row.subject.as_str(), row.detail.as_str()));
+    let detail = format!("{site}: it was seen there");
+    let both = ["Patient/secret", "Observation/hidden"].map(|name| (name, detail.as_str()));
+    assert_eq!(said.collect::<Vec<_>>(), both);
 }
 
 pub fn defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_deleted(

@@ -72,7 +72,7 @@ fn visit(pair: &Pair, site: &str, patient: &str, days: i64) -> Visiting {
 }
 
 /// The records of a patient by name, as the child takes them in.
-fn fetch(pair: &Pair, feed: &str, patients: &[&str]) {
+pub(super) fn fetch(pair: &Pair, feed: &str, patients: &[&str]) {
     let (source, lines) = fetched(pair, feed, patients);
     pair.child.change_apply(&source, &lines, pair.now()).unwrap();
 }
@@ -415,7 +415,7 @@ pub fn a_few_who_join_behind_a_first_load_are_fetched_ahead_of_it(maker: &dyn Ma
     pair.pull_lane("all", Lane::Live);
     assert_eq!(ahead().patients, [named("Patient/amina")]);
     fetch(&pair, "all", &["Patient/amina"]);
-    pair.child.joins_looked_at(&feed, &epoch, ahead().position).unwrap();
+    pair.child.joins_looked_at(&feed, &epoch, &ahead()).unwrap();
     assert!(body(&*pair.child, "Observation/pulse").is_some());
     assert_eq!(pair.marker("all", Lane::Bulk), Some(0), "and the bulk lane waits where it was");
     assert_eq!(ahead().patients, []);
@@ -424,7 +424,7 @@ pub fn a_few_who_join_behind_a_first_load_are_fetched_ahead_of_it(maker: &dyn Ma
     pair.pull_lane("all", Lane::Live);
     let load = ahead();
     assert_eq!(load.patients, []);
-    pair.child.joins_looked_at(&feed, &epoch, load.position).unwrap();
+    pair.child.joins_looked_at(&feed, &epoch, &load).unwrap();
     pair.at_parent(&put(&[a_patient("baraka")]));
     pair.pull_lane("all", Lane::Live);
     assert_eq!(ahead().patients, [named("Patient/baraka")]);

@@ -1,6 +1,6 @@
 //! Children and programs, and what they may do.
 
-use protocol::{CohortName, Epoch, SiteId, Timestamp};
+use protocol::{CohortName, Epoch, RecordRef, SiteId, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +13,15 @@ pub struct ChildDraft {
     /// SHA-256 of the one-time code.
     pub code_hash: [u8; 32],
     pub code_expires: Timestamp,
+}
+
+/// What a person lets a child change, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Allowance {
+    pub site: SiteId,
+    pub records: Vec<RecordRef>,
+    pub reason: String,
 }
 
 /// A child.

@@ -23,6 +23,8 @@ pub struct SiteInfo {
     pub sequence: u64,
     /// Whether it has a parent.
     pub has_parent: bool,
+    /// How often it has asked those below to send again what it had purged.
+    pub again: u64,
 }
 
 /// Counts for people.
@@ -195,6 +197,8 @@ pub struct LinkInfo {
     pub pace: LinkPace,
     /// The months in which something moved, newest first.
     pub months: Vec<MonthTraffic>,
+    /// Up to which of the parent's requests to send again what it purged this site has done so.
+    pub again: u64,
 }
 
 /// What is still to move on the link to the parent, and how long that will take as it was lately.

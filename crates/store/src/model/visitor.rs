@@ -70,7 +70,8 @@ pub struct VisitorInfo {
     pub reason: String,
 }
 
-/// Joins that a child has heard of and whose records are far away on the bulk lane.
+/// Joins that a child has heard of and whose records are far away on the bulk lane, or have come
+/// without what was purged at the child meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JoinsAhead {
     /// Whose records are to be fetched ahead. Where more patients than that joined at once, none:

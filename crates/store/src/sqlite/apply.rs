@@ -17,14 +17,15 @@ use protocol::stream::{Base, Differing, InLine, InRecord, RefusedLine};
 use protocol::{ChangeId, Digest, RecordRef, SiteId, Timestamp};
 use rusqlite::Connection;
 
-pub(super) use self::bases::with_short;
 use self::line::Merge;
-pub(super) use self::line::write_merged;
+pub(super) use self::{bases::with_short, line::write_merged};
 use super::journal::Way;
 use super::prepared::Prepared;
 use super::rows::RecordRow;
 use super::writer::in_savepoint;
-use super::{SqliteStore, leaves, link, markers, parked, received, rows, sites, sources, unlisted};
+use super::{
+    SqliteStore, ahead, leaves, link, markers, parked, received, rows, sites, sources, unlisted,
+};
 use crate::{Applied, Incoming, Reading, Result, Source, StoreError};
 
 pub(super) fn change_apply(
@@ -323,6 +324,7 @@ impl<'a> Run<'a> {
         let merge = Merge::decide(self, line, states)?;
         let applied = merge.write(self, line)?;
         self.note_listed(line, states)?;
+        ahead::note_back(self.step, self.source, line)?;
         if let Source::Parent { feed, sequence, leave, .. } = self.source {
             for record in &line.records {
                 match record {
@@ -350,7 +352,7 @@ impl<'a> Run<'a> {
     /// of records that it has no right to.
     fn unlike(&self, line: &InLine, states: &[Prepared<'_>]) -> Result<Vec<Differing>> {
         let mut unlike = Vec::new();
-        for (Prepared { record, .. }, named) in states.iter().zip(bases_of(line)) {
+        for (Prepared { record, .. }, named) in states.iter().zip(bases::named_in(line)) {
             let name = &record.reference;
             let known = match rows::record_row(self.step, name)? {
                 Some(known) if self.is_open((name, &known), record.digest, named)? => Some(known),
@@ -450,14 +452,6 @@ impl<'a> Run<'a> {
     fn incoming_side(&self) -> Side {
         if self.is_parent() { Side::Parent } else { Side::Child }
     }
-}
-
-/// The versions that the sender of a line says to have had, of its states in their order.
-fn bases_of(line: &InLine) -> impl Iterator<Item = Option<Base>> {
-    line.records.iter().filter_map(|record| match record {
-        InRecord::State { base, .. } => Some(*base),
-        InRecord::Held(_) | InRecord::Left(_) => None,
-    })
 }
 
 /// What a line has to keep its order for: its patients; where it is of none, its records.

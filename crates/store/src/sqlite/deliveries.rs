@@ -123,6 +123,11 @@ fn stands(
     sequence: u64,
 ) -> Result<()> {
     let Some(row) = rows::record_row(step, name)? else { return Ok(()) };
+    if row.digest == sent && sent.short() == theirs {
+        // In another order of elements: the parent's bytes stand.
+        agree(step, name, sent, sequence)?;
+        return unlisted::ask(step, row.key);
+    }
     // Of what was said to have left the feeds, no feed says more.
     let heard = row.parent_digest.map(|digest| digest.short()) == Some(theirs)
         || leaves::was_said_to_leave(step, row.key)?;

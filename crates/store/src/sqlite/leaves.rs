@@ -306,6 +306,12 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
     index::remove_keys(step, record)?;
     emr::keep_left(step, record)?;
     for sql in [
+        "INSERT OR IGNORE INTO purged_record (patient, type, id)
+         SELECT rp.patient, r.type, r.id FROM record AS r
+         CROSS JOIN record_patient AS rp ON rp.record = r.key
+         WHERE r.key = ?1 AND EXISTS (SELECT 1 FROM version AS v
+            CROSS JOIN change AS c ON c.sequence = v.sequence
+            WHERE v.record = r.key AND c.via <> 1)",
         "DELETE FROM record_place WHERE record = ?1",
         "DELETE FROM record_patient WHERE record = ?1",
         "DELETE FROM former_patient WHERE record = ?1",

@@ -59,6 +59,9 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0029_parked_later.sql")),
         M::up(include_str!("../../migrations/sqlite/0030_troubles.sql")),
         M::up(include_str!("../../migrations/sqlite/0031_emr_lost.sql")),
+        M::up(include_str!("../../migrations/sqlite/0033_allowed.sql")),
+        M::up(include_str!("../../migrations/sqlite/0034_asked_below.sql")),
+        M::up(include_str!("../../migrations/sqlite/0035_purged_record.sql")),
     ]
 });
 

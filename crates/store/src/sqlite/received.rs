@@ -49,6 +49,32 @@ pub(super) fn add(step: &Connection, from: From<'_>, number: u64) -> Result<()> 
     Ok(())
 }
 
+/// Takes back that numbers are held of which nothing is here: what they brought was purged, or came
+/// under the number of a later change. They are to come again, if their sender asks.
+pub(super) fn keep_what_is_here(step: &Connection, from: From<'_>) -> Result<()> {
+    let (via, origin) = (from.0.as_str(), from.1);
+    let kept = step
+        .prepare_cached(
+            "SELECT c.number FROM change AS c CROSS JOIN origin AS o ON o.key = c.via_site
+             WHERE c.origin = ?2 AND c.via = 2 AND o.site = ?1
+                AND EXISTS (SELECT 1 FROM version AS v WHERE v.sequence = c.sequence)",
+        )?
+        .query_map(params![via, origin], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<u64>>>()?;
+    step.prepare_cached("DELETE FROM received WHERE via = ?1 AND origin = ?2")?
+        .execute(params![via, origin])?;
+    for number in kept {
+        add(step, from, number)?;
+    }
+    step.prepare_cached(
+        "DELETE FROM receipt WHERE child = ?1 AND origin = ?2 AND NOT EXISTS
+            (SELECT 1 FROM received AS r WHERE r.via = ?1 AND r.origin = ?2
+                AND receipt.number BETWEEN r.low AND r.high)",
+    )?
+    .execute(params![via, origin])?;
+    Ok(())
+}
+
 /// Notes that part `part.0` of `part.1` of a line with this number was applied. Gives whether the
 /// line is whole with it: no part before it was refused, or did not come.
 pub(super) fn part_applied(

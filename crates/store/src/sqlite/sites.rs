@@ -120,6 +120,28 @@ pub(super) fn child_revoke(store: &SqliteStore, site: &SiteId, now: Timestamp) -
     })
 }
 
+pub(super) fn child_allow(
+    store: &SqliteStore,
+    allowance: &Allowance,
+    now: Timestamp,
+) -> Result<bool> {
+    let Allowance { site, records, reason } = allowance;
+    store.write("let a child change records", |step| {
+        let known = step
+            .prepare_cached("SELECT 1 FROM child WHERE site = ?1 AND state <> 'revoked'")?
+            .exists([site.as_str()])?;
+        for record in records.iter().filter(|_| known) {
+            step.prepare_cached(
+                "INSERT OR IGNORE INTO allowed_record (site, type, id) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![site.as_str(), record.kind.name(), record.id()])?;
+            let detail = format!("{site}: {reason}");
+            note(step, "child-allow", &record.to_string(), &detail, now)?;
+        }
+        Ok(known)
+    })
+}
+
 pub(super) fn child_redeem(
     store: &SqliteStore,
     code_hash: &[u8; 32],

@@ -27,17 +27,16 @@ pub(super) fn site(store: &SqliteStore) -> Result<SiteInfo> {
 }
 
 pub(super) fn site_info(conn: &Connection) -> Result<SiteInfo> {
-    Ok(conn.prepare_cached("SELECT site, epoch, sequence, has_parent FROM site")?.query_row(
-        [],
-        |row| {
-            Ok(SiteInfo {
-                site: rows::site_id(row, 0)?,
-                epoch: rows::epoch(row, 1)?,
-                sequence: row.get(2)?,
-                has_parent: row.get(3)?,
-            })
-        },
-    )?)
+    let sql = "SELECT site, epoch, sequence, has_parent, again FROM site";
+    Ok(conn.prepare_cached(sql)?.query_row([], |row| {
+        Ok(SiteInfo {
+            site: rows::site_id(row, 0)?,
+            epoch: rows::epoch(row, 1)?,
+            sequence: row.get(2)?,
+            has_parent: row.get(3)?,
+            again: row.get(4)?,
+        })
+    })?)
 }
 
 /// One value.
@@ -196,7 +195,7 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
     let found = conn
         .prepare_cached(
             "SELECT failures, last_error, last_attempt, last_contact, next_attempt, wire_sent,
-                wire_received, raw_sent, raw_received, peer, pace
+                wire_received, raw_sent, raw_received, peer, pace, again
              FROM link WHERE target = 'parent'",
         )?
         .query_row([], |row| {
@@ -218,6 +217,7 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
                     .and_then(|text| serde_json::from_str(&text).ok())
                     .unwrap_or_default(),
                 months: Vec::new(),
+                again: row.get(11)?,
             })
         })
         .optional()?;

@@ -5,12 +5,15 @@
 //! not list then has left, as it would have been told by the life that was lost. Until it was
 //! asked, a record has a row in `left_record` with the sequence 0.
 
-use protocol::{ChangeId, FeedId, RecordRef, Timestamp, Urgency};
-use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
+
+use protocol::{ChangeId, FeedId, RecordRef, SiteId, Timestamp, Urgency};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::lanes::{self, LaneColumn};
+use super::rows::RecordRow;
 use super::sources::outgoing;
-use super::{SqliteStore, leaves, markers, rows};
+use super::{SqliteStore, leaves, markers, offer, received, rows};
 use crate::{DigestRange, LeavePolicy, Result};
 
 /// Where a leave stands that no entry of the feed has told of: any later join is after it.
@@ -45,8 +48,12 @@ pub(super) fn delivery_reopen(
     now: Timestamp,
 ) -> Result<u64> {
     store.write("offer again what the parent lost", |step| {
-        let mut count = 0;
+        let (mut count, mut purged, mut below) = (0, false, BTreeSet::new());
         for sequence in sequences {
+            if is_purged(step, *sequence)? {
+                purged = true;
+                below.extend(brought_by(step, *sequence)?);
+            }
             count += step
                 .prepare_cached(
                     "UPDATE delivery SET state = 'ready', attempts = 0, next_at = 0, away = 0,
@@ -67,8 +74,69 @@ pub(super) fn delivery_reopen(
             )?
             .execute([sequence])?;
         }
+        // The sites below that brought it are to send it again.
+        for (child, origin) in &below {
+            received::keep_what_is_here(step, (child, *origin))?;
+        }
+        step.prepare_cached("UPDATE site SET again = again + ?1")?.execute([purged])?;
         Ok(count as u64)
     })
+}
+
+/// Whether what a change brought was purged here since.
+fn is_purged(step: &Connection, sequence: u64) -> Result<bool> {
+    let sql = "SELECT 1 FROM version WHERE sequence = ?1";
+    Ok(!step.prepare_cached(sql)?.exists([sequence])?)
+}
+
+/// The child that brought a change, and the key of the site that made it.
+fn brought_by(step: &Connection, sequence: u64) -> Result<Option<(SiteId, i64)>> {
+    let found = step
+        .prepare_cached(
+            "SELECT o.site, c.origin FROM change AS c CROSS JOIN origin AS o ON o.key = c.via_site
+             WHERE c.sequence = ?1 AND c.via = 2 AND c.origin IS NOT NULL",
+        )?
+        .query_row([sequence], |row| Ok((rows::site_id(row, 0)?, row.get(1)?)));
+    Ok(found.optional()?)
+}
+
+pub(super) fn kept_offer(store: &SqliteStore, again: u64, now: Timestamp) -> Result<()> {
+    store.write("offer what the parent purged", |step| {
+        let kept = kept(step)?;
+        for (_, row) in &kept {
+            // What the parent had, it may have gone on from: that is no edit of ours.
+            step.prepare_cached(
+                "UPDATE record SET parent_digest = NULL,
+                    base_below = coalesce(substr(parent_digest, 1, 8), base_below)
+                 WHERE key = ?1",
+            )?
+            .execute([row.key])?;
+        }
+        offer::unless_on_its_way(store, step, kept, now)?;
+        let sql = "UPDATE link SET again = ?1 WHERE target = 'parent'";
+        step.prepare_cached(sql)?.execute([again])?;
+        Ok(())
+    })
+}
+
+/// What is here of patients whom no feed of the parent's holds, and it once sent.
+fn kept(step: &Connection) -> Result<Vec<(RecordRef, RecordRow)>> {
+    let mut statement = step.prepare_cached(
+        "SELECT r.type, r.id FROM record AS r
+         WHERE r.deleted = 0 AND EXISTS (SELECT 1 FROM record_patient WHERE record = r.key)
+            AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
+                CROSS JOIN held_patient AS h ON h.patient = rp.patient WHERE rp.record = r.key)
+            AND EXISTS (SELECT 1 FROM version AS v CROSS JOIN change AS c
+                ON c.sequence = v.sequence WHERE v.record = r.key AND c.via = 1)
+         ORDER BY r.type, r.id",
+    )?;
+    let names = statement.query_map([], |row| rows::record_ref(row, 0))?;
+    let names = names.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut kept = Vec::with_capacity(names.len());
+    for name in names {
+        kept.extend(rows::record_row(step, &name)?.map(|row| (name, row)));
+    }
+    Ok(kept)
 }
 
 pub(super) fn feed_lost(

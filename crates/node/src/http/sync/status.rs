@@ -98,6 +98,15 @@ pub struct ParentView {
     /// The key that packets to it are encrypted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub courier: Option<String>,
+    /// How often it has asked to be sent again what it had let go of: its own parent, which was
+    /// restored, has lost it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub again: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl ParentView {
@@ -166,6 +175,7 @@ async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
         merge: site.config().merge.clone(),
         clocks_agree: false,
         courier: site.courier().map(Key::public),
+        again: info.again,
     })
 }
 

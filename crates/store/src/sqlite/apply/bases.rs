@@ -2,7 +2,8 @@
 
 use protocol::digest::ShortDigest;
 use protocol::planted::{Fault, planted};
-use protocol::{Digest, RecordRef, stream};
+use protocol::stream::{self, InLine, InRecord};
+use protocol::{Digest, RecordRef};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::Result;
@@ -11,6 +12,14 @@ use crate::sqlite::rows::{self, RecordRow};
 
 /// A version of a record: its sequence and digest.
 pub(super) type Base = (u64, Digest);
+
+/// The versions that the sender of a line says to have had, of its states in their order.
+pub(super) fn named_in(line: &InLine) -> impl Iterator<Item = Option<stream::Base>> {
+    line.records.iter().filter_map(|record| match record {
+        InRecord::State { base, .. } => Some(*base),
+        InRecord::Held(_) | InRecord::Left(_) => None,
+    })
+}
 
 /// What a merge of the state that came with the one that is here begins from, if anything does.
 pub(super) fn of(

@@ -13,7 +13,7 @@ use protocol::stream::{Base, Differing, InLine};
 use protocol::{Author, Digest, RecordRef, Refusal, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
-use super::{Run, bases, bases_of, rights};
+use super::{Run, bases, rights};
 use crate::sqlite::SqliteStore;
 use crate::sqlite::body;
 use crate::sqlite::conflicts::{Met, Noted, to_write};
@@ -66,7 +66,7 @@ impl<'a> Merge<'a> {
         // Who was replaced by whom counts for the other records of the line.
         let (patients, others): (Vec<_>, Vec<_>) = states
             .iter()
-            .zip(bases_of(line))
+            .zip(bases::named_in(line))
             .partition(|(state, _)| state.record.reference.is_patient());
         for (prepared, base) in patients {
             merge.decide_one(run, prepared, base, line)?;
@@ -265,10 +265,14 @@ fn plan(
     let incoming = prepared.record.digest;
     if known.digest == incoming {
         // Both may have come to the same by ways of their own, in another order of elements. The
-        // bytes of the parent's side stand.
+        // bytes of the parent's side stand: the child is told, and asks for them.
         let body = prepared.record.body.as_ref();
-        let same = !run.is_parent() || body_of(run, known.key, known.sequence)?.as_ref() == body;
-        return Ok(Through::Plan(if same { Plan::AlreadyHave } else { Plan::TakeIncoming }));
+        let same = body_of(run, known.key, known.sequence)?.as_ref() == body;
+        return Ok(Through::Plan(match (same, run.is_parent()) {
+            (true, _) => Plan::AlreadyHave,
+            (false, true) => Plan::TakeIncoming,
+            (false, false) => Plan::KeepLocal,
+        }));
     }
     match base {
         Some((_, digest)) if digest == known.digest => {

@@ -1,6 +1,7 @@
-//! What a child may change: what it has, or had, from its parent or brought to it itself. Who
-//! knows no more of a record than its name must not write to it: a merge keeps what both sides
-//! say, and a patient of the sender's in it would open the rest to the sender.
+//! What a child may change: what it has, or had, from its parent or brought to it itself, and what
+//! a person lets it change. Who knows no more of a record than its name must not write to it: a
+//! merge keeps what both sides say, and a patient of the sender's in it would open the rest to the
+//! sender.
 
 use protocol::stream::Base;
 use protocol::{Digest, RecordRef, Refusal, SiteId};
@@ -25,7 +26,8 @@ pub(super) fn check(
     }
     let reason = format!(
         "{name} is of no patient of the sender's cohorts here; it can be changed there after \
-         `tributary patient fetch` has brought its patient"
+         `tributary patient fetch` has brought its patient, or where that does not help, after \
+         somebody has said `tributary child allow {child} {name}` there"
     );
     Err(Refusal::invalid(reason).into())
 }
@@ -51,7 +53,16 @@ pub(super) fn may_change(
             return Ok(true);
         }
     }
-    Ok(is_of_its_patients(step, child, known)? || came_from(step, child, known)?)
+    Ok(is_of_its_patients(step, child, known)?
+        || came_from(step, child, known)?
+        || is_allowed(step, child, name)?)
+}
+
+/// Whether a person has let the child change the record.
+fn is_allowed(step: &Connection, child: &SiteId, name: &RecordRef) -> Result<bool> {
+    let sql = "SELECT 1 FROM allowed_record WHERE site = ?1 AND type = ?2 AND id = ?3";
+    let values = params![child.as_str(), name.kind.name(), name.id()];
+    Ok(step.prepare_cached(sql)?.exists(values)?)
 }
 
 /// Whether the record is a reference record, or one of its patients is, or was, in a cohort of
