@@ -124,8 +124,8 @@ impl Pace {
         }
     }
 
-    /// Bytes of text that the next request is made for on a lane that may have so many bytes a second
-    /// on the wire. How text compresses is what was measured; until then it is taken not to.
+    /// Bytes of text that the next request is made for on a lane that may have so many bytes a
+    /// second on the wire. How text compresses is what was measured; until then it is taken not to.
     pub fn portion_at(&self, rate: u64) -> u64 {
         let wire = scaled(rate, AIM, 1_000);
         let (text, coded) = (self.text.max(self.coded), self.coded.max(1));

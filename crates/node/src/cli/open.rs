@@ -174,7 +174,7 @@ fn courier_key(dir: &Path) -> anyhow::Result<Key> {
     }
     let made = Key::make();
     let aside = secret_aside(&path, &made.secret())?;
-    // Another process may have made one at the same moment: the one that is there counts, for it too.
+    // Another process may have made one at the same moment: the first one counts, for both.
     if std::fs::hard_link(&aside, &path).is_ok() || read()?.is_some() {
         drop(std::fs::remove_file(&aside));
     } else {

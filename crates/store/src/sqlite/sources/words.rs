@@ -45,8 +45,8 @@ pub(in crate::sqlite) fn keep(
     write(step, source, &word)
 }
 
-/// A person gave up what was read from a source and stuck here: it hears of that, as far as the line
-/// can be read.
+/// A person gave up what was read from a source and stuck here: it hears of that, as far as the
+/// line can be read.
 pub(in crate::sqlite) fn given_up(
     store: &SqliteStore,
     step: &Connection,
