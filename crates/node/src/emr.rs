@@ -24,6 +24,8 @@ pub struct Secrets {
     pub user: Option<String>,
     /// The password of our user of its database: `database_secret_file`.
     pub database: Option<String>,
+    /// The certificates of the authority that vouches for its database: `database_ca_file`.
+    pub database_ca: Option<Vec<u8>>,
 }
 
 /// The record system that the settings name; `None` where the store is it.
@@ -37,9 +39,13 @@ pub fn open(
         EmrKind::Embedded => Ok(None),
         EmrKind::Openmrs => {
             let (user, database) = (secrets.user.as_deref(), secrets.database.as_deref());
-            let secrets = (user, database);
+            let known = (user, database);
             let store = store.clone();
-            let emr = openmrs::OpenMrs::new(&config.emr, secrets, store, ways, &config.limits)?;
+            let emr = openmrs::OpenMrs::new(&config.emr, known, store, ways, &config.limits)?;
+            let emr = match &secrets.database_ca {
+                Some(authority) => emr.trusting(authority),
+                None => emr,
+            };
             Ok(Some(Arc::new(emr)))
         }
         EmrKind::Fhir => {

@@ -120,7 +120,13 @@ pub(crate) fn emr_secrets(dir: &Path, config: &Config) -> anyhow::Result<emr::Se
     let read = |file: &Option<PathBuf>, whose: &str| {
         file.as_ref().map(|file| read_secret(&dir.join(file), whose)).transpose()
     };
+    let authority = config.emr.openmrs.database_ca_file.as_ref().map(|file| {
+        let path = dir.join(file);
+        let failed = || format!("failed to read {} ([emr.openmrs])", path.display());
+        std::fs::read(&path).with_context(failed)
+    });
     Ok(emr::Secrets {
+        database_ca: authority.transpose()?,
         user: match &config.emr.secret_file {
             None => read(&config.emr.login.secret_file, "the record system ([emr.login])")?,
             file => read(file, "the record system ([emr])")?,

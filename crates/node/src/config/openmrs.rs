@@ -20,6 +20,17 @@ pub struct OpenmrsConfig {
     /// below this site's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_secret_file: Option<PathBuf>,
+    /// Of `binlog`: whether the connection to the database is encrypted, and its certificate one
+    /// that a public authority vouches for.
+    #[serde(skip_serializing_if = "is_false")]
+    pub database_tls: bool,
+    /// Of `binlog`: the file with the certificates (PEM) of the authority that vouches for the
+    /// database's, and no other; a path below this site's folder. The connection is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_ca_file: Option<PathBuf>,
+    /// Of `binlog`: whether replicas of the database take over, with its GTIDs (MariaDB).
+    #[serde(skip_serializing_if = "is_false")]
+    pub database_gtid: bool,
     /// Seconds between two looks by `_lastUpdated`, where another way is quicker.
     pub floor_seconds: u64,
 }
@@ -44,6 +55,9 @@ impl Default for OpenmrsConfig {
             feeds: feeds.map(str::to_owned).into(),
             database: None,
             database_secret_file: None,
+            database_tls: false,
+            database_ca_file: None,
+            database_gtid: false,
             floor_seconds: 600,
         }
     }
@@ -97,6 +111,10 @@ impl OpenmrsConfig {
         }
         Ok(())
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Who stands before the host of `mysql://user@host/database`, with a password where it has one.

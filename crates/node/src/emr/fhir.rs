@@ -10,6 +10,7 @@ mod map;
 mod pages;
 mod write;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
@@ -35,6 +36,8 @@ pub struct FhirEmr {
     mode: FhirIds,
     limits: Limits,
     offered: Mutex<Option<Arc<Offered>>>,
+    /// Whether it shows records whole only (it refuses `_elements`).
+    whole: AtomicBool,
     ways: Ways,
 }
 
@@ -65,9 +68,9 @@ impl FhirEmr {
             (_, None) => Login::none(),
         };
         let server = FhirServer::new(url, login, ways.clone(), limits)?;
-        let (limits, offered) = (limits.clone(), Mutex::default());
+        let (limits, offered, whole) = (limits.clone(), Mutex::default(), AtomicBool::default());
         let (ids, mode) = (Ids::new(store.clone()), config.fhir.ids);
-        Ok(FhirEmr { server, store, ids, mode, limits, offered, ways })
+        Ok(FhirEmr { server, store, ids, mode, limits, offered, whole, ways })
     }
 
     /// What it offers, as it said once.

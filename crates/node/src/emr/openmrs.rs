@@ -88,7 +88,7 @@ impl OpenMrs {
             _ => Login::none(),
         };
         let binlog = match (&config.openmrs.database, config.openmrs.has(NoticeWay::Binlog)) {
-            (Some(database), true) => Some(Binlog::of(database, database_secret)?),
+            (Some(database), true) => Some(Binlog::of(database, database_secret, &config.openmrs)?),
             _ => None,
         };
         Ok(OpenMrs {
@@ -104,6 +104,12 @@ impl OpenMrs {
             found: Mutex::default(),
             types: Mutex::default(),
         })
+    }
+
+    /// The connection to the database is encrypted, and its certificate one that this authority
+    /// (certificates as PEM) vouches for.
+    pub fn trusting(self, authority: &[u8]) -> OpenMrs {
+        OpenMrs { binlog: self.binlog.map(|log| log.trusting(authority)), ..self }
     }
 
     /// Whether its FHIR API has a type.

@@ -13,6 +13,10 @@ use crate::ports::{LinkError, Request, Response, Transport};
 /// How long a connection may take to come about, on a satellite link with lost packets.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// Connections to one host that are kept open: as many as records of a record system are read at
+/// the same time, or each would begin with a connection of its own.
+const CONNECTIONS: usize = 16;
+
 /// Bytes of an upload that are handed to the connection at a time.
 const PORTION: usize = 8 << 10;
 
@@ -28,7 +32,7 @@ impl HttpTransport {
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(90))
-            .pool_max_idle_per_host(2)
+            .pool_max_idle_per_host(CONNECTIONS)
             .tcp_keepalive(Duration::from_secs(30))
             .http1_only()
             .no_proxy()

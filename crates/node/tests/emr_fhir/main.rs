@@ -137,11 +137,11 @@ fn to_write(text: &str, image: Option<Shown>) -> EmrWrite {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn defect_39_what_is_there_and_what_changes_is_noticed_in_each_of_the_ways() {
-    for history in [true, false] {
+    for (history, elements) in [(true, true), (false, true), (true, false), (false, false)] {
         let beside = beside().await;
         {
             let mut server = locked(&beside.server);
-            (server.history, server.page) = (history, 7);
+            (server.history, server.page, server.elements) = (history, 7, elements);
             for number in 0..30 {
                 let id = format!("p{number}");
                 server.edit(&format!("Patient/{id}"), Some(patient(&id, "Auma")));

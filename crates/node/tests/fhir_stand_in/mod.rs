@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(crate) use small::outcome;
-use small::{instant, ok, query_of, refusal};
+use small::{instant, ok, query_of, refusal, refused};
 
 pub(crate) const FHIR: &str = "application/fhir+json";
 
@@ -82,6 +82,8 @@ pub(crate) struct Server {
     pub(crate) later: Option<u16>,
     /// What happens to records after each of the next pages that another one follows.
     pub(crate) between: VecDeque<(String, Option<String>)>,
+    /// Whether it takes `_elements`.
+    pub(crate) elements: bool,
 }
 
 pub(crate) type Shared = Arc<Mutex<Server>>;
@@ -115,6 +117,7 @@ pub(crate) async fn start() -> Shared {
         page: 100,
         later: None,
         between: VecDeque::new(),
+        elements: true,
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -310,10 +313,8 @@ impl Server {
         all: Vec<Value>,
     ) -> Response {
         let from = query.get("from").map_or(0, |from| from.parse().unwrap());
-        if let Some(status @ 400..) = self.later
-            && from > 0
-        {
-            return refusal(status, "exception", "no such page");
+        if let Some(refused) = refused(self, query, from) {
+            return refused;
         }
         let count = query.get("_count").map_or(10, |count| count.parse().unwrap());
         let entries = all.iter().skip(from).take(count.min(self.page)).collect::<Vec<_>>();

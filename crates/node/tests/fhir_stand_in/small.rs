@@ -45,3 +45,16 @@ pub(super) fn ok(status: u16, body: &Value) -> axum::response::Response {
 pub(super) fn refusal(status: u16, code: &str, words: &str) -> axum::response::Response {
     ok(status, &outcome(code, words))
 }
+
+/// What it says to a search that it does not answer.
+pub(super) fn refused(
+    server: &super::Server,
+    query: &BTreeMap<String, String>,
+    from: usize,
+) -> Option<axum::response::Response> {
+    if !server.elements && query.contains_key("_elements") {
+        return Some(refusal(400, "not-supported", "`_elements` is not supported"));
+    }
+    let status = server.later.filter(|status| *status >= 400 && from > 0)?;
+    Some(refusal(status, "exception", "no such page"))
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "these are tests")]
 
 mod bad_input;
+mod live;
 mod needs_mariadb;
 mod noticing;
 #[path = "../sync/world.rs"]

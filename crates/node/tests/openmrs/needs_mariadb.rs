@@ -1,6 +1,9 @@
 //! The binary log, read from a MariaDB that the test starts (`mariadb-server` has to be installed):
 //! `cargo test --workspace --test openmrs -- --ignored needs_mariadb`.
 
+mod figures;
+mod servers;
+
 use std::collections::BTreeSet;
 
 use node::config::{EmrConfig, NoticeWay};

@@ -253,7 +253,7 @@ impl FhirEmr {
             let more = !follow.compare.is_empty();
             return Ok((Vec::new(), Place::Follow(follow), more));
         };
-        let path = format!("{kind}?_sort=_lastUpdated&_elements=id,meta&{}", count(PAGE));
+        let path = format!("{kind}?_sort=_lastUpdated&{}{}", self.elements(), count(PAGE));
         let list = List { what: &kind, path, by_time: true, exact: true };
         let (groups, more) = self.walk(&mut follow, &list).await?;
         if !more {
@@ -267,7 +267,7 @@ impl FhirEmr {
     /// not named: everything is compared instead.
     async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
         let (mut there, mut read) = (BTreeSet::new(), 0);
-        let path = format!("{kind}?_elements=id,meta&{}", count(PAGE));
+        let path = format!("{kind}?{}{}", self.elements(), count(PAGE));
         let mut pages = self.server.pages(&path)?;
         // Whatever it says of this type alone is no reason to wait with the others.
         let of_type = |error| match error {

@@ -11,6 +11,8 @@ use crate::ports::EmrError;
 
 /// Records of one page: only their names come.
 const PAGE: usize = 500;
+/// Pages in a row without anything, after which it is noted how far the load is.
+const EMPTY: usize = 20;
 
 /// How far a full load is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -103,8 +105,19 @@ pub(super) fn of_records(offered: &Offered) -> impl Iterator<Item = ResourceType
 }
 
 impl FhirEmr {
-    /// One page of a full load.
+    /// A page of a full load with something on it: of many types there is nothing.
     pub(super) async fn load(&self, mut load: Load) -> Result<Found, EmrError> {
+        for _ in 1..EMPTY {
+            match self.load_page(load).await? {
+                (groups, Place::Load(next), true) if groups.is_empty() => load = next,
+                found => return Ok(found),
+            }
+        }
+        self.load_page(load).await
+    }
+
+    /// One page of a full load.
+    async fn load_page(&self, mut load: Load) -> Result<Found, EmrError> {
         let Some(kind) = load.types.last().cloned() else {
             let since = load.since.unwrap_or_else(|| self.ways.clock.now().to_string());
             let mut types = load.found;
@@ -117,7 +130,7 @@ impl FhirEmr {
             let follow = follow.comparing(load.doubtful);
             return Ok((Vec::new(), Place::Follow(follow), false));
         };
-        let path = format!("{kind}?_sort=_lastUpdated&_elements=id,meta&{}", count(PAGE));
+        let path = format!("{kind}?_sort=_lastUpdated&{}{}", self.elements(), count(PAGE));
         let list = List { what: &kind, path, by_time: true, exact: false };
         let (page, more) = self.next_of(&list, &mut load.at).await?;
         if load.since.is_none() {

@@ -6,6 +6,7 @@
 //! instant is read page by page, until it is the same twice.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ const AGAIN: u32 = 3;
 const AGAIN_AFTER: i64 = 15 * 60_000;
 /// How often the pages of one instant are read, at most, to see them the same twice.
 const PASSES: u32 = 5;
+
+/// Shows the names of records only, and when they were changed.
+const ELEMENTS: &str = "_elements=id,meta&";
 
 /// A list of a server.
 pub(super) struct List<'l> {
@@ -202,7 +206,7 @@ impl FhirEmr {
             other => plain(other),
         };
         let page = match at.next.clone() {
-            None => self.page(&first).await,
+            None => self.first_page(&first).await,
             Some(next) => match self.page(&next).await {
                 // Pages are kept for a while only.
                 Err(FhirError::Unclear(why) | FhirError::Refused(why)) => {
@@ -211,7 +215,7 @@ impl FhirEmr {
                         return Err(EmrError::away(words));
                     }
                     (at.next, at.trail, at.run) = Default::default();
-                    self.page(&first).await
+                    self.first_page(&first).await
                 }
                 page => page,
             },
@@ -228,6 +232,25 @@ impl FhirEmr {
             return Err(EmrError::away(format!("the pages of {what} lead back to one before")));
         }
         Ok((page, more))
+    }
+
+    /// The first page of this path. A server that refuses to show a part of its records shows them
+    /// whole, from then on.
+    async fn first_page(&self, path: &str) -> Result<Page, FhirError> {
+        let page = self.page(path).await;
+        match (&page, path.contains(ELEMENTS)) {
+            (Err(FhirError::Refused(_) | FhirError::Unclear(_)), true) => {
+                let whole = self.page(&path.replace(ELEMENTS, "")).await?;
+                self.whole.store(true, Ordering::Relaxed);
+                Ok(whole)
+            }
+            _ => page,
+        }
+    }
+
+    /// What a search says of the elements that it is to show: nothing where that is refused.
+    pub(super) fn elements(&self) -> &'static str {
+        if self.whole.load(Ordering::Relaxed) { "" } else { ELEMENTS }
     }
 
     /// The one page of this path.

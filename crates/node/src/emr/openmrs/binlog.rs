@@ -3,8 +3,11 @@
 //! every statement here is a SELECT or a SHOW, and the user needs no other right.
 //!
 //! The place is a file and a position in it, with the id of the server that wrote them. Where that
-//! file was purged, or the server is another, everything is to be compared (`CursorLost`).
+//! file was purged, or the server is another, everything is to be compared (`CursorLost`): unless
+//! the settings say that replicas take over with the same GTIDs (MariaDB), of which the place has
+//! one that is not after it.
 
+mod error;
 mod names;
 mod tables;
 #[cfg(test)]
@@ -20,12 +23,16 @@ use mysql_async::binlog::events::{
 };
 use mysql_async::binlog::value::BinlogValue;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, Value};
+use mysql_async::{
+    BinlogStream, BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, SslOpts, Value,
+};
 use protocol::RecordRef;
 use serde::{Deserialize, Serialize};
 
+use self::error::{away, lost_or_away, words};
 use self::names::{records, winner};
 use self::tables::{Cell, MORE_TABLES, Part, TABLES, parts};
+use crate::config::OpenmrsConfig;
 use crate::ports::EmrError;
 
 /// Groups that are given in one portion, and parts of groups that are looked up at once.
@@ -63,6 +70,15 @@ pub(super) struct Place {
     file: String,
     /// The position in it, between two transactions.
     position: u64,
+    /// The GTIDs of a place that is not after this one, where replicas take over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gtid: Option<String>,
+}
+
+impl Place {
+    fn is_at(&self, other: &Place) -> bool {
+        (&self.server, &self.file, self.position) == (&other.server, &other.file, other.position)
+    }
 }
 
 /// What was read from a place on.
@@ -80,6 +96,7 @@ pub(super) struct Read {
 pub(super) struct Binlog {
     opts: Opts,
     database: String,
+    gtid: bool,
 }
 
 /// Columns of the tables, in their order.
@@ -87,7 +104,11 @@ type Columns = BTreeMap<String, Vec<String>>;
 
 impl Binlog {
     /// Of `mysql://user@host:port/database`, with the password from its file.
-    pub(super) fn of(url: &str, password: Option<&str>) -> anyhow::Result<Binlog> {
+    pub(super) fn of(
+        url: &str,
+        password: Option<&str>,
+        config: &OpenmrsConfig,
+    ) -> anyhow::Result<Binlog> {
         let opts = Opts::from_url(url).map_err(|_| {
             anyhow::anyhow!("database must be of the form mysql://user@host/openmrs")
         })?;
@@ -97,7 +118,17 @@ impl Binlog {
             Some(password) => opts.pass(Some(password)),
             None => opts,
         };
-        Ok(Binlog { opts: opts.into(), database })
+        let opts = opts.ssl_opts(config.database_tls.then(SslOpts::default));
+        Ok(Binlog { opts: opts.into(), database, gtid: config.database_gtid })
+    }
+
+    /// Encrypted, and vouched for by this authority alone.
+    pub(super) fn trusting(self, authority: &[u8]) -> Binlog {
+        let authority = authority.to_owned();
+        let tls = SslOpts::default().with_root_certs(vec![authority.into()]);
+        let tls = tls.with_disable_built_in_roots(true);
+        let opts = OptsBuilder::from_opts(self.opts).ssl_opts(Some(tls));
+        Binlog { opts: opts.into(), ..self }
     }
 
     /// What stands in the way of reading the log, a sentence each.
@@ -119,7 +150,7 @@ impl Binlog {
             missing.push(format!("binlog_row_image is {image}: set it to FULL"));
         }
         if on != 0
-            && let Err(error) = head(&mut conn).await
+            && let Err(error) = head(&mut conn, false).await
         {
             missing.push(format!(
                 "the database does not show its log ({error}): GRANT REPLICATION SLAVE, \
@@ -137,7 +168,7 @@ impl Binlog {
             return Err(EmrError::away(missing.join("; ")));
         }
         let mut conn = self.connect().await?;
-        head(&mut conn).await.map_err(EmrError::away)
+        head(&mut conn, self.gtid).await.map_err(EmrError::away)
     }
 
     /// The uuid of the patient into whom the one with this uuid was merged.
@@ -149,16 +180,20 @@ impl Binlog {
     /// What stands in the log after a place, one portion.
     pub(super) async fn read(&self, place: &Place) -> Result<Read, EmrError> {
         let mut conn = self.connect().await?;
-        let here = head(&mut conn).await.map_err(EmrError::away)?;
-        if here.server != place.server {
-            let why = "the database is another server than the one whose log was read";
-            return Err(EmrError::CursorLost(why.to_owned()));
-        }
-        if here == *place {
+        let here = head(&mut conn, self.gtid).await.map_err(EmrError::away)?;
+        let from = match here.server == place.server {
+            true => place.clone(),
+            false => taken_over(place, &here)?,
+        };
+        if here.is_at(&from) {
             return Ok(Read { place: Some(here), ..Read::default() });
         }
         let columns = self.columns(&mut conn).await?;
-        let (found, place, more) = self.walk(place, &columns).await?;
+        let (found, mut place, more) = self.walk(&from, &columns).await?;
+        if !more {
+            // As much as was there before it was read, and perhaps more.
+            place.gtid = here.gtid;
+        }
         let groups = records(&mut conn, found).await.map_err(away)?;
         Ok(Read { groups, place: Some(place), more })
     }
@@ -186,19 +221,30 @@ impl Binlog {
         Ok(columns)
     }
 
+    /// The events from a place on, and what is known of them so far.
+    async fn events(&self, from: &Place) -> Result<(BinlogStream, Walked), EmrError> {
+        let request = BinlogStreamRequest::new(SERVER_ID)
+            .with_non_blocking()
+            .with_filename(from.file.as_bytes())
+            .with_pos(from.position);
+        let (mut conn, mut walked) = (self.connect().await?, Walked::at(from));
+        if from.file.is_empty() {
+            let gtid = from.gtid.as_deref().unwrap_or_default();
+            conn.exec_drop("SET @slave_connect_state = ?", (gtid,)).await.map_err(away)?;
+            let files = conn.query::<Row, _>("SHOW BINARY LOGS").await.map_err(away)?;
+            walked.files = files.iter().filter_map(|row| row.get::<String, _>(0)).collect();
+        }
+        let stream = conn.get_binlog_stream(request).await.map_err(lost_or_away)?;
+        Ok((stream, walked))
+    }
+
     /// Reads events from a place on to the end of the log, or of a portion.
     async fn walk(
         &self,
         from: &Place,
         columns: &Columns,
     ) -> Result<(Vec<BTreeSet<Part>>, Place, bool), EmrError> {
-        let request = BinlogStreamRequest::new(SERVER_ID)
-            .with_non_blocking()
-            .with_filename(from.file.as_bytes())
-            .with_pos(from.position);
-        let conn = self.connect().await?;
-        let mut stream = conn.get_binlog_stream(request).await.map_err(lost_or_away)?;
-        let (mut walked, mut more) = (Walked::at(from), false);
+        let ((mut stream, mut walked), mut more) = (self.events(from).await?, false);
         loop {
             let next = tokio::time::timeout(Duration::from_secs(SECONDS), stream.next()).await;
             let Ok(next) = next else {
@@ -250,6 +296,9 @@ impl Binlog {
         if let Ok(Err(error)) = closing.await {
             tracing::debug!(error = words(&error), "a reader of the binary log was cut");
         }
+        if walked.place.file.is_empty() {
+            return Err(EmrError::away(UNREAD));
+        }
         Ok((walked.groups, walked.place, more))
     }
 }
@@ -259,14 +308,24 @@ struct Walked {
     place: Place,
     groups: Vec<BTreeSet<Part>>,
     open: BTreeSet<Part>,
+    /// The files of the log, where the one in which it begins is not known.
+    files: Vec<String>,
 }
 
 impl Walked {
     fn at(place: &Place) -> Walked {
-        Walked { place: place.clone(), groups: Vec::new(), open: BTreeSet::new() }
+        let (groups, open, files) = Default::default();
+        Walked { place: place.clone(), groups, open, files }
     }
 
     fn rotate(&mut self, name: &str, position: u64) {
+        if self.place.file.is_empty() {
+            let begun = self.files.iter().filter(|file| name.starts_with(file.as_str()));
+            if let Some(file) = begun.max_by_key(|file| file.len()) {
+                self.place = Place { file: file.clone(), position, ..self.place.clone() };
+            }
+            return;
+        }
         // The first of a stream names the file that it begins in, and ends in a checksum that is no
         // part of the name, and may begin with a digit. No file's name begins with the name of the
         // one before it.
@@ -395,7 +454,23 @@ fn cell(value: &BinlogValue<'_>) -> Option<Cell> {
     }
 }
 
-async fn head(conn: &mut Conn) -> Result<Place, String> {
+/// Where to begin on a server that has taken over from the one of a place.
+fn taken_over(place: &Place, here: &Place) -> Result<Place, EmrError> {
+    let why = "the database is another server than the one whose log was read";
+    let lost = || EmrError::CursorLost(why.to_owned());
+    let (Some(gtid), Some(_)) = (&place.gtid, &here.gtid) else { return Err(lost()) };
+    let (server, gtid) = (here.server.clone(), Some(gtid.clone()));
+    Ok(Place { server, file: String::new(), position: 4, gtid })
+}
+
+/// The end of the log, with its GTIDs where these are wanted and there are any.
+async fn head(conn: &mut Conn, gtid: bool) -> Result<Place, String> {
+    // Before the place, so that it is none that comes after it.
+    let gtid = match gtid {
+        true => conn.query_first::<String, _>("SELECT @@gtid_binlog_pos").await.unwrap_or(None),
+        false => None,
+    };
+    let gtid = gtid.filter(|gtid| !gtid.is_empty());
     let plain = |error: mysql_async::Error| words(&error);
     // MariaDB has no server_uuid; its number and where its data are tell it from others.
     let server = match conn.query_first::<String, _>("SELECT @@server_uuid").await {
@@ -417,41 +492,7 @@ async fn head(conn: &mut Conn) -> Result<Place, String> {
     let row = row.ok_or("it writes no log")?;
     let (file, position) = (row.get::<String, _>(0), row.get::<u64, _>(1));
     match (file, position) {
-        (Some(file), Some(position)) => Ok(Place { server, file, position }),
+        (Some(file), Some(position)) => Ok(Place { server, file, position, gtid }),
         _ => Err("it does not say where its log is".to_owned()),
-    }
-}
-
-fn away(error: mysql_async::Error) -> EmrError {
-    EmrError::away(format!("the database of OpenMRS: {}", words(&error)))
-}
-
-/// A log that is not there any more is lost; anything else is a link that failed.
-fn lost_or_away(error: mysql_async::Error) -> EmrError {
-    match &error {
-        mysql_async::Error::Server(server) if server.code == 1236 => EmrError::CursorLost(
-            "the database has purged its binary log, or its files are others now".to_owned(),
-        ),
-        _ => away(error),
-    }
-}
-
-/// What a database says, without what it may quote: its code, and words for those that are usual.
-fn words(error: &mysql_async::Error) -> String {
-    match error {
-        mysql_async::Error::Server(server) => match server.code {
-            1044 | 1045 | 1698 => "it refuses the user or the password".to_owned(),
-            1049 => "it has no database of that name".to_owned(),
-            1142 | 1227 => format!(
-                "its user lacks a right ({}): GRANT SELECT on the database, REPLICATION SLAVE and \
-                 REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.*",
-                server.code
-            ),
-            code => format!("it answered with its error {code}"),
-        },
-        mysql_async::Error::Io(_) => "it cannot be reached, or the link was cut".to_owned(),
-        mysql_async::Error::Driver(_)
-        | mysql_async::Error::Url(_)
-        | mysql_async::Error::Other(_) => "its answer was not understood".to_owned(),
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one; `more` are options of its own (`--log-bin=...`).
-    pub(crate) fn start(more: &[&str]) -> Server {
+    /// Starts one without any table; `more` are options of its own (`--log-bin=...`).
+    pub(crate) fn bare(more: &[&str]) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
@@ -39,6 +39,12 @@ impl Server {
         drop(making);
         let mut server = Server { process: sleeper(), directory, port: free_port() };
         server.up(more);
+        server
+    }
+
+    /// Starts one with OpenMRS's tables and users that may read the log, or may not.
+    pub(crate) fn start(more: &[&str]) -> Server {
+        let server = Server::bare(more);
         let mut conn = server.sql();
         conn.run("CREATE DATABASE openmrs CHARACTER SET utf8mb4");
         conn.run("USE openmrs");
@@ -111,6 +117,15 @@ impl Server {
         format!("mysql://{user}@127.0.0.1:{}/openmrs", self.port)
     }
 
+    /// What makes another one its replica.
+    pub(crate) fn leads(&self) -> String {
+        format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', \
+             MASTER_USE_GTID = slave_pos",
+            self.port
+        )
+    }
+
     /// A connection of its administrator.
     pub(crate) fn sql(&self) -> Sql {
         Sql::connect(&self.url("root", "")).unwrap()
@@ -170,6 +185,12 @@ impl Sql {
         let (runtime, conn) = (runtime.as_ref().unwrap(), conn.as_mut().unwrap());
         let done = apart(|| runtime.block_on(conn.query_drop(statement)));
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
+    /// One statement that gives one text.
+    pub(crate) fn one(&mut self, statement: &str) -> String {
+        let (rows, _) = self.exec(statement, Vec::new());
+        rows[0].get(0).unwrap()
     }
 
     fn exec_once(

@@ -4,7 +4,7 @@ use super::*;
 
 fn at(file: &str) -> Walked {
     let (server, file) = ("s".to_owned(), file.to_owned());
-    Walked::at(&Place { server, file, position: 500 })
+    Walked::at(&Place { server, file, position: 500, gtid: None })
 }
 
 #[test]
@@ -20,6 +20,30 @@ fn the_checksum_after_a_name_is_taken_for_no_other_file() {
         let mut walked = at("mysql-bin.000012");
         walked.rotate(told, 4);
         assert_eq!((walked.place.file.as_str(), walked.place.position), (file, position), "{told}");
+    }
+}
+
+#[test]
+fn where_a_log_begins_after_a_takeover_is_the_file_that_its_name_begins_with() {
+    for (told, file) in [("log.000001", "log.000001"), ("log.00000123", "log.00000123")] {
+        let mut walked = at("");
+        walked.files = ["log.000001", "log.00000123"].map(str::to_owned).into();
+        walked.rotate(&format!("{told}\u{1}9"), 4);
+        assert_eq!((walked.place.file.as_str(), walked.place.position), (file, 4));
+    }
+    let place = |server: &str, gtid: Option<&str>| Place {
+        server: server.to_owned(),
+        file: "log.000001".to_owned(),
+        position: 900,
+        gtid: gtid.map(str::to_owned),
+    };
+    let there = place("b", Some("0-1-90"));
+    let begun = taken_over(&place("a", Some("0-1-7")), &there).unwrap();
+    assert_eq!((begun.server.as_str(), begun.file.as_str()), ("b", ""));
+    assert_eq!(begun.gtid.as_deref(), Some("0-1-7"));
+    for (before, here) in [(None, Some("0-1-90")), (Some("0-1-7"), None)] {
+        let lost = taken_over(&place("a", before), &place("b", here));
+        assert!(matches!(lost, Err(EmrError::CursorLost(_))));
     }
 }
 
