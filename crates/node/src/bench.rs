@@ -3,6 +3,7 @@
 
 mod below;
 pub mod data;
+mod emr;
 mod foreign;
 mod link;
 mod merge;
@@ -97,6 +98,9 @@ pub const FIGURES: &[(&str, Target)] = &[
     ("foreign_records_per_request", Target::AtLeast(10.0)),
     ("foreign_rate", Target::None),
     ("push_rate_50", Target::AtLeast(5_000.0)),
+    ("emr_first_load_ratio", Target::AtLeast(0.7)),
+    ("emr_apply_ratio", Target::AtLeast(0.7)),
+    ("emr_rss", Target::AtMost(120.0)),
     ("message_p99_ms", Target::AtMost(50.0)),
     ("sources_650_idle_cpu", Target::AtMost(20.0)),
     ("lease_million_ms", Target::AtMost(5.0)),
@@ -109,6 +113,9 @@ pub const FIGURES: &[(&str, Target)] = &[
 /// The figures that take long, or minutes of doing nothing: they are measured only when asked for.
 pub const LONG: &[&str] = &[
     "sources_650_idle_cpu",
+    "emr_first_load_ratio",
+    "emr_apply_ratio",
+    "emr_rss",
     "lease_million_ms",
     "rss_child_million",
     "start_million_seconds",
@@ -130,6 +137,8 @@ pub struct Options {
     pub records: usize,
     /// Records of a site that holds a lot: the "million".
     pub many: usize,
+    /// Whether fewer records are wanted.
+    pub quick: bool,
     /// The figures that are wanted.
     pub names: Vec<String>,
     /// Where the sites' folders are made for the time of a measurement.
@@ -196,6 +205,7 @@ pub async fn run(options: &Options, listener: &dyn Listener) -> anyhow::Result<(
     link::slow(&bench, "link_256k_10000_seconds", 10_000).await?;
     foreign::backlog(&bench).await?;
     below::senders(&bench).await?;
+    emr::measure(&bench).await?;
     outbox::answers(&bench).await?;
     below::idle_sources(&bench).await?;
     outbox::leases(&bench).await?;

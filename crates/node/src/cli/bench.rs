@@ -53,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         import: args.import.clone(),
         records: if args.quick { args.records.min(10_000) } else { args.records },
         many: if args.quick { 100_000 } else { 1_000_000 },
+        quick: args.quick,
         names: wanted.map(str::to_owned).collect(),
         folder: args.folder.clone().unwrap_or_else(std::env::temp_dir),
     };

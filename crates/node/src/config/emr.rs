@@ -139,7 +139,7 @@ impl Default for EmrConfig {
             secret_file: None,
             login: LoginConfig::default(),
             mode: EmrMode::TwoWay,
-            every_ms: 2_000,
+            every_ms: 1_000,
             at_once: 4,
             records_per_second: 500,
             map: BTreeMap::new(),

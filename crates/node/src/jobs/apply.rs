@@ -13,6 +13,9 @@ use crate::site::Site;
 
 /// Records of one patient that are written in one turn.
 const RECORDS: usize = 50;
+/// Turns that are looked for at once, for each that goes at the same time: looking goes through all
+/// that is due, and who is done first does not wait for the slowest of a few.
+const AHEAD: usize = 8;
 /// Milliseconds after which a site looks again: another process may have written, or a retry may
 /// have come due.
 const LOOK_AGAIN: u64 = 2_000;
@@ -43,7 +46,8 @@ pub(super) async fn run(site: &Site, beside: &Beside) {
 /// Writes what is due of a few patients; gives whether there was anything. As long as everything
 /// there is being read for the first time, nothing is written: much of it may be there already.
 pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
-    let (now, patients, captures) = (site.now(), beside.at_once, beside.mode.captures());
+    let (now, captures) = (site.now(), beside.mode.captures());
+    let patients = beside.at_once * AHEAD;
     let turns = site
         .read(move |store| {
             let loading = captures && store.emr_status()?.is_some_and(|status| status.loading);

@@ -48,7 +48,7 @@ pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
         }
     }
     let cursor = site.read(|store| store.emr_cursor()).await.map_err(|error| ours(&error))?;
-    let noticed = match beside.emr.changes_since(cursor.as_deref()).await {
+    let noticed = match beside.noticed(cursor.as_deref()).await {
         Ok(noticed) => noticed,
         Err(EmrError::CursorLost(reason)) => return compare(site, reason).await.map(|()| true),
         Err(EmrError::Away(error)) => return Err(error),
@@ -87,8 +87,13 @@ async fn take(
         records += group.len();
         portion.push(group);
     }
-    let place = EmrPlace { after, cursor, more, left };
-    record(site, beside, portion, Some(place)).await.map(drop)
+    let place = EmrPlace { after, cursor: cursor.clone(), more, left };
+    let recorded = record(site, beside, portion, Some(place));
+    if !more {
+        return recorded.await.map(drop);
+    }
+    let (recorded, ()) = futures::join!(recorded, beside.look_ahead(&cursor));
+    recorded.map(drop)
 }
 
 /// Everything there is compared with what is here.

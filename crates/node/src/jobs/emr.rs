@@ -10,7 +10,7 @@ use store::{EmrDraft, EmrEvent, LinkName, StoreError};
 use crate::config::EmrMode;
 use crate::jobs::{apply, capture};
 use crate::pause;
-use crate::ports::{Capabilities, Emr, EmrError, LinkError};
+use crate::ports::{Capabilities, Emr, EmrError, LinkError, Noticed};
 use crate::site::Site;
 
 /// Milliseconds after which a site looks again whether the link is paused.
@@ -53,6 +53,8 @@ pub struct Beside {
     /// When the next record is due, by what was taken so far.
     next: Mutex<i64>,
     noted: Mutex<Option<Timestamp>>,
+    /// What comes after a cursor, asked for while what came before it was read and recorded.
+    ahead: Mutex<Option<(String, Noticed)>>,
     /// Held by each turn of writing, together, and alone by what is read and then recorded: a state
     /// from before a write must not be recorded after it, as an edit that takes the write back.
     pub(super) turns: tokio::sync::RwLock<()>,
@@ -70,8 +72,27 @@ impl Beside {
             per_second: config.records_per_second.max(1),
             next: Mutex::new(i64::MIN),
             noted: Mutex::default(),
+            ahead: Mutex::default(),
             turns: tokio::sync::RwLock::default(),
         })
+    }
+
+    /// What comes after a cursor.
+    pub(super) async fn noticed(&self, cursor: Option<&str>) -> Result<Noticed, EmrError> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match ahead {
+            Some((after, noticed)) if Some(after.as_str()) == cursor => Ok(noticed),
+            _ => self.emr.changes_since(cursor).await,
+        }
+    }
+
+    /// Asks already for what comes after a cursor. A failure is no matter: it is asked again when
+    /// its turn comes.
+    pub(super) async fn look_ahead(&self, cursor: &str) {
+        if let Ok(noticed) = self.emr.changes_since(Some(cursor)).await {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            *ahead = Some((cursor.to_owned(), noticed));
+        }
     }
 
     /// Waits until so many more records may be read or written.
