@@ -248,7 +248,7 @@ async fn patients_are_merged(pair: &Pair) {
     pair.clinic.merge("c6", "c5");
     pair.settle().await;
     agree();
-    // The centre's OpenMRS has both, and one of them has the identifier: a person has to merge them.
+    // The centre's OpenMRS has both, and one of them has the identifier: they are to be merged.
     let parked = |site: &Site| {
         let choice =
             store::EmrChoice { state: Some(store::EmrState::Parked), ..Default::default() };

@@ -1,5 +1,5 @@
-//! What the record system still has, or has no more, though nobody said so: after a purge here, after
-//! it was emptied or only seemed to be.
+//! What the record system still has, or has no more, though nobody said so: after a purge here,
+//! after it was emptied or only seemed to be.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! A server that gives ids of its own (`ids = "map"`): what is made here is posted, and stands there
-//! under another id; what is made there gets an id here that no other server gives. A tag in the
-//! records that we post says which of ours each is, so that one whose answer was lost is known.
+//! A server that gives ids of its own (`ids = "map"`): what is made here is posted, and stands
+//! there under another id; what is made there gets an id here that no other server gives. A tag in
+//! the records that we post says which of ours each is, so that one whose answer was lost is known.
 
 use std::collections::BTreeSet;
 

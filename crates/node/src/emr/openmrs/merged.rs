@@ -1,6 +1,6 @@
-//! Patients who were merged in OpenMRS: the loser is voided there, and what was his is the winner's.
-//! The database says who that is; without it only the reason of the voiding says that they were
-//! merged, and the winner is whoever has the loser's identifiers now.
+//! Patients who were merged in OpenMRS: the loser is voided there, and what was his is the
+//! winner's. The database says who that is; without it only the reason of the voiding says that
+//! they were merged, and the winner is whoever has the loser's identifiers now.
 
 use std::collections::BTreeSet;
 

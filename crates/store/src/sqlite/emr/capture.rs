@@ -283,8 +283,8 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// A patient who was merged there: ours says so, as `tributary patient merge` would have it, and
-    /// what there is of him stays.
+    /// A patient who was merged there: ours says so, as `tributary patient merge` would have it,
+    /// and what there is of him stays.
     fn replaced(
         &self,
         known: Option<(&RecordRow, &Row)>,

@@ -1,5 +1,5 @@
-//! Records that were purged here, since their patient left this site, and may still be in the record
-//! system: what it showed of them then is no news when it is read again.
+//! Records that were purged here, since their patient left this site, and may still be in the
+//! record system: what it showed of them then is no news when it is read again.
 
 use protocol::{Digest, RecordRef};
 use rusqlite::{Connection, OptionalExtension, params};

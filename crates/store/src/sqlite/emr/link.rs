@@ -251,8 +251,8 @@ fn read_unnamed(step: &Connection, kind: &str, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// To be written anew, for which they are read first. What they showed stays known: where one is there all the same, an edit of it
-/// is told from that.
+/// To be written anew, for which they are read first. What they showed stays known: where one is
+/// there all the same, an edit of it is told from that.
 fn again(step: &Connection, kind: &str) -> Result<()> {
     step.execute(
         &format!(
