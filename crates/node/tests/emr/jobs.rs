@@ -1,6 +1,7 @@
 //! What goes from one to the other, and what does not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -378,9 +379,11 @@ fn defect_39_what_is_written_into_an_emptied_system_deletes_nothing_here() {
     assert!(clinic.body("Patient/amina").is_some());
 }
 
-/// Of what it reads it tells only when something was written meanwhile, or time has passed.
+/// Once it is slow, it tells what it reads only when something was written meanwhile, or time has
+/// passed.
 struct Slow {
     emr: MemoryEmr,
+    is_slow: AtomicBool,
     reading: tokio::sync::Notify,
     wrote: tokio::sync::Notify,
 }
@@ -400,6 +403,9 @@ impl Emr for Slow {
     fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
         async move {
             let shown = self.emr.read(record).await;
+            if !self.is_slow.load(Ordering::Relaxed) {
+                return shown;
+            }
             self.reading.notify_one();
             let millis = std::time::Duration::from_millis;
             let _ = tokio::time::timeout(millis(300), self.wrote.notified()).await;
@@ -413,7 +419,9 @@ impl Emr for Slow {
     fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
         async move {
             let results = self.emr.write(writes).await;
-            self.wrote.notify_one();
+            if self.is_slow.load(Ordering::Relaxed) {
+                self.wrote.notify_one();
+            }
             results
         }
         .boxed()
@@ -424,7 +432,8 @@ impl Emr for Slow {
 fn defect_19_a_state_from_before_a_write_is_not_recorded_after_it() {
     let emr = MemoryEmr::new(Faults::NONE);
     let (reading, wrote) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
-    let slow = Arc::new(Slow { emr: emr.clone(), reading, wrote });
+    let is_slow = AtomicBool::new(false);
+    let slow = Arc::new(Slow { emr: emr.clone(), is_slow, reading, wrote });
     let clinic = Clinic::beside(emr, slow.clone(), EmrMode::TwoWay);
     clinic.put(&[AMINA]);
     clinic.settle();
@@ -432,6 +441,7 @@ fn defect_19_a_state_from_before_a_write_is_not_recorded_after_it() {
     let shown = clinic.emr.body(&named("Patient/amina")).unwrap();
     clinic.emr.enter(&[(named("Patient/amina"), Some(shown))]);
     clinic.put(&[&AMINA.replace("1990", "1991")]);
+    slow.is_slow.store(true, Ordering::Relaxed);
     block(async {
         let captured = capture::step(&clinic.site, &clinic.beside);
         let applied = async {
