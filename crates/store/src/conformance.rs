@@ -281,6 +281,7 @@ macro_rules! for_each_rule {
             restores:
                 what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again,
                 what_a_restored_parent_does_not_list_is_sent_and_then_let_go,
+                what_was_taken_to_have_left_is_held_again_with_its_patient,
                 what_was_purged_comes_again_with_a_patient_who_joins,
                 what_is_kept_of_those_who_left_is_offered_to_a_parent_that_asks,
                 an_edit_that_a_restored_parent_lost_is_merged_with_what_it_kept,
@@ -303,7 +304,9 @@ macro_rules! for_each_rule {
                 what_is_passed_on_again_is_merged_from_what_was_passed_on_before,
                 what_is_made_anew_where_it_was_purged_takes_nothing_away,
                 what_comes_from_below_for_a_patient_who_left_goes_up_and_out_again,
-                what_was_purged_and_the_restored_parent_has_lost_is_asked_for_below;
+                what_was_purged_and_the_restored_parent_has_lost_is_asked_for_below,
+                an_old_copy_of_what_is_asked_for_again_takes_nothing_back,
+                a_change_of_which_a_part_was_purged_is_asked_for;
             top:
                 a_site_that_heard_otherwise_moves_nothing_back,
                 what_goes_back_after_an_edit_has_the_same_bytes_at_both_ends;

@@ -80,3 +80,16 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl StoreError {
+    /// Whether what was to be written is to blame, and not the database.
+    pub(crate) fn is_about_the_line(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Refused(_)
+                | StoreError::Precondition { .. }
+                | StoreError::Frozen(_)
+                | StoreError::Name(_)
+        )
+    }
+}

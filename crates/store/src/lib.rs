@@ -161,7 +161,7 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     /// restored it is asked which of them it holds still.
     fn delivery_done(&self, after: u64, limit: usize) -> Result<Vec<(u64, ChangeId)>>;
     /// Queues changes again that a restored parent has lost, under their own numbers; gives how
-    /// many. Their records are no longer taken for held by the parent.
+    /// many. Their records are no longer taken for held by the parent. None: it was asked about all.
     fn delivery_reopen(&self, sequences: &[u64], now: Timestamp) -> Result<u64>;
     /// A feed that we had is not in the parent's new life: offers what we hold of it, and forgets
     /// its markers. Its records wait for `unlisted_settle`.
@@ -173,8 +173,9 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<()>;
     /// Offers the parent, which asks for the `again`th time, what it has let go of and this site
-    /// keeps: records of patients whom none of its feeds holds.
-    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<()>;
+    /// keeps: records of patients whom none of its feeds holds, some at a time. `false`: that was
+    /// all, and those below are asked as well.
+    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<bool>;
     /// Records that we hold of a feed, that the parent did not list when it was compared, and of
     /// which nothing is undelivered: it is to be asked once more. At most `limit`.
     fn unlisted_list(&self, limit: usize) -> Result<Vec<(protocol::FeedId, RecordRef)>>;

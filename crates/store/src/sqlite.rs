@@ -214,7 +214,7 @@ impl Store for SqliteStore {
     ) -> Result<()> {
         unlisted::feed_lost(self, feed, name, policy, now)
     }
-    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<()> {
+    fn kept_offer(&self, again: u64, now: Timestamp) -> Result<bool> {
         unlisted::kept_offer(self, again, now)
     }
     fn unlisted_list(&self, limit: usize) -> Result<Vec<(FeedId, RecordRef)>> {

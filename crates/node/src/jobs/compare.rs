@@ -19,20 +19,12 @@ use crate::wire::Coding;
 
 /// Makes sure that there are markers for all feeds in the parent's epoch. After the parent was
 /// restored, what it has lost of what we sent is queued again before anything is compared, and
-/// what we hold of feeds that it has lost is offered. So it is where the parent asks for what it
-/// has let go of itself, with what we keep of it.
+/// what we hold of feeds that it has lost is offered.
 pub async fn meet_all(site: &Site, link: &Link, view: &ParentView) -> Result<(), LinkError> {
     let markers = site.read(|store| store.marker_list()).await.map_err(|error| ours(&error))?;
     let old = markers.into_iter().filter(|marker| marker.epoch != view.epoch).collect::<Vec<_>>();
-    let answered = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?.again;
-    let asks = view.again != answered;
-    if !old.is_empty() || asks {
+    if !old.is_empty() {
         unlisted::send_again(site, link).await?;
-    }
-    if asks {
-        let (again, now) = (view.again, site.now());
-        let done = site.write(move |store| store.kept_offer(again, now)).await;
-        done.map_err(|error| ours(&error))?;
     }
     for marker in &old {
         if marker.lane == Lane::Live && !view.feeds.iter().any(|feed| feed.id == marker.feed) {

@@ -110,6 +110,9 @@ pub async fn fetch_ahead(
             [] => None,
             patients => ahead_of(site, link, view, feed, patients).await?,
         };
+        // Those that the parent cannot be asked for are asked for again.
+        let asked = if read.is_some() { joins.patients } else { Vec::new() };
+        let joins = JoinsAhead { patients: asked, position: joins.position };
         let looked = site.read(move |store| store.joins_looked_at(&id, &epoch, &joins));
         looked.await.map_err(|error| ours(&error))?;
         if read.is_some() {

@@ -100,10 +100,15 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
 /// Asks for whom the parent believed held, and for what it did not list; gives how many records
 /// left for that.
 async fn ask_by_name(site: &Site, link: &Link, round: &mut Round) -> Result<u64, LinkError> {
-    if link.gate().is_open(Urgency::Bulk, site.now()) {
-        while let Some(read) = patients::fetch_ahead(site, link, &round.view).await? {
-            round.received += read.applied;
-            round.parked += read.parked;
+    unlisted::answer(site, link, &round.view).await?;
+    while link.gate().is_open(Urgency::Bulk, site.now())
+        && let Some(read) = patients::fetch_ahead(site, link, &round.view).await?
+    {
+        round.received += read.applied;
+        round.parked += read.parked;
+        if has_news_for_parent(site, link).await {
+            // What was written here meanwhile goes before the next.
+            break;
         }
     }
     unlisted::settle(site, link, &round.view).await

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use protocol::message::Receipt;
-use protocol::{FeedId, RecordRef};
+use protocol::{FeedId, RecordRef, Urgency};
 use serde_json::{Value, json};
 use store::Marker;
 
@@ -28,7 +28,7 @@ pub async fn send_again(site: &Site, link: &Link) -> Result<(), LinkError> {
     loop {
         let taken = site.read(move |store| store.delivery_done(after, AT_ONCE)).await;
         let taken = taken.map_err(|error| ours(&error))?;
-        let Some((last, _)) = taken.last() else { return Ok(()) };
+        let Some((last, _)) = taken.last() else { break };
         after = *last;
         let names = taken.iter().map(|(_, id)| id.to_string()).collect::<Vec<_>>();
         let Some(held) = held(site, link, &names).await? else { return Ok(()) };
@@ -41,6 +41,26 @@ pub async fn send_again(site: &Site, link: &Link) -> Result<(), LinkError> {
         let reopened = site.write(move |store| store.delivery_reopen(&lost, now)).await;
         let reopened = reopened.map_err(|error| ours(&error))?;
         tracing::warn!(changes = reopened, "the parent has lost changes: sending them again");
+    }
+    let now = site.now();
+    let ended = site.write(move |store| store.delivery_reopen(&[], now)).await;
+    ended.map(drop).map_err(|error| ours(&error))
+}
+
+/// Sends again what the parent asks for since it has let go of it, and offers what we keep of it.
+pub async fn answer(site: &Site, link: &Link, view: &ParentView) -> Result<(), LinkError> {
+    let known = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
+    if view.again == known.again || !link.gate().is_open(Urgency::Bulk, site.now()) {
+        return Ok(());
+    }
+    send_again(site, link).await?;
+    let again = view.again;
+    loop {
+        let now = site.now();
+        let more = site.write(move |store| store.kept_offer(again, now)).await;
+        if !more.map_err(|error| ours(&error))? {
+            return Ok(());
+        }
     }
 }
 

@@ -60,22 +60,33 @@ impl Below {
         state: &Resource,
         base: Option<Base>,
     ) -> Outcome {
-        let record = state.record();
+        self.bring_line(pair, (number, &[]), &[(state, base)])
+    }
+
+    /// Brings a line under a number, which covers others too.
+    fn bring_line(
+        &self,
+        pair: &Pair,
+        (number, covers): (u64, &[u64]),
+        states: &[(&Resource, Option<Base>)],
+    ) -> Outcome {
+        let patients = states.iter().flat_map(|(state, _)| state.record().patients);
+        let records = states.iter().map(|(state, base)| {
+            let record = state.record();
+            let (body, digest) = (record.body.unwrap(), record.digest);
+            OutRecord::Resource { body, digest, base: *base }
+        });
         let line = OutLine {
             position: None,
             kind: EntryKind::Change,
             id: Some(ChangeId { origin: self.site.clone(), epoch: self.epoch, number }),
-            covers: Vec::new(),
+            covers: covers.to_vec(),
             part: None,
             author: None,
             at: Some(pair.now()),
-            patients: record.patients.iter().cloned().collect(),
+            patients: patients.collect::<BTreeSet<_>>().into_iter().collect(),
             reason: None,
-            records: vec![OutRecord::Resource {
-                body: record.body.unwrap(),
-                digest: record.digest,
-                base,
-            }],
+            records: records.collect(),
         };
         let source = Source::Child { site: self.site.clone(), epoch: self.epoch, reading: None };
         let lines = [read_back(&line, &pair.limits)];
@@ -238,6 +249,46 @@ pub fn what_was_purged_and_the_restored_parent_has_lost_is_asked_for_below(maker
     pair.quiet();
     assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("at rest"));
     assert_eq!(below.bring(&pair, 1, &noted, base), Outcome::Already);
+}
+
+pub fn an_old_copy_of_what_is_asked_for_again_takes_nothing_back(maker: &dyn Maker) {
+    let (mut pair, below) = purged(maker);
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    assert_eq!(below.bring(&pair, 1, &noted, Some(pulse().record().digest)), Outcome::Applied);
+    // The change 5 went with 6, and a carrier has a copy of it still.
+    let (five, six) = (a_patient("beno").born("1990"), a_patient("beno").born("1991"));
+    assert_eq!(below.bring_line(&pair, (6, &[5, 6]), &[(&six, None)]), Outcome::Applied);
+    pair.quiet();
+    pair.child.patient_purge(pair.now()).unwrap();
+    lose_the_parent(&mut pair, maker, &[]);
+    pair.reconcile();
+    pair.quiet();
+    assert_eq!(pair.child.site().unwrap().again, 1);
+    assert_eq!(below.bring(&pair, 5, &five, None), Outcome::Already);
+    assert_eq!(body(&*pair.child, "Patient/beno").unwrap(), six.text());
+    assert_eq!(below.bring(&pair, 1, &noted, None), Outcome::Applied);
+}
+
+pub fn a_change_of_which_a_part_was_purged_is_asked_for(maker: &dyn Maker) {
+    let (mut pair, below) = purged(maker);
+    let noted = pulse().with("note", r#"[{"text":"at rest"}]"#);
+    let (base, beno) = (Some(pulse().record().digest.short().into()), a_patient("beno"));
+    let both = [(&noted, base), (&beno, None)];
+    assert_eq!(below.bring_line(&pair, (1, &[]), &both), Outcome::Applied);
+    pair.quiet();
+    pair.child.patient_purge(pair.now()).unwrap();
+    assert!(body(&*pair.child, "Patient/beno").is_some(), "he did not leave");
+    for times in 1..=2 {
+        lose_the_parent(&mut pair, maker, &[]);
+        pair.reconcile();
+        pair.quiet();
+        assert_eq!(body(&*pair.parent, "Observation/pulse"), None);
+        assert_eq!(pair.child.site().unwrap().again, times);
+        assert_eq!(below.bring_line(&pair, (1, &[]), &both), Outcome::Applied);
+        pair.quiet();
+        assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("at rest"));
+        pair.child.patient_purge(pair.now()).unwrap();
+    }
 }
 
 fn shared(subject: &str, performer: &str) -> Resource {

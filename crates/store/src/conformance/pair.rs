@@ -272,6 +272,7 @@ impl Pair {
         let lost = lost.map(|((sequence, _), _)| *sequence).collect::<Vec<_>>();
         let reopened = self.child.delivery_reopen(&lost, self.now()).unwrap();
         assert_eq!(reopened, lost.len() as u64);
+        self.child.delivery_reopen(&[], self.now()).unwrap();
     }
 
     /// Asks for what was not listed, and lets go of what does not come.

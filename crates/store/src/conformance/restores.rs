@@ -57,6 +57,22 @@ pub fn what_a_restored_parent_does_not_list_is_sent_and_then_let_go(maker: &dyn 
     }
 }
 
+pub fn what_was_taken_to_have_left_is_held_again_with_its_patient(maker: &dyn Maker) {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Keep);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.reconcile();
+    pair.quiet();
+    assert!(body(&*pair.child, "Observation/weight").is_some(), "it is kept");
+    // The parent has it all from the child, and leaves it out of the join.
+    pair.cohort("all", only(&["amina", "beno"]));
+    pair.quiet();
+    pair.assert_in_step();
+}
+
 pub fn what_was_purged_comes_again_with_a_patient_who_joins(maker: &dyn Maker) {
     let mut pair = Pair::new(maker);
     pair.leave.set(LeavePolicy::Purge);
@@ -104,15 +120,18 @@ pub fn what_is_kept_of_those_who_left_is_offered_to_a_parent_that_asks(maker: &d
     pair.quiet();
     assert_eq!(body(&*pair.parent, "Observation/pulse"), None, "she is in none of the feeds");
     assert_eq!(pair.child.link_get().unwrap().again, 0);
-    pair.child.kept_offer(1, pair.now()).unwrap();
+    assert!(pair.child.kept_offer(1, pair.now()).unwrap());
+    assert_eq!(pair.child.link_get().unwrap().again, 0, "there may be more");
+    assert!(!pair.child.kept_offer(1, pair.now()).unwrap());
     assert_eq!(pair.child.link_get().unwrap().again, 1);
+    assert_eq!(pair.child.site().unwrap().again, 1, "those below may keep more");
     pair.quiet();
     for name in ["Patient/amina", "Observation/pulse"] {
         assert!(pair.bodies(name).0.is_some() && pair.bodies(name).1.is_some(), "{name}");
     }
     // A parent that has it, and has gone on from it, keeps its own.
     pair.at_parent(&put(&[an_observation("pulse", "amina").with("valueInteger", "60")]));
-    pair.child.kept_offer(2, pair.now()).unwrap();
+    while pair.child.kept_offer(2, pair.now()).unwrap() {}
     pair.quiet();
     assert!(body(&*pair.parent, "Observation/pulse").unwrap().contains("60"));
 }

@@ -26,7 +26,7 @@ use super::writer::in_savepoint;
 use super::{
     SqliteStore, ahead, leaves, link, markers, parked, received, rows, sites, sources, unlisted,
 };
-use crate::{Applied, Incoming, Reading, Result, Source, StoreError};
+use crate::{Applied, Incoming, Reading, Result, Source};
 
 pub(super) fn change_apply(
     store: &SqliteStore,
@@ -78,6 +78,10 @@ pub(super) struct Run<'a> {
     is_ahead: bool,
     /// Whether the line, which was parked, has later states than its numbers brought.
     pub(super) has_later: bool,
+    /// Whether the line was parked, and what was said of its patients since counts.
+    pub(super) is_retry: bool,
+    /// Whether the line may be an old copy of one that was received: it brings what is not here.
+    only_new: bool,
 }
 
 impl<'a> Run<'a> {
@@ -112,6 +116,8 @@ impl<'a> Run<'a> {
             moved_to: marker,
             is_ahead: false,
             has_later: false,
+            is_retry: false,
+            only_new: false,
         })
     }
 
@@ -235,7 +241,7 @@ impl<'a> Run<'a> {
                 self.advance(line.position, line.part);
                 Ok(applied)
             }
-            Err(error) if is_about_the_line(&error) => {
+            Err(error) if error.is_about_the_line() => {
                 // What the savepoint took back counts no more.
                 self.sequence = rows::site_sequence(self.step)?;
                 self.not_applied(line, raw, &error.to_string())
@@ -297,6 +303,7 @@ impl<'a> Run<'a> {
 
     /// Applies one line whole. What it wrote is taken back by the caller if it fails.
     pub(super) fn apply(&mut self, line: &InLine, states: &[Prepared<'_>]) -> Result<Applied> {
+        self.only_new = false;
         let numbers = match self.source {
             Source::Parent { .. } if self.is_void(line)? => {
                 return Ok(self.applied(Outcome::Already));
@@ -317,8 +324,11 @@ impl<'a> Run<'a> {
             && received::holds_all(self.step, *from, numbers)?
             && !planted(Fault::TakenTwice)
         {
-            let differs = self.unlike(line, states)?;
-            return Ok(Applied { differs, ..self.applied(Outcome::Already) });
+            self.only_new = received::are_asked_again(self.step, *from, numbers)?;
+            if !self.only_new {
+                let differs = self.unlike(line, states)?;
+                return Ok(Applied { differs, ..self.applied(Outcome::Already) });
+            }
         }
         self.expect_listed(line)?;
         let merge = Merge::decide(self, line, states)?;
@@ -410,6 +420,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             if let Some(row) = rows::record_row(self.step, &record.reference)?
+                && !(self.is_retry && leaves::left_since(self.step, feed, row.key)?)
                 && let Some(patient) = leaves::listed(self.step, feed, row.key, self.now)?
             {
                 let when = (*sequence, self.now);
@@ -480,15 +491,4 @@ impl<'a> Subjects<'a> {
 
 fn waits(position: u64) -> String {
     format!("waits behind position {position}")
-}
-
-/// Whether the line is to blame, and not the database.
-pub(super) fn is_about_the_line(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Refused(_)
-            | StoreError::Precondition { .. }
-            | StoreError::Frozen(_)
-            | StoreError::Name(_)
-    )
 }

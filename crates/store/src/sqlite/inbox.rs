@@ -290,7 +290,9 @@ fn word(
     }
     // Receipts end; what was received is known for ever, by whatever way it came.
     let numbers = if covers.is_empty() { std::slice::from_ref(&id.number) } else { covers };
-    if received::holds_all(conn, (child, origin), numbers)? {
+    let from = (child, origin);
+    if received::holds_all(conn, from, numbers)? && !received::are_asked_again(conn, from, numbers)?
+    {
         return Ok(ReceiptWord::Receipt(Receipt {
             id: id.clone(),
             attempt: 0,

@@ -90,6 +90,15 @@ pub(super) fn listed(
     Ok((new > 0).then_some(patient))
 }
 
+/// Whether one of a record's patients left a feed, and has not joined it again.
+pub(super) fn left_since(step: &Connection, feed: &FeedId, record: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM record_patient AS rp
+         CROSS JOIN left_patient AS l ON l.feed = ?1 AND l.patient = rp.patient
+         WHERE rp.record = ?2 AND NOT EXISTS (SELECT 1 FROM held_patient AS h
+            WHERE h.feed = l.feed AND h.patient = l.patient)";
+    Ok(step.prepare_cached(sql)?.exists(params![feed.as_bytes(), record])?)
+}
+
 /// Whether a feed that gives a patient's own record at `position` holds somebody of whom it said
 /// no join here, and no later leave.
 pub(super) fn is_new(
@@ -312,6 +321,8 @@ fn remove(step: &Connection, record: i64) -> Result<()> {
          WHERE r.key = ?1 AND EXISTS (SELECT 1 FROM version AS v
             CROSS JOIN change AS c ON c.sequence = v.sequence
             WHERE v.record = r.key AND c.via <> 1)",
+        "UPDATE change SET purged = 1
+         WHERE sequence IN (SELECT sequence FROM version WHERE record = ?1)",
         "DELETE FROM record_place WHERE record = ?1",
         "DELETE FROM record_patient WHERE record = ?1",
         "DELETE FROM former_patient WHERE record = ?1",

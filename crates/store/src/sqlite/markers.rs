@@ -102,6 +102,7 @@ pub(super) fn forget_positions(step: &Connection, feed: &FeedId) -> Result<()> {
         .execute([feed.as_bytes()])?;
     step.prepare_cached("DELETE FROM left_patient WHERE feed = ?1")?.execute([feed.as_bytes()])?;
     step.execute("UPDATE record SET parent_sequence = 0 WHERE parent_sequence > 0", [])?;
+    step.execute("UPDATE link SET again = 0", [])?;
     step.execute("UPDATE left_record SET said = 0 WHERE feed = ?1", [feed.as_bytes()])?;
     Ok(())
 }

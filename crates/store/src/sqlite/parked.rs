@@ -368,7 +368,7 @@ fn retry(
             }
             Ok(true)
         }
-        Err(error) if apply::is_about_the_line(&error) => {
+        Err(error) if error.is_about_the_line() => {
             failed_again(store, step, line, &error, now, jitter)?;
             Ok(false)
         }
@@ -406,7 +406,7 @@ fn apply_again(
     let states = apply::prepare(incoming)?;
     let Incoming::Line { line, .. } = incoming else { return Ok(()) };
     let mut run = Run::begin(store, step, &parked.source, now)?;
-    run.has_later = parked.later;
+    (run.has_later, run.is_retry) = (parked.later, true);
     let applied = run.apply(line, &states)?;
     tell(step, &parked.source, line, &applied)
 }

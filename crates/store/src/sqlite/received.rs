@@ -1,5 +1,7 @@
 //! Numbers of changes that came from below, as ranges, for ever: they answer what is sent twice.
 
+use std::collections::BTreeSet;
+
 use protocol::SiteId;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -22,6 +24,8 @@ pub(super) fn holds_all(step: &Connection, from: From<'_>, numbers: &[u64]) -> R
 /// Notes that `number` is held.
 pub(super) fn add(step: &Connection, from: From<'_>, number: u64) -> Result<()> {
     let (via, origin) = (from.0.as_str(), from.1);
+    step.prepare_cached("DELETE FROM asked_again WHERE via = ?1 AND origin = ?2 AND number = ?3")?
+        .execute(params![via, origin, number])?;
     let below = range_at(step, from, number)?;
     if below.is_some_and(|(_, high)| high >= number) {
         return Ok(());
@@ -49,29 +53,46 @@ pub(super) fn add(step: &Connection, from: From<'_>, number: u64) -> Result<()> 
     Ok(())
 }
 
-/// Takes back that numbers are held of which nothing is here: what they brought was purged, or came
-/// under the number of a later change. They are to come again, if their sender asks.
-pub(super) fn keep_what_is_here(step: &Connection, from: From<'_>) -> Result<()> {
-    let (via, origin) = (from.0.as_str(), from.1);
-    let kept = step
-        .prepare_cached(
-            "SELECT c.number FROM change AS c CROSS JOIN origin AS o ON o.key = c.via_site
-             WHERE c.origin = ?2 AND c.via = 2 AND o.site = ?1
-                AND EXISTS (SELECT 1 FROM version AS v WHERE v.sequence = c.sequence)",
-        )?
-        .query_map(params![via, origin], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<u64>>>()?;
-    step.prepare_cached("DELETE FROM received WHERE via = ?1 AND origin = ?2")?
-        .execute(params![via, origin])?;
-    for number in kept {
-        add(step, from, number)?;
+/// Whether one of `numbers` is to come again.
+pub(super) fn are_asked_again(step: &Connection, from: From<'_>, numbers: &[u64]) -> Result<bool> {
+    let sql = "SELECT 1 FROM asked_again WHERE via = ?1 AND origin = ?2 AND number = ?3";
+    let mut statement = step.prepare_cached(sql)?;
+    for number in numbers {
+        if statement.exists(params![from.0.as_str(), from.1, number])? {
+            return Ok(true);
+        }
     }
-    step.prepare_cached(
-        "DELETE FROM receipt WHERE child = ?1 AND origin = ?2 AND NOT EXISTS
-            (SELECT 1 FROM received AS r WHERE r.via = ?1 AND r.origin = ?2
-                AND receipt.number BETWEEN r.low AND r.high)",
-    )?
-    .execute(params![via, origin])?;
+    Ok(false)
+}
+
+/// All numbers are to come again of which not everything is here: what they brought was purged, or
+/// they came under the number of a later change.
+pub(super) fn ask_again(step: &Connection) -> Result<()> {
+    let mut ranges = step.prepare_cached("SELECT via, origin, low, high FROM received")?;
+    let mut here = step.prepare_cached(
+        "SELECT c.number FROM change AS c CROSS JOIN origin AS o ON o.key = c.via_site
+         WHERE c.origin = ?2 AND c.number BETWEEN ?3 AND ?4 AND c.via = 2 AND o.site = ?1
+            AND c.purged = 0
+            AND EXISTS (SELECT 1 FROM version AS v WHERE v.sequence = c.sequence)",
+    )?;
+    let mut add = step.prepare_cached("INSERT OR IGNORE INTO asked_again VALUES (?1, ?2, ?3)")?;
+    let mut rows = ranges.query([])?;
+    while let Some(row) = rows.next()? {
+        let (via, origin): (String, i64) = (row.get(0)?, row.get(1)?);
+        let (low, high): (u64, u64) = (row.get(2)?, row.get(3)?);
+        let whole = here
+            .query_map(params![via, origin, low, high], |row| row.get(0))?
+            .collect::<rusqlite::Result<BTreeSet<u64>>>()?;
+        for number in (low..=high).filter(|number| !whole.contains(number)) {
+            add.execute(params![via, origin, number])?;
+        }
+    }
+    step.execute(
+        "DELETE FROM receipt WHERE EXISTS (SELECT 1 FROM asked_again AS a
+            WHERE a.via = receipt.child AND a.origin = receipt.origin
+                AND a.number = receipt.number)",
+        [],
+    )?;
     Ok(())
 }
 

@@ -5,19 +5,20 @@
 //! not list then has left, as it would have been told by the life that was lost. Until it was
 //! asked, a record has a row in `left_record` with the sequence 0.
 
-use std::collections::BTreeSet;
-
-use protocol::{ChangeId, FeedId, RecordRef, SiteId, Timestamp, Urgency};
-use rusqlite::{Connection, OptionalExtension, params};
+use protocol::{ChangeId, FeedId, RecordRef, Timestamp, Urgency};
+use rusqlite::{Connection, params};
 
 use super::deliveries::lanes::{self, LaneColumn};
 use super::rows::RecordRow;
 use super::sources::outgoing;
-use super::{SqliteStore, leaves, markers, offer, received, rows};
-use crate::{DigestRange, LeavePolicy, Result};
+use super::writer::in_savepoint;
+use super::{SqliteStore, audit, leaves, markers, offer, received, rows};
+use crate::{AuditRow, DigestRange, LeavePolicy, Result};
 
 /// Where a leave stands that no entry of the feed has told of: any later join is after it.
 const BEFORE_ALL: u64 = 1;
+/// Kept records that are offered in one transaction.
+const OFFERED_AT_ONCE: u32 = 200;
 
 pub(super) fn delivery_done(
     store: &SqliteStore,
@@ -48,11 +49,13 @@ pub(super) fn delivery_reopen(
     now: Timestamp,
 ) -> Result<u64> {
     store.write("offer again what the parent lost", |step| {
-        let (mut count, mut purged, mut below) = (0, false, BTreeSet::new());
+        if sequences.is_empty() {
+            ask_below(step)?;
+        }
+        let mut count = 0;
         for sequence in sequences {
             if is_purged(step, *sequence)? {
-                purged = true;
-                below.extend(brought_by(step, *sequence)?);
+                step.execute("UPDATE site SET asks_below = 1", [])?;
             }
             count += step
                 .prepare_cached(
@@ -74,63 +77,84 @@ pub(super) fn delivery_reopen(
             )?
             .execute([sequence])?;
         }
-        // The sites below that brought it are to send it again.
-        for (child, origin) in &below {
-            received::keep_what_is_here(step, (child, *origin))?;
-        }
-        step.prepare_cached("UPDATE site SET again = again + ?1")?.execute([purged])?;
         Ok(count as u64)
     })
 }
 
-/// Whether what a change brought was purged here since.
+/// Whether something that a change brought was purged here since.
 fn is_purged(step: &Connection, sequence: u64) -> Result<bool> {
-    let sql = "SELECT 1 FROM version WHERE sequence = ?1";
-    Ok(!step.prepare_cached(sql)?.exists([sequence])?)
+    let sql = "SELECT 1 FROM change AS c WHERE c.sequence = ?1 AND (c.purged = 1
+        OR NOT EXISTS (SELECT 1 FROM version AS v WHERE v.sequence = c.sequence))";
+    Ok(step.prepare_cached(sql)?.exists([sequence])?)
 }
 
-/// The child that brought a change, and the key of the site that made it.
-fn brought_by(step: &Connection, sequence: u64) -> Result<Option<(SiteId, i64)>> {
-    let found = step
-        .prepare_cached(
-            "SELECT o.site, c.origin FROM change AS c CROSS JOIN origin AS o ON o.key = c.via_site
-             WHERE c.sequence = ?1 AND c.via = 2 AND c.origin IS NOT NULL",
-        )?
-        .query_row([sequence], |row| Ok((rows::site_id(row, 0)?, row.get(1)?)));
-    Ok(found.optional()?)
+/// The parent has been asked about everything: where it has lost what was purged here, the sites
+/// below are asked for it.
+fn ask_below(step: &Connection) -> Result<()> {
+    if step.execute("UPDATE site SET asks_below = 0 WHERE asks_below = 1", [])? == 0 {
+        return Ok(());
+    }
+    received::ask_again(step)?;
+    step.execute("UPDATE site SET again = again + 1", [])?;
+    Ok(())
 }
 
-pub(super) fn kept_offer(store: &SqliteStore, again: u64, now: Timestamp) -> Result<()> {
+pub(super) fn kept_offer(store: &SqliteStore, again: u64, now: Timestamp) -> Result<bool> {
     store.write("offer what the parent purged", |step| {
         let kept = kept(step)?;
-        for (_, row) in &kept {
-            // What the parent had, it may have gone on from: that is no edit of ours.
-            step.prepare_cached(
-                "UPDATE record SET parent_digest = NULL,
-                    base_below = coalesce(substr(parent_digest, 1, 8), base_below)
-                 WHERE key = ?1",
-            )?
-            .execute([row.key])?;
+        for (name, row) in &kept {
+            let offered = in_savepoint(step, |_| offer_kept(store, step, (name, row), now));
+            match offered {
+                Err(error) if error.is_about_the_line() => {
+                    let (action, actor) = ("offer-refused", "tributary".to_owned());
+                    let (subject, detail) = (name.to_string(), error.to_string());
+                    audit::append(step, &AuditRow { actor, action, subject, detail }, now)?;
+                }
+                other => other?,
+            }
         }
-        offer::unless_on_its_way(store, step, kept, now)?;
-        let sql = "UPDATE link SET again = ?1 WHERE target = 'parent'";
-        step.prepare_cached(sql)?.execute([again])?;
-        Ok(())
+        if let Some((name, _)) = kept.last() {
+            step.prepare_cached("UPDATE link SET offered_type = ?1, offered_id = ?2")?
+                .execute(params![name.kind.name(), name.id()])?;
+            return Ok(true);
+        }
+        step.prepare_cached("UPDATE link SET again = ?1, offered_type = '', offered_id = ''")?
+            .execute([again])?;
+        // Those below may keep more of it.
+        step.execute("UPDATE site SET again = again + 1", [])?;
+        Ok(false)
     })
 }
 
-/// What is here of patients whom no feed of the parent's holds, and it once sent.
+fn offer_kept(
+    store: &SqliteStore,
+    step: &Connection,
+    (name, row): (&RecordRef, &RecordRow),
+    now: Timestamp,
+) -> Result<()> {
+    // What the parent had, it may have gone on from: that is no edit of ours.
+    step.prepare_cached(
+        "UPDATE record SET parent_digest = NULL,
+            base_below = coalesce(substr(parent_digest, 1, 8), base_below) WHERE key = ?1",
+    )?
+    .execute([row.key])?;
+    offer::unless_on_its_way(store, step, vec![(name.clone(), row.clone())], now)
+}
+
+/// What is here of patients whom no feed of the parent's holds, and it once sent: the next of it.
 fn kept(step: &Connection) -> Result<Vec<(RecordRef, RecordRow)>> {
     let mut statement = step.prepare_cached(
         "SELECT r.type, r.id FROM record AS r
-         WHERE r.deleted = 0 AND EXISTS (SELECT 1 FROM record_patient WHERE record = r.key)
+         CROSS JOIN link AS l
+         WHERE l.target = 'parent' AND (r.type, r.id) > (l.offered_type, l.offered_id)
+            AND r.deleted = 0 AND EXISTS (SELECT 1 FROM record_patient WHERE record = r.key)
             AND NOT EXISTS (SELECT 1 FROM record_patient AS rp
                 CROSS JOIN held_patient AS h ON h.patient = rp.patient WHERE rp.record = r.key)
             AND EXISTS (SELECT 1 FROM version AS v CROSS JOIN change AS c
                 ON c.sequence = v.sequence WHERE v.record = r.key AND c.via = 1)
-         ORDER BY r.type, r.id",
+         ORDER BY r.type, r.id LIMIT ?1",
     )?;
-    let names = statement.query_map([], |row| rows::record_ref(row, 0))?;
+    let names = statement.query_map([OFFERED_AT_ONCE], |row| rows::record_ref(row, 0))?;
     let names = names.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut kept = Vec::with_capacity(names.len());
     for name in names {
@@ -171,19 +195,20 @@ fn held_without_records(step: &Connection, feed: &FeedId) -> Result<Vec<RecordRe
 }
 
 /// The parent does not list a record in its feed, or in a state that is unknown here: it is to be
-/// asked once more when all is sent.
+/// asked once more when all is sent. What its life before said of it counts no more.
 pub(super) fn note(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<()> {
     step.prepare_cached(
         "INSERT INTO left_record (record, feed, sequence)
          SELECT key, ?1, 0 FROM record WHERE type = ?2 AND id = ?3
-         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0",
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0, said = 0",
     )?
     .execute(params![feed.as_bytes(), name.kind.name(), name.id()])?;
     Ok(())
 }
 
 /// A join, as of the parent's `sequence`, is about to say all that the feed has of a patient: what
-/// it does not list is to be asked for, unless that was said to have left before.
+/// it does not list is to be asked for, unless that was said to have left before. (What was only
+/// taken to have left, since it did not come when it was asked for, may be back with its patient.)
 pub(super) fn expect(
     step: &Connection,
     feed: &FeedId,
@@ -196,7 +221,7 @@ pub(super) fn expect(
          CROSS JOIN record_patient AS rp ON rp.patient = p.key
          CROSS JOIN record AS r ON r.key = rp.record
          WHERE p.id = ?2 AND r.deleted = 0 AND r.parent_sequence <= ?3
-         ON CONFLICT (record, feed) DO NOTHING",
+         ON CONFLICT (record, feed) DO UPDATE SET sequence = 0 WHERE said = 0",
     )?
     .execute(params![feed.as_bytes(), patient.id(), sequence])?;
     Ok(())

@@ -140,6 +140,9 @@ impl<'a> Merge<'a> {
         if !self.may_go_on(run, &known, prepared, (named, line))? {
             return Ok(());
         }
+        if run.only_new {
+            return self.stays(run, &known, prepared);
+        }
         let base = bases::of(run.step, run.way, (&known, incoming), named)?;
         let plan = plan(run, prepared, &known, base, line.at)?;
         if let (Through::Plan(Plan::AlreadyHave | Plan::KeepLocal), Some(sequence)) =
@@ -180,6 +183,16 @@ impl<'a> Merge<'a> {
         let noted = contested.map(|found| noted(run, (prepared, &known, base), found, &record));
         let noted = noted.transpose()?;
         self.result((prepared, known, record), noted, (parent_sequence, since, patients));
+        Ok(())
+    }
+
+    /// What stands here is not touched, and the sender is told where it is another state.
+    fn stays(&mut self, run: &Run<'_>, known: &RecordRow, sent: &Prepared<'_>) -> Result<()> {
+        let record = &sent.record;
+        if known.digest != record.digest {
+            let had = bases::with_short(run.step, known, record.digest.short())?.is_some();
+            self.differs.push(Differing { had, ..stands(&record.reference, known.digest) });
+        }
         Ok(())
     }
 

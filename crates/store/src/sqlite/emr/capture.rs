@@ -12,7 +12,7 @@ use protocol::{Author, Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
 use super::{Agreed, Row, agree, agreed_body, due, image_body, left, link, row, version_of};
-use crate::sqlite::apply::{is_about_the_line, write_merged};
+use crate::sqlite::apply::write_merged;
 use crate::sqlite::conflicts::{Met, Noted};
 use crate::sqlite::journal::{self, NewChange, Way};
 use crate::sqlite::prepared::{Prepared, State};
@@ -112,7 +112,7 @@ fn group_of(
             }
             Ok(())
         }
-        Err(error) if is_about_the_line(&error) => {
+        Err(error) if error.is_about_the_line() => {
             for (record, _) in shown {
                 keep(store, step, record, &error.to_string(), when)?;
                 done.kept += 1;
