@@ -238,6 +238,7 @@ macro_rules! for_each_rule {
                 a_record_system_that_comes_late_is_given_all_that_is_here,
                 what_is_there_is_overwritten_where_only_writing_is_meant,
                 a_record_has_one_id_there,
+                ids_that_may_have_been_given_anew_are_doubted,
                 the_way_to_a_record_system_can_be_paused;
             pauses:
                 a_link_is_paused_until_it_is_resumed_or_its_time_is_over;

@@ -43,6 +43,8 @@ pub trait EmrStore {
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>>;
     /// The records of a type that the record system showed when it was asked last.
     fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>>;
+    /// Those of them that were purged here since. That many of them are gone there is no loss.
+    fn emr_left(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>>;
     /// Where any of these records was there when it was looked at last: others that were too, at
     /// most `limit`. If those are there no more either, the record system has lost them all, and
     /// nobody has deleted these. `None`: these were not there.
@@ -69,4 +71,8 @@ pub trait EmrStore {
     /// Keeps under which names there records of ours stand: (here, there). Fails where another
     /// record of ours has that name there.
     fn emr_name(&self, names: &[(RecordRef, RecordRef)]) -> Result<()>;
+    /// Why ids that are kept may be those of other records by now: everything is being compared
+    /// again, and an id that a server gives a second time (no UUID) is among them. `None`: they
+    /// are as they were.
+    fn emr_ids_doubt(&self) -> Result<Option<String>>;
 }

@@ -55,6 +55,9 @@ pub struct EmrConfig {
 pub struct FhirEmrConfig {
     /// Whose ids its records have.
     pub ids: FhirIds,
+    /// With `ids = "map"`: a person has seen that its records still have the ids that they had,
+    /// after it had to be compared as a whole.
+    pub same_ids: bool,
 }
 
 impl FhirEmrConfig {

@@ -31,9 +31,12 @@ use self::load::Load;
 /// A FHIR server beside a site.
 pub struct FhirEmr {
     server: FhirServer,
-    store: SharedStore,
     ids: Ids,
     mode: FhirIds,
+    /// A person has said that its ids are as they were.
+    same_ids: bool,
+    /// Whether it has dropped the tag of what was posted.
+    drops_tags: AtomicBool,
     limits: Limits,
     offered: Mutex<Option<Arc<Offered>>>,
     /// Whether it shows records whole only (it refuses `_elements`).
@@ -69,8 +72,10 @@ impl FhirEmr {
         };
         let server = FhirServer::new(url, login, ways.clone(), limits)?;
         let (limits, offered, whole) = (limits.clone(), Mutex::default(), AtomicBool::default());
-        let (ids, mode) = (Ids::new(store.clone()), config.fhir.ids);
-        Ok(FhirEmr { server, store, ids, mode, limits, offered, whole, ways })
+        let (ids, mode) = (Ids::new(store), config.fhir.ids);
+        let (same_ids, drops_tags) = (config.fhir.same_ids, AtomicBool::default());
+        let emr = FhirEmr { server, ids, mode, same_ids, drops_tags, limits, offered, whole, ways };
+        Ok(emr)
     }
 
     /// What it offers, as it said once.
@@ -103,6 +108,7 @@ impl FhirEmr {
 
     /// A record as it is there, and its version there.
     async fn look(&self, record: &RecordRef) -> Result<(Shown, Option<String>), EmrError> {
+        self.ids_hold().await?;
         let Some(there) = self.place_of(record).await? else { return Ok((Shown::Absent, None)) };
         match self.server.read(&there).await.map_err(plain)? {
             Read::Gone => Ok((Shown::Gone, None)),
@@ -114,6 +120,7 @@ impl FhirEmr {
                     let words = format!("{} came where it was asked for", read.reference);
                     return Err(EmrError::Refused(words));
                 }
+                self.is_still(record, &read).await?;
                 let read = self.as_ours(record, read).await?;
                 Ok((Shown::Body(Box::new(read)), version))
             }
@@ -121,6 +128,7 @@ impl FhirEmr {
     }
 
     async fn notice(&self, cursor: Option<&str>) -> Result<Noticed, EmrError> {
+        self.ids_hold().await?;
         let offered = self.offered().await?;
         let place = match cursor {
             None => Place::Load(Load::begin(&offered)),
@@ -168,6 +176,12 @@ impl Emr for FhirEmr {
                 true => "one patient's records are written in one transaction",
                 false => "records are written one by one",
             };
+            let mut notes = vec![noticed.to_owned(), written.to_owned()];
+            if self.mode == FhirIds::Map && self.same_ids {
+                let words = "its ids are taken for what they were, even after a loss: take \
+                    `same_ids` out of [emr.fhir] when everything has been compared";
+                notes.push(words.to_owned());
+            }
             let mut missing = Vec::new();
             let keeps = self.mode == FhirIds::Keep;
             if keeps && !offered.types.values().any(|kind| kind.update_create) {
@@ -180,7 +194,7 @@ impl Emr for FhirEmr {
             Ok(Capabilities {
                 product: offered.software.clone().unwrap_or_else(|| "a FHIR server".to_owned()),
                 version: None,
-                notes: vec![noticed.to_owned(), written.to_owned()],
+                notes,
                 missing,
             })
         }

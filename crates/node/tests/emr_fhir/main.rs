@@ -72,7 +72,7 @@ fn beside_with(url: &str, server: Shared, ids: FhirIds) -> Beside {
     let now = protocol::Timestamp::from_millis(1_795_421_730_000);
     let path = folder.path().join("tributary.db");
     let store: SharedStore = Arc::new(SqliteStore::create(&path, &new, options, now).unwrap());
-    let fhir = FhirEmrConfig { ids };
+    let fhir = FhirEmrConfig { ids, ..FhirEmrConfig::default() };
     let config = EmrConfig { url: Some(url.to_owned()), fhir, ..EmrConfig::default() };
     let ways = Ways {
         transport: Arc::new(HttpTransport::new().unwrap()),

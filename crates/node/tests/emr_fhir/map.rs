@@ -122,3 +122,69 @@ async fn defect_12_one_whose_answer_was_lost_is_not_made_twice() {
     assert!(done[0].is_ok(), "{done:?}");
     assert_eq!(locked(&beside.server).records.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_under_an_id_that_was_given_before_is_nobody_of_ours() {
+    let beside = mapping().await;
+    let made = beside.write(vec![to_write(&patient("amina", "Auma"), None)]).await.remove(0);
+    let image = made.unwrap();
+    locked(&beside.server).records.clear();
+    locked(&beside.server).edit("Patient/1001", Some(patient("1001", "somebody else")));
+    let read = beside.emr.read(&name("Patient/amina")).await;
+    let Err(EmrError::Refused(why)) = read else { panic!("{read:?}") };
+    assert!(why.contains("it is another record"), "{why}");
+    let write = to_write(&patient("amina", "Akinyi"), Some(image));
+    let done = beside.write(vec![write]).await;
+    assert!(matches!(&done[0], Err(EmrError::Refused(_))), "{done:?}");
+    assert_eq!(beside.held("Patient/1001")["name"][0]["family"], "somebody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_loss_nothing_is_read_or_written_until_a_person_has_looked() {
+    let beside = mapping().await;
+    locked(&beside.server).edit("Patient/17", Some(patient("17", "Auma")));
+    let (names, _) = beside.all(None).await;
+    beside.capture(&names).await;
+    let now = protocol::Timestamp::from_millis(1_795_421_730_000);
+    let lost = store::EmrEvent::CursorLost("it was emptied".to_owned());
+    beside.store.emr_note(&lost, now).unwrap();
+    locked(&beside.server).records.clear();
+    locked(&beside.server).edit("Patient/17", Some(patient("17", "somebody else")));
+    let noticed = beside.emr.changes_since(None).await.unwrap_err();
+    let read = beside.emr.read(&name(&names[0])).await.unwrap_err();
+    let write = beside.write(vec![to_write(&patient("amina", "Auma"), None)]).await.remove(0);
+    for error in [noticed, read, write.unwrap_err()] {
+        assert!(matches!(error, EmrError::Away(_)), "{error:?}");
+        let words = error.to_string();
+        assert!(words.contains("it was emptied") && words.contains("same_ids"), "{words}");
+    }
+    assert_eq!(locked(&beside.server).records.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_to_what_is_not_there_never_points_at_a_stranger() {
+    let beside = mapping().await;
+    locked(&beside.server).edit("Patient/17", Some(patient("17", "somebody else")));
+    let done = beside.write(vec![to_write(&observation("o", "17"), None)]).await;
+    assert!(matches!(&done[0], Err(EmrError::Waits(t)) if *t == name("Patient/17")), "{done:?}");
+    assert_eq!(locked(&beside.server).records.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tags_are_dropped_or_not_searched_by_nothing_is_made_twice() {
+    for tags in [(false, true), (true, false)] {
+        let beside = mapping().await;
+        locked(&beside.server).tags = tags;
+        locked(&beside.server).edit("Patient/17", Some(patient("17", "Auma")));
+        let made = if tags.0 { 1 } else { 2 };
+        for _ in 0..3 {
+            let texts = [patient("amina", "Auma"), patient("beno", "Otieno")];
+            let writes = texts.iter().map(|text| to_write(text, None)).collect();
+            for done in beside.write(writes).await {
+                let Err(EmrError::Refused(why)) = done else { panic!("{done:?}") };
+                assert!(why.contains("tag"), "{why}");
+            }
+            assert_eq!(locked(&beside.server).records.len(), made, "{tags:?}");
+        }
+    }
+}

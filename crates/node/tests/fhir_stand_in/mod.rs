@@ -82,6 +82,8 @@ pub(crate) struct Server {
     pub(crate) later: Option<u16>,
     /// What happens to records after each of the next pages that another one follows.
     pub(crate) between: VecDeque<(String, Option<String>)>,
+    /// Whether it keeps tags, and searches by them.
+    pub(crate) tags: (bool, bool),
     /// Whether it takes `_elements`.
     pub(crate) elements: bool,
 }
@@ -118,6 +120,7 @@ pub(crate) async fn start() -> Shared {
         later: None,
         between: VecDeque::new(),
         elements: true,
+        tags: (true, true),
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -292,7 +295,7 @@ impl Server {
     pub(crate) fn store(&mut self, record: &str, body: Option<String>) -> u64 {
         let new = Held { body: None, version: 0, changed: 0 };
         let held = self.records.entry(record.to_owned()).or_insert(new);
-        held.body = body;
+        held.body = if self.tags.0 { body } else { body.map(small::without_tags) };
         held.version += 1;
         held.changed = self.now;
         self.log.push((record.to_owned(), self.now, held.version));
@@ -368,7 +371,7 @@ impl Server {
         }
         let of_kind = format!("{kind}/");
         let found = self.records.iter().filter(|(name, held)| {
-            let tag = query.get("_tag").and_then(|tag| tag.split_once('|'));
+            let tag = query.get("_tag").filter(|_| self.tags.1).and_then(|tag| tag.split_once('|'));
             let has =
                 |body: &str| tag.is_none_or(|(_, code)| body.contains(&format!("\"{code}\"")));
             let there = held.body.as_deref().is_some_and(has);

@@ -58,3 +58,11 @@ pub(super) fn refused(
     let status = server.later.filter(|status| *status >= 400 && from > 0)?;
     Some(refusal(status, "exception", "no such page"))
 }
+
+pub(super) fn without_tags(body: String) -> String {
+    let mut resource = serde_json::from_str::<Value>(&body).unwrap();
+    if let Some(meta) = resource.get_mut("meta").and_then(Value::as_object_mut) {
+        meta.remove("tag");
+    }
+    resource.to_string()
+}

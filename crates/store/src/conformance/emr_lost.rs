@@ -77,6 +77,7 @@ pub fn what_was_purged_here_and_still_stands_there_is_no_news(maker: &dyn Maker)
     let pair = purged(maker);
     let kind = "Patient".parse().unwrap();
     assert!(pair.child.emr_live(kind).unwrap().contains(&named("Patient/amina")));
+    assert_eq!(pair.child.emr_left(kind).unwrap(), BTreeSet::from([named("Patient/amina")]));
     for _ in 0..2 {
         let done = shows(&pair, amina());
         assert_eq!((done.changes, done.echoes), (0, 1));
@@ -113,6 +114,7 @@ pub fn an_edit_there_of_what_was_purged_here_is_news_and_goes_up(maker: &dyn Mak
     assert!(pair.bodies("Patient/amina").0.is_some());
     let kind = "Patient".parse().unwrap();
     assert!(!pair.child.emr_live(kind).unwrap().contains(&named("Patient/amina")));
+    assert_eq!(pair.child.emr_left(kind).unwrap(), BTreeSet::new());
 }
 
 /// Forty patients there, of whom a full load names none.

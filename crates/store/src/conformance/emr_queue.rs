@@ -275,6 +275,25 @@ pub fn a_record_has_one_id_there(maker: &dyn Maker) {
     assert!(taken.contains("Patient/amina"), "{taken}");
 }
 
+pub fn ids_that_may_have_been_given_anew_are_doubted(maker: &dyn Maker) {
+    let beside = Beside::new(maker);
+    let lost = || {
+        beside.store.emr_note(&EmrEvent::CursorLost("emptied".to_owned()), beside.now()).unwrap();
+    };
+    let doubt = || beside.store.emr_ids_doubt().unwrap();
+    let unique = named("Patient/0b6f5e0c-93a4-4c0e-8d7a-000000000001");
+    beside.store.emr_name(&[(named("Patient/beno"), unique)]).unwrap();
+    lost();
+    assert_eq!(doubt(), None, "no server gives a UUID twice");
+    beside.store.emr_name(&[(named("Patient/amina"), named("Patient/17"))]).unwrap();
+    assert_eq!(doubt().as_deref(), Some("emptied"));
+    beside.load();
+    assert_eq!(doubt(), None, "it was compared");
+    let elsewhere = EmrDraft { url: "http://elsewhere/fhir".to_owned(), ..BOTH };
+    beside.store.emr_set(Some(&elsewhere), beside.now()).unwrap();
+    assert_eq!(doubt().as_deref(), Some("the record system has another address"));
+}
+
 pub fn the_way_to_a_record_system_can_be_paused(maker: &dyn Maker) {
     let beside = Beside::new(maker);
     let pause = PauseDraft {

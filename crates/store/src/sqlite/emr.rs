@@ -56,6 +56,9 @@ impl EmrStore for SqliteStore {
     fn emr_live(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
         self.read("list what the record system showed", |conn| link::live(conn, kind))
     }
+    fn emr_left(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
+        self.read("list what was purged here", |conn| left::of_type(conn, kind))
+    }
     fn emr_witnesses(&self, absent: &[RecordRef], limit: usize) -> Result<Option<Vec<RecordRef>>> {
         self.read("look what else the record system showed", |conn| {
             link::witnesses(conn, absent, limit)
@@ -87,6 +90,9 @@ impl EmrStore for SqliteStore {
     }
     fn emr_name(&self, names: &[(RecordRef, RecordRef)]) -> Result<()> {
         ids::emr_name(self, names)
+    }
+    fn emr_ids_doubt(&self) -> Result<Option<String>> {
+        ids::emr_ids_doubt(self)
     }
 }
 

@@ -187,6 +187,21 @@ pub(super) fn names(found: &[Entry]) -> impl Iterator<Item = (RecordRef, String)
     })
 }
 
+/// What is on one side only, each by itself; else how many of how many look lost there. What was
+/// purged here may go there too: however many these are, they are named, and forgotten then.
+fn differing(
+    shown: &BTreeSet<RecordRef>,
+    left: &BTreeSet<RecordRef>,
+    there: &BTreeSet<RecordRef>,
+) -> Result<Vec<Vec<RecordRef>>, (usize, usize)> {
+    let gone = shown.difference(there).filter(|record| !left.contains(record)).count();
+    let all = shown.difference(left).count();
+    if looks_lost(all as u64, gone as u64) {
+        return Err((gone, all));
+    }
+    Ok(shown.symmetric_difference(there).map(|record| vec![record.clone()]).collect())
+}
+
 impl FhirEmr {
     /// The next portion of what changed.
     pub(super) async fn follow(
@@ -286,23 +301,42 @@ impl FhirEmr {
         let Ok(kind) = kind.parse::<ResourceType>() else {
             return Ok((Vec::new(), false));
         };
-        let shown = self.shown(kind).await?;
-        let gone = shown.difference(&there).count();
-        if looks_lost(shown.len() as u64, gone as u64) {
-            let all = shown.len();
+        let (shown, left) = self.shown(kind).await?;
+        let lost = |(gone, all)| {
             let words = format!("of {all} {kind} that were there it lists {gone} no more");
-            return Err(EmrError::CursorLost(words));
-        }
-        let differ = shown.symmetric_difference(&there);
-        let groups = differ.map(|record| vec![record.clone()]).collect();
+            EmrError::CursorLost(words)
+        };
+        let groups = differing(&shown, &left, &there).map_err(lost)?;
         Ok((groups, !there.is_empty()))
     }
 
-    /// The records of a type that it showed when it was asked last.
-    async fn shown(&self, kind: ResourceType) -> Result<BTreeSet<RecordRef>, EmrError> {
-        let store = self.store.clone();
-        let listed = tokio::task::spawn_blocking(move || store.emr_live(kind)).await;
-        let listed = listed.map_err(|error| EmrError::away(error.to_string()))?;
-        listed.map_err(|error| EmrError::away(format!("this site's own store failed: {error}")))
+    /// The records of a type that it showed when it was asked last, and which of these were purged
+    /// here.
+    async fn shown(
+        &self,
+        kind: ResourceType,
+    ) -> Result<(BTreeSet<RecordRef>, BTreeSet<RecordRef>), EmrError> {
+        self.ids.ask(move |store| Ok((store.emr_live(kind)?, store.emr_left(kind)?))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_purged_here_and_goes_there_is_named_and_no_loss() {
+        let patients = |range: std::ops::Range<u32>| {
+            let name = |n| format!("Patient/p{n}").parse::<RecordRef>().unwrap();
+            range.map(name).collect::<BTreeSet<_>>()
+        };
+        let (all, none) = (patients(0..100), BTreeSet::new());
+        assert_eq!(differing(&all, &none, &patients(0..20)), Err((80, 100)));
+        let named = differing(&all, &patients(20..100), &patients(0..20)).unwrap();
+        assert_eq!(named.concat(), patients(20..100).into_iter().collect::<Vec<_>>());
+        // Those that are not purged and are gone are a loss all the same.
+        assert_eq!(differing(&all, &patients(20..100), &none), Err((20, 20)));
+        let named = differing(&all, &none, &patients(0..101)).unwrap();
+        assert_eq!(named.concat(), patients(100..101).into_iter().collect::<Vec<_>>());
     }
 }

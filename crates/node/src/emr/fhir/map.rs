@@ -3,25 +3,65 @@
 //! the records that we post says which of ours each is, so that one whose answer was lost is known.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use protocol::json::{self, Json, Object, Text};
 use protocol::resource::Record;
-use protocol::{Digest, Limits, RecordRef};
+use protocol::{Digest, Limits, RecordRef, ResourceType};
 use store::EmrId;
 
 use super::load::is_of_records;
 use super::{FhirEmr, plain};
 use crate::config::FhirIds;
 use crate::emr::ids::{Names, named_in, renamed};
-use crate::fhir_server::{Found, Page};
+use crate::fhir_server::{Found, Page, Read};
 use crate::ports::{EmrError, Shown};
 
 /// The system of the tag.
 const TAG: &str = "urn:tributary:record";
+/// Without tags, one whose answer was lost is not known again.
+const DROPS_TAGS: &str = "this server drops tags (meta.tag): with `ids = \"map\"` nothing new is \
+    made there; let it keep them, and start this site again";
+const NOT_BY_TAGS: &str = "this server does not search by tags (_tag): with `ids = \"map\"` nothing \
+    new is made there";
 
 impl FhirEmr {
     fn maps(&self) -> bool {
         self.mode == FhirIds::Map
+    }
+
+    /// After a loss, or at another address, a server gives ids a second time: a stranger would be
+    /// taken for one of ours. A person says that they are what they were.
+    pub(super) async fn ids_hold(&self) -> Result<(), EmrError> {
+        if !self.maps() || self.same_ids {
+            return Ok(());
+        }
+        match self.ids.ask(|store| store.emr_ids_doubt()).await? {
+            None => Ok(()),
+            Some(why) => Err(EmrError::away(format!(
+                "its ids may be those of other records now ({why}): nothing is read or written \
+                 until a person has looked. If they are what they were, set `same_ids = true` in \
+                 [emr.fhir]; docs/emr-fhir.md says what else to do"
+            ))),
+        }
+    }
+
+    /// Whether what stands there is still what was posted for this record: it has our tag then.
+    pub(super) async fn is_still(&self, ours: &RecordRef, there: &Record) -> Result<(), EmrError> {
+        if !self.maps() || there.reference == *ours {
+            return Ok(());
+        }
+        let site = self.ids.ask(|store| store.site()).await?.site;
+        let tag = there.body.as_deref().and_then(|body| tag_in(ours.kind, body));
+        if tag.as_ref() == Some(ours) || own_name(site.as_str(), &there.reference) == *ours {
+            return Ok(());
+        }
+        let place = &there.reference;
+        Err(EmrError::Refused(format!(
+            "{place} there has not the tag {TAG}|{} with which it was made: it is another record, \
+             or its tags were dropped; put the tag back where it is the same",
+            ours.id()
+        )))
     }
 
     /// Under which name a record of ours stands there, or would; none where it can have none yet.
@@ -131,6 +171,8 @@ impl FhirEmr {
                 _ if name == *own => {}
                 EmrId::Other(there) => drop(names.insert(name, there)),
                 EmrId::Due => return Err(EmrError::Waits(name)),
+                // Another record may have that id there, or get it.
+                EmrId::Unknown if !is_unique(name.id()) => return Err(EmrError::Waits(name)),
                 EmrId::Same | EmrId::Unknown => {}
             }
         }
@@ -148,21 +190,38 @@ impl FhirEmr {
             self.ids.keep(vec![(ours.clone(), there)]).await?;
             return Err(EmrError::Changed);
         }
+        if self.drops_tags.load(Ordering::Relaxed) {
+            return Err(EmrError::Refused(DROPS_TAGS.to_owned()));
+        }
         let theirs = self.as_theirs(wanted, None).await?;
         let body = theirs.body.as_deref().unwrap_or_default();
         let made = self.server.post(ours, &without_id(body)?).await.map_err(plain)?;
-        self.ids.keep(vec![(ours.clone(), made)]).await
+        self.ids.keep(vec![(ours.clone(), made.clone())]).await?;
+        if let Read::Body(body, _) = self.server.read(&made).await.map_err(plain)? {
+            let tag = std::str::from_utf8(&body).ok().and_then(|body| tag_in(ours.kind, body));
+            if tag.as_ref() != Some(ours) {
+                self.drops_tags.store(true, Ordering::Relaxed);
+                return Err(EmrError::Refused(DROPS_TAGS.to_owned()));
+            }
+        }
+        Ok(())
     }
 
-    /// The record there that has our tag. (A server that does not search by tags shows any.)
+    /// The record there that has our tag.
     async fn made_before(&self, ours: &RecordRef) -> Result<Option<RecordRef>, EmrError> {
         let kind = ours.kind;
         let code = ours.id();
         let path = format!("{kind}?_tag={TAG}%7C{code}&_elements=id,meta&_count=10");
         let page = self.server.pages(&path)?.next().await.map_err(plain)?;
         let found = page.map(|page| page.found).unwrap_or_default();
-        let ours = found.into_iter().find(|one| tag_of(one).as_ref() == Some(ours));
-        Ok(ours.and_then(|one| one.record))
+        let of_kind = |one: &Found| one.record.as_ref().is_some_and(|record| record.kind == kind);
+        let mut found = found.into_iter().filter(of_kind).peekable();
+        let first = found.peek().and_then(|one| one.record.clone());
+        // Of a server that shows any, ours may stand on a later page, or be hidden among others.
+        match found.all(|one| tag_of(&one).as_ref() == Some(ours)) {
+            true => Ok(first),
+            false => Err(EmrError::Refused(NOT_BY_TAGS.to_owned())),
+        }
     }
 
     /// Whether what is there is what was shown before, or was never there.
@@ -207,10 +266,14 @@ fn own_name(site: &str, there: &RecordRef) -> RecordRef {
 
 /// The record of ours that a record there says to be.
 fn tag_of(found: &Found) -> Option<RecordRef> {
-    let body = json::parse(found.body.as_deref()?.as_bytes(), json::DEPTH_MAX).ok()?;
+    tag_in(found.record.as_ref()?.kind, found.body.as_deref()?)
+}
+
+fn tag_in(kind: ResourceType, body: &str) -> Option<RecordRef> {
+    let body = json::parse(body.as_bytes(), json::DEPTH_MAX).ok()?;
     let tags = body.get("meta")?.get("tag")?;
     let tag = tags.items().iter().find(|tag| tag.str_at("system").as_deref() == Some(TAG))?;
-    RecordRef::new(found.record.as_ref()?.kind, &tag.str_at("code")?).ok()
+    RecordRef::new(kind, &tag.str_at("code")?).ok()
 }
 
 /// A record with our tag in place of what it has of that.

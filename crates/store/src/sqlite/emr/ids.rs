@@ -86,3 +86,20 @@ fn name(step: &Connection, record: &RecordRef, there: &RecordRef) -> Result<()> 
     .execute(params![kind.name(), record.id(), local])?;
     Ok(())
 }
+
+/// The shape of a UUID, which no server gives twice.
+const UUID: &str = "________-____-____-____-____________";
+
+pub(super) fn emr_ids_doubt(store: &SqliteStore) -> Result<Option<String>> {
+    store.read("look whether ids of the record system hold", |conn| {
+        let why = conn
+            .prepare_cached(
+                "SELECT reload_reason FROM emr_link
+                 WHERE loading = 1 AND reload_reason IS NOT NULL AND (captures = 1 OR applies = 1)
+                    AND EXISTS (SELECT 1 FROM emr_id WHERE local NOT LIKE ?1)",
+            )?
+            .query_row([UUID], |row| row.get(0))
+            .optional()?;
+        Ok(why)
+    })
+}

@@ -1,7 +1,9 @@
 //! Records that were purged here, since their patient left this site, and may still be in the
 //! record system: what it showed of them then is no news when it is read again.
 
-use protocol::{Digest, RecordRef};
+use std::collections::BTreeSet;
+
+use protocol::{Digest, RecordRef, ResourceType};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Result;
@@ -33,4 +35,11 @@ pub(super) fn forget(step: &Connection, record: &RecordRef) -> Result<()> {
     step.prepare_cached("DELETE FROM emr_left WHERE type = ?1 AND id = ?2")?
         .execute(params![record.kind.name(), record.id()])?;
     Ok(())
+}
+
+/// The records of a type that were purged here and stood there when they were looked at last.
+pub(super) fn of_type(conn: &Connection, kind: ResourceType) -> Result<BTreeSet<RecordRef>> {
+    let mut statement = conn.prepare_cached("SELECT type, id FROM emr_left WHERE type = ?1")?;
+    let found = statement.query_map([kind.name()], |row| rows::record_ref(row, 0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
