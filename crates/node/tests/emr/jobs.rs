@@ -441,6 +441,7 @@ fn defect_19_a_state_from_before_a_write_is_not_recorded_after_it() {
     let shown = clinic.emr.body(&named("Patient/amina")).unwrap();
     clinic.emr.enter(&[(named("Patient/amina"), Some(shown))]);
     clinic.put(&[&AMINA.replace("1990", "1991")]);
+    let before = clinic.sequence();
     slow.is_slow.store(true, Ordering::Relaxed);
     block(async {
         let captured = capture::step(&clinic.site, &clinic.beside);
@@ -452,6 +453,7 @@ fn defect_19_a_state_from_before_a_write_is_not_recorded_after_it() {
         assert!(captured.is_ok() && applied.is_ok());
     });
     clinic.settle();
+    assert_eq!(clinic.sequence(), before, "nothing is recorded");
     assert!(clinic.body("Patient/amina").unwrap().contains("1991"), "the edit here stands");
     assert!(clinic.emr.body(&named("Patient/amina")).unwrap().contains("1991"));
 }
