@@ -150,9 +150,10 @@ impl OpenMrs {
             )));
         }
         let Some(there) = self.place_of(record).await? else { return Ok(Shown::Absent) };
-        let shown = match self.show(&there).await? {
-            Shown::Gone if record.is_patient() => self.merged(record).await?,
-            Shown::Gone => self.successor(record, &there).await?,
+        let shown = match self.shown_at(record, &there).await? {
+            not_there @ (Shown::Absent | Shown::Gone) if there != *record => {
+                self.shown_as_before(record, not_there).await?
+            }
             shown => shown,
         };
         self.as_ours(shown).await

@@ -11,5 +11,6 @@ mod noticing;
 mod pair;
 mod stand_in;
 mod two_sites;
+mod versions;
 mod world;
 mod writing;

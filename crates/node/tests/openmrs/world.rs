@@ -49,6 +49,14 @@ impl Clock for Ahead {
     }
 }
 
+/// An adapter to which these records are known, as they are where a site has captured them.
+pub(crate) fn adapter_knowing(config: &EmrConfig, records: &[&str]) -> OpenMrs {
+    let store = store();
+    let known = records.iter().map(|record| (name(record), name(record))).collect::<Vec<_>>();
+    store.emr_name(&known).unwrap();
+    OpenMrs::new(config, (Some(PASSWORD), None), store, ways(), &Limits::default()).unwrap()
+}
+
 pub(crate) fn adapter(config: &EmrConfig, database_secret: Option<&str>) -> OpenMrs {
     let secrets = (Some(PASSWORD), database_secret);
     OpenMrs::new(config, secrets, store(), ways(), &Limits::default()).unwrap()

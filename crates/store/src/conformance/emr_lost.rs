@@ -75,6 +75,8 @@ fn amina() -> Resource {
 
 pub fn what_was_purged_here_and_still_stands_there_is_no_news(maker: &dyn Maker) {
     let pair = purged(maker);
+    let left = [named("Patient/amina")];
+    assert_eq!(pair.child.emr_there(&left).unwrap(), [crate::EmrId::Same], "it stands there");
     let kind = "Patient".parse().unwrap();
     assert!(pair.child.emr_live(kind).unwrap().contains(&named("Patient/amina")));
     assert_eq!(pair.child.emr_left(kind).unwrap(), BTreeSet::from([named("Patient/amina")]));

@@ -90,12 +90,12 @@ pub(super) fn failed(error: FhirError) -> EmrError {
 }
 
 /// Whether an error is OpenMRS's own, and not of what stands before it.
-fn is_openmrs(body: &Value) -> bool {
+pub(super) fn is_openmrs(body: &Value) -> bool {
     body.get("error").is_some_and(Value::is_object)
 }
 
 /// What a refusal says, in our words.
-fn refusal(status: StatusCode, body: &Value, path: &str) -> EmrError {
+pub(super) fn refusal(status: StatusCode, body: &Value, path: &str) -> EmrError {
     if matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504) {
         return EmrError::away(format!("OpenMRS answered {}", status.as_u16()));
     }
@@ -109,8 +109,8 @@ fn refusal(status: StatusCode, body: &Value, path: &str) -> EmrError {
     let resource = path.split(['/', '?']).next().unwrap_or_default();
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return EmrError::Refused(format!(
-            "OpenMRS does not let our user write {resource}, and does not say which privilege is \
-             missing: `tributary emr check` lists those that are needed"
+            "OpenMRS does not let our user read or write {resource}, and does not say which \
+             privilege is missing: `tributary emr check` lists those that are needed"
         ));
     }
     EmrError::Refused(match known(said) {
@@ -200,7 +200,7 @@ mod tests {
                 "User is not logged in [Privilege required: Add Visits]",
                 "the privilege Add Visits",
             ),
-            (403, "no", "does not let our user write patient"),
+            (403, "no", "does not let our user read or write patient"),
             (400, "Amina Otieno is odd", "(400, ValidationException): its log says why"),
         ] {
             let body = json!({ "error": {

@@ -12,12 +12,19 @@ use serde_json::Value;
 use super::OpenMrs;
 use super::element::{items, text};
 use super::person::is_uuid;
+use super::rest::{is_openmrs, refusal};
 use crate::emr::ids::{self, Names, named_in, on_other_side, renamed};
 use crate::ports::{EmrError, EmrWrite, Shown};
 use store::EmrId;
 
 /// Versions of one obs that are followed back.
-const VERSIONS: usize = 20;
+const VERSIONS: usize = 200;
+/// What is asked of earlier versions at once; what is before them is asked for by itself.
+const PREVIOUS: &str = "previousVersion:(uuid,previousVersion:(uuid,previousVersion:(uuid)))";
+/// Rows of a page of webservices.rest where its settings do not say otherwise, and pages that are
+/// read of one list.
+const ROWS: usize = 50;
+const PAGES: usize = 40;
 
 /// Whether records of this name may stand there under another.
 fn may_move(record: &RecordRef) -> bool {
@@ -129,8 +136,15 @@ impl OpenMrs {
         // In a first load nothing is known that anything could be a version of.
         if !unknown.is_empty() && !self.is_first_load().await? {
             let origins = unknown.into_iter().map(|there| async move {
-                let origin = self.origin(&there).await;
-                origin.map(|origin| Some((there, origin?)))
+                match self.origin(&there).await {
+                    Ok(origin) => Ok(origin.map(|origin| (there, origin))),
+                    // Its own fault: it is a record of its own, and holds up no others.
+                    Err(EmrError::Refused(why)) => {
+                        tracing::warn!(record = %there, %why, "what it was before is not known");
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
             });
             let origins = origins.map(futures::FutureExt::boxed).collect::<Vec<_>>();
             let mut origins =
@@ -186,19 +200,50 @@ impl OpenMrs {
         }
     }
 
-    /// What took the place of an obs that is voided: nothing, or a later version, which is the
-    /// record from then on.
-    pub(super) async fn successor(
+    /// What is shown of a record where it stands there, or of what took its place.
+    pub(super) async fn shown_at(
         &self,
         record: &RecordRef,
         there: &RecordRef,
     ) -> Result<Shown, EmrError> {
-        if !may_move(record) {
+        match self.show(there).await? {
+            Shown::Gone if record.is_patient() => self.merged(record).await,
+            Shown::Gone => self.successor(record, there).await,
+            shown => Ok(shown),
+        }
+    }
+
+    /// What is shown of a record that is not (any more) where it stood under another name: in an
+    /// OpenMRS that was restored from a backup it is what it was before it was edited.
+    pub(super) async fn shown_as_before(
+        &self,
+        record: &RecordRef,
+        shown: Shown,
+    ) -> Result<Shown, EmrError> {
+        let here = self.ids.here(BTreeSet::from([record.clone()])).await?.remove(record);
+        if matches!(here, Some(EmrId::Other(_))) {
+            return Ok(shown);
+        }
+        match self.shown_at(record, record).await? {
+            Shown::Absent => Ok(shown),
+            Shown::Body(body) if body.reference == *record => {
+                self.ids.keep(vec![(record.clone(), record.clone())]).await?;
+                Ok(Shown::Body(body))
+            }
+            before => Ok(before),
+        }
+    }
+
+    /// What took the place of an obs that is voided: nothing, or a later version, which is the
+    /// record from then on.
+    async fn successor(&self, record: &RecordRef, there: &RecordRef) -> Result<Shown, EmrError> {
+        if !may_move(record) || !self.is_of_ours(record).await? {
             return Ok(Shown::Gone);
         }
-        let id = there.id();
-        let path =
-            format!("obs/{id}?v=custom:(uuid,person:(uuid),concept:(uuid),encounter:(uuid))");
+        let path = format!(
+            "obs/{}?v=custom:(uuid,person:(uuid),concept:(uuid),encounter:(uuid))",
+            there.id()
+        );
         let Some(row) = self.row(&path).await? else { return Ok(Shown::Gone) };
         let uuid = |at: &str| text(&row, at).filter(|uuid| is_uuid(uuid));
         let among = match (uuid("/encounter/uuid"), uuid("/person/uuid"), uuid("/concept/uuid")) {
@@ -206,42 +251,99 @@ impl OpenMrs {
             (None, Some(person), Some(concept)) => format!("patient={person}&concept={concept}"),
             _ => return Ok(Shown::Gone),
         };
-        let versions = "previousVersion:(uuid,previousVersion:(uuid,previousVersion:(uuid)))";
-        let path = format!("obs?{among}&v=custom:(uuid,voided,{versions})&limit=100");
-        let found = self.row(&path).await?.unwrap_or_default();
-        let is_later = |row: &&Value| {
-            let mut previous = row.get("previousVersion");
-            while let Some(version) = previous {
-                if text(version, "/uuid") == Some(id) {
-                    return row["voided"] != Value::Bool(true);
-                }
-                previous = version.get("previousVersion");
-            }
-            false
-        };
-        let later = items(&found, "results").iter().find(is_later);
-        let later = later.and_then(|row| text(row, "/uuid")).filter(|uuid| is_uuid(uuid));
-        let Some(later) = later.and_then(|uuid| RecordRef::new(there.kind, uuid).ok()) else {
-            return Ok(Shown::Gone);
-        };
-        self.ids.keep(vec![(record.clone(), later.clone())]).await?;
+        let Some(later) = self.later(there, &among).await? else { return Ok(Shown::Gone) };
+        let here = self.ids.here(BTreeSet::from([later.clone()])).await?.remove(&later);
+        match here {
+            Some(EmrId::Same) => return Ok(Shown::Gone),
+            Some(EmrId::Other(other)) if other != *record => return Ok(Shown::Gone),
+            _ => self.ids.keep(vec![(record.clone(), later.clone())]).await?,
+        }
         self.show(&later).await
     }
 
-    /// A row by webservices.rest; none where it is not there, or not to be had in this way, so that
-    /// it is as if nothing were known of versions.
+    /// Whether a record is one of ours, and not a version of one that came and went between two
+    /// looks: that one's later version is not this record's.
+    async fn is_of_ours(&self, record: &RecordRef) -> Result<bool, EmrError> {
+        let there = self.ids.there(BTreeSet::from([record.clone()])).await?.remove(record);
+        Ok(!matches!(there, None | Some(EmrId::Unknown)))
+    }
+
+    /// The later version of an obs that is not voided, in a list of them.
+    async fn later(&self, there: &RecordRef, among: &str) -> Result<Option<RecordRef>, EmrError> {
+        let mut start = 0;
+        for _ in 0..PAGES {
+            let path = format!("obs?{among}&v=custom:(uuid,voided,{PREVIOUS})&startIndex={start}");
+            let found = self.row(&path).await?.unwrap_or_default();
+            let rows = items(&found, "results");
+            for row in rows.iter().filter(|row| row["voided"] != Value::Bool(true)) {
+                if let Some(uuid) = text(row, "/uuid").filter(|uuid| is_uuid(uuid))
+                    && self.is_after(row, there.id()).await?
+                {
+                    return Ok(RecordRef::new(there.kind, uuid).ok());
+                }
+            }
+            let is_next = |link: &Value| text(link, "/rel") == Some("next");
+            let more = rows.len() >= ROWS || items(&found, "links").iter().any(is_next);
+            if rows.is_empty() || !more {
+                return Ok(None);
+            }
+            start += rows.len();
+        }
+        Err(EmrError::Refused(
+            "it is voided in OpenMRS, and there are too many others to see whether one of them is \
+             a later version of it"
+                .to_owned(),
+        ))
+    }
+
+    /// Whether an obs is a later version of the one with this uuid.
+    async fn is_after(&self, row: &Value, uuid: &str) -> Result<bool, EmrError> {
+        let mut at = row.clone();
+        let mut asked = false;
+        for _ in 0..VERSIONS {
+            match at.get("previousVersion") {
+                Some(previous) if text(previous, "/uuid") == Some(uuid) => return Ok(true),
+                Some(previous) if previous.is_object() => {
+                    at = previous.clone();
+                    asked = false;
+                }
+                // It is told no further back than was asked.
+                None if !asked => {
+                    let Some(own) = text(&at, "/uuid").filter(|uuid| is_uuid(uuid)) else {
+                        return Ok(false);
+                    };
+                    let path = format!("obs/{own}?v=custom:(uuid,{PREVIOUS})");
+                    let Some(row) = self.row(&path).await? else { return Ok(false) };
+                    at = row;
+                    asked = true;
+                }
+                _ => return Ok(false),
+            }
+        }
+        Err(EmrError::Refused("another obs there has too many versions to see its first".into()))
+    }
+
+    /// A row by webservices.rest; none only where OpenMRS itself says that it is not there, or (an
+    /// old one) that it cannot be asked so. Whatever else it answers says nothing of the row.
     pub(super) async fn row(&self, path: &str) -> Result<Option<Value>, EmrError> {
         let answer = self.rest.get(&self.server, path).await?;
-        match answer.status {
-            StatusCode::OK => Ok(Some(answer.body)),
-            status if matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504) => {
-                Err(EmrError::away(format!("OpenMRS answered {}", status.as_u16())))
+        let why = match answer.status {
+            StatusCode::OK if answer.body.is_object() => return Ok(Some(answer.body)),
+            StatusCode::OK => return Err(EmrError::away("it answered a question without JSON")),
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if is_openmrs(&answer.body) => {
+                return Ok(None);
             }
-            _ => {
-                let mut others = self.server.pages("Patient?_count=1")?;
-                self.blamed(others.next().await).await?;
-                Ok(None)
-            }
+            status => refusal(status, &answer.body, path),
+        };
+        let EmrError::Refused(why) = why else { return Err(why) };
+        // Who is not let in learns nothing of any row.
+        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(EmrError::away(why));
+        }
+        let mut others = self.server.pages("Patient?_count=1")?;
+        match others.next().await {
+            Ok(_) => Err(EmrError::Refused(why)),
+            Err(_) => Err(EmrError::away(why)),
         }
     }
 }

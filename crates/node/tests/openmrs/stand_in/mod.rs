@@ -40,6 +40,8 @@ pub(crate) struct Quirks {
     pub(crate) lacks: Option<String>,
     /// The path of what answers 500, whatever is asked of it.
     pub(crate) breaks: Option<String>,
+    /// It answers this instead of 500.
+    pub(crate) breaks_with: Option<u16>,
     /// Something before it answers 404 for paths with this part, with this body.
     pub(crate) between: Option<(&'static str, &'static str)>,
     /// Everything answers with a page for people.
@@ -203,7 +205,8 @@ impl StandIn {
             return page(StatusCode::UNAUTHORIZED);
         }
         if state.quirks.breaks.as_ref().is_some_and(|part| path.contains(part.as_str())) {
-            return json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": {} }));
+            let status = StatusCode::from_u16(state.quirks.breaks_with.unwrap_or(500)).unwrap();
+            return json_answer(status, &json!({ "error": {} }));
         }
         match path.strip_prefix("ws/fhir2/R4/") {
             Some(rest) => read(&mut state, rest, uri.query().unwrap_or_default()),

@@ -8,15 +8,19 @@ use serde_json::{Value, json};
 use super::tables::Row;
 use super::{StandIn, State, number};
 
+/// Rows of a page, where nothing else is set.
+const PAGE: usize = 50;
+
 /// GET of `obs/UUID`, voided or not, or of those of an encounter, or of a patient and concept.
 pub(super) fn look(
     state: &mut State,
     uuid: Option<&str>,
     query: &BTreeMap<String, String>,
 ) -> Option<Value> {
+    let depth = query.get("v").map_or(0, |v| v.matches("previousVersion").count());
     if let Some(uuid) = uuid {
         let row = state.by_uuid("obs", uuid)?;
-        return Some(told(state, &row));
+        return Some(told(state, &row, depth));
     }
     let mut key = |name: &str, table: &str, column: &str| {
         let row = query.get(name).and_then(|uuid| state.by_uuid(table, uuid));
@@ -34,23 +38,31 @@ pub(super) fn look(
             && fits("concept_id", &concept)
     });
     let rows = rows.collect::<Vec<_>>();
-    let found = rows.iter().map(|row| told(state, row)).collect::<Vec<_>>();
-    Some(json!({ "results": found }))
+    let start = query.get("startIndex").and_then(|start| start.parse().ok()).unwrap_or(0);
+    let page = rows.iter().skip(start).take(PAGE);
+    let found = page.map(|row| told(state, row, depth)).collect::<Vec<_>>();
+    let links = (rows.len() > start + PAGE).then(|| json!([{ "rel": "next", "uri": "x" }]));
+    Some(json!({ "results": found, "links": links }))
 }
 
-fn told(state: &mut State, row: &Row) -> Value {
+/// An obs, with as many of its earlier versions as were asked for.
+fn told(state: &mut State, row: &Row, depth: usize) -> Value {
     let mut uuid = |table: &str, column: &str| {
         let row = state.by_key(table, &row[column]);
         row.map(|row| json!({ "uuid": row["uuid"] }))
     };
     let (person, concept) = (uuid("person", "person_id"), uuid("concept", "concept_id"));
     let encounter = uuid("encounter", "encounter_id");
-    let previous = state.by_key("obs", &row["previous_version"]);
-    let previous = previous.map(|previous| told(state, &previous));
-    json!({
+    let mut told = json!({
         "uuid": row["uuid"], "voided": number(row, "voided") != 0, "person": person,
-        "concept": concept, "encounter": encounter, "previousVersion": previous,
-    })
+        "concept": concept, "encounter": encounter,
+    });
+    if depth > 0 {
+        let previous = state.by_key("obs", &row["previous_version"]);
+        let previous = previous.map(|previous| self::told(state, &previous, depth - 1));
+        told["previousVersion"] = json!(previous);
+    }
+    told
 }
 
 impl StandIn {
@@ -64,5 +76,14 @@ impl StandIn {
             row = next;
         }
         row["uuid"].as_str().unwrap().to_owned()
+    }
+
+    /// It is as it was before an obs was edited into this one: it was restored from a backup.
+    pub(crate) fn take_back(&self, uuid: &str) {
+        let mut state = self.state();
+        let row = state.by_uuid("obs", uuid).unwrap();
+        state.tables.delete("obs", number(&row, "obs_id"));
+        let before = Row::from([("voided".to_owned(), json!(0))]);
+        state.tables.update("obs", number(&row, "previous_version"), before);
     }
 }

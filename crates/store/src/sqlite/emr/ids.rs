@@ -3,6 +3,7 @@
 use protocol::RecordRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::left;
 use crate::sqlite::{SqliteStore, rows};
 use crate::{EmrId, Result, StoreError};
 
@@ -32,6 +33,8 @@ fn there(conn: &Connection, record: &RecordRef) -> Result<EmrId> {
         .optional()?;
     Ok(match known {
         Some((true, _)) => EmrId::Same,
+        // Purged here, and not there.
+        _ if left::shown(conn, record)?.is_some() => EmrId::Same,
         Some((false, true)) => EmrId::Due,
         _ => EmrId::Unknown,
     })
