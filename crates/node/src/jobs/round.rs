@@ -71,7 +71,7 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     link.look_at_budget(site).await?;
     let mut round =
         Round { view, markers: Positions::new(), sent: 0, not_taken: 0, received: 0, parked: 0 };
-    compare::meet_all(site, link, &round.view).await?;
+    meet(site, link, &mut round).await?;
     let mut pushing = Side::default();
     let mut pulling = Side::default();
     while !(pushing.over && pulling.over) {
@@ -97,10 +97,21 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     Ok(round)
 }
 
+/// Finds our place in the parent's feeds. Where the parent asks for what it has let go of, it has it
+/// before anything is taken from it: it may have got an older state from above meanwhile. What
+/// waits to be sent goes before that.
+async fn meet(site: &Site, link: &Link, round: &mut Round) -> Result<(), LinkError> {
+    compare::meet_all(site, link, &round.view).await?;
+    if unlisted::is_asked(site, &round.view).await? {
+        while let Ok(true) = push_turn(site, link, round).await {}
+        unlisted::answer(site, link, round.view.again).await?;
+    }
+    Ok(())
+}
+
 /// Asks for whom the parent believed held, and for what it did not list; gives how many records
 /// left for that.
 async fn ask_by_name(site: &Site, link: &Link, round: &mut Round) -> Result<u64, LinkError> {
-    unlisted::answer(site, link, &round.view).await?;
     while link.gate().is_open(Urgency::Bulk, site.now())
         && let Some(read) = patients::fetch_ahead(site, link, &round.view).await?
     {
@@ -226,7 +237,7 @@ async fn pull_turn(site: &Site, link: &Link, round: &mut Round) -> Result<bool, 
     if lane == Lane::Bulk {
         // A first load may take hours: today's changes go before its next portion.
         round.view = hear(site, link).await?;
-        compare::meet_all(site, link, &round.view).await?;
+        meet(site, link, round).await?;
     }
     Ok(true)
 }

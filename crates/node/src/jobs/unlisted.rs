@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use protocol::message::Receipt;
-use protocol::{FeedId, RecordRef, Urgency};
+use protocol::{FeedId, RecordRef};
 use serde_json::{Value, json};
 use store::Marker;
 
@@ -47,14 +47,15 @@ pub async fn send_again(site: &Site, link: &Link) -> Result<(), LinkError> {
     ended.map(drop).map_err(|error| ours(&error))
 }
 
-/// Sends again what the parent asks for since it has let go of it, and offers what we keep of it.
-pub async fn answer(site: &Site, link: &Link, view: &ParentView) -> Result<(), LinkError> {
+/// Whether the parent asks for what it has let go of.
+pub async fn is_asked(site: &Site, view: &ParentView) -> Result<bool, LinkError> {
     let known = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
-    if view.again == known.again || !link.gate().is_open(Urgency::Bulk, site.now()) {
-        return Ok(());
-    }
+    Ok(view.again != known.again)
+}
+
+/// Queues again what the parent asks for, and offers what we keep of it.
+pub async fn answer(site: &Site, link: &Link, again: u64) -> Result<(), LinkError> {
     send_again(site, link).await?;
-    let again = view.again;
     loop {
         let now = site.now();
         let more = site.write(move |store| store.kept_offer(again, now)).await;
