@@ -161,7 +161,8 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     /// restored it is asked which of them it holds still.
     fn delivery_done(&self, after: u64, limit: usize) -> Result<Vec<(u64, ChangeId)>>;
     /// Queues changes again that a restored parent has lost, under their own numbers; gives how
-    /// many. Their records are no longer taken for held by the parent. None: it was asked about all.
+    /// many. Their records are no longer taken for held by the parent. None: it was asked about
+    /// all.
     fn delivery_reopen(&self, sequences: &[u64], now: Timestamp) -> Result<u64>;
     /// A feed that we had is not in the parent's new life: offers what we hold of it, and forgets
     /// its markers. Its records wait for `unlisted_settle`.

@@ -97,8 +97,8 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     Ok(round)
 }
 
-/// Finds our place in the parent's feeds. Where the parent asks for what it has let go of, it has it
-/// before anything is taken from it: it may have got an older state from above meanwhile. What
+/// Finds our place in the parent's feeds. Where the parent asks for what it has let go of, it has
+/// it before anything is taken from it: it may have got an older state from above meanwhile. What
 /// waits to be sent goes before that.
 async fn meet(site: &Site, link: &Link, round: &mut Round) -> Result<(), LinkError> {
     compare::meet_all(site, link, &round.view).await?;

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::folder::tributary;
 
 const VERBS: &str = "\
-    init, serve, status, doctor, child, child add, child list, child allow, child revoke, join, cohort set, \
+    init, serve, status, doctor, child, child add, child list, child allow, child revoke, \
+    join, cohort set, \
     cohort list, cohort show, token add, token list, token revoke, import, alerts, export, \
     sync, link pause, link resume, link list, queue, queue show, queue retry, queue park, \
     queue unpark, queue drop, conflict list, conflict show, conflict resolve, conflict \

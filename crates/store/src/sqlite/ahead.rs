@@ -1,6 +1,6 @@
-//! At a child: patients whose whole records are asked for by name. Of the join of some the live lane
-//! has told, and their records lie far away on the bulk lane, behind a first load perhaps. Of others
-//! something was purged here, and the parent believed it held when they joined again.
+//! At a child: patients whose whole records are asked for by name. Of the join of some the live
+//! lane has told, and their records lie far away on the bulk lane, behind a first load perhaps. Of
+//! others something was purged here, and the parent believed it held when they joined again.
 
 use protocol::feed::EntryKind;
 use protocol::stream::{InLine, Lane};

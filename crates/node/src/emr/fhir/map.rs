@@ -22,8 +22,8 @@ const TAG: &str = "urn:tributary:record";
 /// Without tags, one whose answer was lost is not known again.
 const DROPS_TAGS: &str = "this server drops tags (meta.tag): with `ids = \"map\"` nothing new is \
     made there; let it keep them, and start this site again";
-const NOT_BY_TAGS: &str = "this server does not search by tags (_tag): with `ids = \"map\"` nothing \
-    new is made there";
+const NOT_BY_TAGS: &str = "this server does not search by tags (_tag): with `ids = \"map\"` \
+    nothing new is made there";
 
 impl FhirEmr {
     fn maps(&self) -> bool {
