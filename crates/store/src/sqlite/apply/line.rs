@@ -110,7 +110,10 @@ impl<'a> Merge<'a> {
             return Ok(false);
         }
         rights::check(run.step, site, (name, known), incoming, named)?;
-        Ok(true)
+        if run.only_new {
+            self.stays(run, known, prepared)?;
+        }
+        Ok(!run.only_new)
     }
 
     fn decide_one(
@@ -139,9 +142,6 @@ impl<'a> Merge<'a> {
         let (name, incoming) = (&prepared.record.reference, prepared.record.digest);
         if !self.may_go_on(run, &known, prepared, (named, line))? {
             return Ok(());
-        }
-        if run.only_new {
-            return self.stays(run, &known, prepared);
         }
         let base = bases::of(run.step, run.way, (&known, incoming), named)?;
         let plan = plan(run, prepared, &known, base, line.at)?;
