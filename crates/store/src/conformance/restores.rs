@@ -23,6 +23,19 @@ fn only(patients: &[&str]) -> Definition {
     Definition::Patients { patients: patients.collect::<BTreeSet<_>>() }
 }
 
+/// The child held Amina and Beno; the restored parent, whose cohort has Amina alone, got them back.
+fn without_beno(maker: &dyn Maker, policy: LeavePolicy) -> Pair {
+    let mut pair = Pair::new(maker);
+    pair.leave.set(policy);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
+    pair.quiet();
+    lose_the_parent(&mut pair, maker, &["amina"]);
+    pair.reconcile();
+    pair.quiet();
+    pair
+}
+
 pub fn what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again(maker: &dyn Maker) {
     let mut pair = Pair::new(maker);
     pair.cohort("all", only(&["amina"]));
@@ -38,14 +51,7 @@ pub fn what_a_restored_parent_lost_of_nobody_of_the_childs_is_sent_again(maker: 
 }
 
 pub fn what_a_restored_parent_does_not_list_is_sent_and_then_let_go(maker: &dyn Maker) {
-    let mut pair = Pair::new(maker);
-    pair.leave.set(LeavePolicy::Purge);
-    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
-    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
-    pair.quiet();
-    lose_the_parent(&mut pair, maker, &["amina"]);
-    pair.reconcile();
-    pair.quiet();
+    let pair = without_beno(maker, LeavePolicy::Purge);
     pair.child.patient_purge(pair.now()).unwrap();
     pair.assert_in_step();
     for name in ["Patient/amina", "Observation/pulse"] {
@@ -58,14 +64,7 @@ pub fn what_a_restored_parent_does_not_list_is_sent_and_then_let_go(maker: &dyn 
 }
 
 pub fn what_was_taken_to_have_left_is_held_again_with_its_patient(maker: &dyn Maker) {
-    let mut pair = Pair::new(maker);
-    pair.leave.set(LeavePolicy::Keep);
-    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
-    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
-    pair.quiet();
-    lose_the_parent(&mut pair, maker, &["amina"]);
-    pair.reconcile();
-    pair.quiet();
+    let pair = without_beno(maker, LeavePolicy::Keep);
     assert!(body(&*pair.child, "Observation/weight").is_some(), "it is kept");
     // The parent has it all from the child, and leaves it out of the join.
     pair.cohort("all", only(&["amina", "beno"]));
@@ -74,15 +73,8 @@ pub fn what_was_taken_to_have_left_is_held_again_with_its_patient(maker: &dyn Ma
 }
 
 pub fn what_was_purged_comes_again_with_a_patient_who_joins(maker: &dyn Maker) {
-    let mut pair = Pair::new(maker);
-    pair.leave.set(LeavePolicy::Purge);
-    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
-    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
-    pair.quiet();
     // The restored parent has what the child sent it again, and never heard that it let it go.
-    lose_the_parent(&mut pair, maker, &["amina"]);
-    pair.reconcile();
-    pair.quiet();
+    let pair = without_beno(maker, LeavePolicy::Purge);
     pair.child.patient_purge(pair.now()).unwrap();
     assert_eq!(body(&*pair.child, "Observation/weight"), None);
     pair.cohort("all", only(&["amina", "beno"]));
