@@ -79,7 +79,7 @@ impl Site {
     fn make(url: &str, database: &str) -> Site {
         let program = std::env::var("TRIBUTARY");
         // A path is from the project's folder; a test begins in that of its crate.
-        let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let program = program.map(|path| project.join(path).to_string_lossy().into_owned());
         let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_tributary").to_owned());
         let site = Site { folder: tempfile::tempdir().unwrap(), program };
