@@ -194,6 +194,30 @@ async fn a_statement_in_the_log_in_place_of_rows_means_that_all_is_compared() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs MariaDB; `.ci/run` runs it"]
+async fn two_that_follow_one_database_do_not_cut_each_other_off() {
+    // A server ends the stream of a replica when another of the same number comes.
+    let (server, stand_in, _emr, cursor) = followed().await;
+    let mut sql = server.sql();
+    for number in 0..2000 {
+        sql.run(&format!("UPDATE openmrs.location SET name = 'n{number}'"));
+    }
+    let looks = (0..4).map(|_| {
+        let emr = adapter(&with_log(&stand_in, &server, "reader"), Some("secret"));
+        let start = cursor.clone();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let mut cursor = start.clone();
+                assert_eq!(groups(&emr, &mut cursor).await.len(), 2000);
+            }
+        })
+    });
+    for look in looks.collect::<Vec<_>>() {
+        look.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs MariaDB; `.ci/run` runs it"]
 async fn a_database_that_cannot_be_followed_says_why() {
     let mut server = Server::start(&[]);
     let stand_in = StandIn::over(server.tables()).await;

@@ -39,8 +39,9 @@ use crate::ports::EmrError;
 const GROUPS: usize = 200;
 /// Seconds that connecting, and waiting for the next event, may take.
 const SECONDS: u64 = 30;
-/// How we are known among the replicas of the server; no replica of MariaDB has it by itself.
-const SERVER_ID: u32 = 0x5452_4942;
+/// From here on are the numbers of our streams among the replicas of the server: the number of the
+/// connection is added, since a server cuts off a stream when another of its number begins.
+const SERVER_IDS: u32 = 0x5400_0000;
 
 /// Events with rows.
 const ROWS: [EventType; 7] = [
@@ -223,11 +224,11 @@ impl Binlog {
 
     /// The events from a place on, and what is known of them so far.
     async fn events(&self, from: &Place) -> Result<(BinlogStream, Walked), EmrError> {
-        let request = BinlogStreamRequest::new(SERVER_ID)
+        let (mut conn, mut walked) = (self.connect().await?, Walked::at(from));
+        let request = BinlogStreamRequest::new(SERVER_IDS | (conn.id() & 0x00ff_ffff))
             .with_non_blocking()
             .with_filename(from.file.as_bytes())
             .with_pos(from.position);
-        let (mut conn, mut walked) = (self.connect().await?, Walked::at(from));
         if from.file.is_empty() {
             let gtid = from.gtid.as_deref().unwrap_or_default();
             conn.exec_drop("SET @slave_connect_state = ?", (gtid,)).await.map_err(away)?;

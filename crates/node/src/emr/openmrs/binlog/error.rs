@@ -49,6 +49,9 @@ pub(super) fn words(error: &mysql_async::Error) -> String {
              database_ca_file has the certificate of who made it"
                 .to_owned()
         }
+        mysql_async::Error::Io(IoError::Io(error)) => {
+            format!("it cannot be reached, or the link was cut ({})", error.kind())
+        }
         mysql_async::Error::Io(_) => "it cannot be reached, or the link was cut".to_owned(),
         mysql_async::Error::Driver(_)
         | mysql_async::Error::Url(_)
