@@ -35,6 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         email.credentials(&args.dir.dir)?;
     }
     block_on(async {
+        let signals = StopSignals::listen()?;
         // Before anybody is answered: visits may have ended while the site was down.
         jobs::visitors::step(&site).await;
         let listener = server::bind(site.config().listen).await?;
@@ -70,7 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         });
         let router = http::router(site.clone());
         let serving = tokio::spawn(server::run(listener, router, stop.clone()));
-        stop_signal().await?;
+        signals.heard().await?;
         say!("stopping: letting open requests finish");
         site.close();
         stop.cancel();
@@ -96,18 +97,39 @@ fn alone(dir: &Dir) -> anyhow::Result<File> {
     Ok(file)
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
+/// What ends `serve`: heard from before anybody is told that the site is up.
+struct StopSignals {
     #[cfg(unix)]
-    {
+    all: [tokio::signal::unix::Signal; 2],
+}
+
+impl StopSignals {
+    /// Within the runtime; from here on a signal is kept until `heard` asks for it.
+    #[cfg(unix)]
+    fn listen() -> anyhow::Result<StopSignals> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate =
-            signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        Ok(StopSignals { all: [interrupt, terminate] })
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> anyhow::Result<StopSignals> {
+        Ok(StopSignals {})
+    }
+
+    #[cfg(unix)]
+    async fn heard(mut self) -> anyhow::Result<()> {
+        let [interrupt, terminate] = &mut self.all;
         tokio::select! {
-            done = tokio::signal::ctrl_c() => done.context("failed to listen for SIGINT")?,
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         Ok(())
     }
+
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.context("failed to listen for Ctrl-C")
+    async fn heard(self) -> anyhow::Result<()> {
+        tokio::signal::ctrl_c().await.context("failed to listen for Ctrl-C")
+    }
 }

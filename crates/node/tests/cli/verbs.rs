@@ -44,6 +44,10 @@ fn a_folder_is_served_by_one_process_which_sigterm_stops_cleanly() {
     let (code, said) = serving.stop();
     assert_eq!(code, Some(0));
     assert!(said.contains("stopping"), "{said}");
+    // As soon as it says that it is up.
+    for _ in 0..5 {
+        assert_eq!(site.serve().stop().0, Some(0));
+    }
     drop(site.serve());
 }
 
