@@ -93,6 +93,8 @@ impl From<ShortDigest> for Base {
 pub enum OutRecord {
     /// Its latest body (compact JSON) and digest.
     Resource {
+        /// The name that stands in the body.
+        reference: RecordRef,
         /// Compact JSON.
         body: String,
         /// Counts in the line's sum; not sent.

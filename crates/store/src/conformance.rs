@@ -244,6 +244,7 @@ macro_rules! for_each_rule {
                 a_link_is_paused_until_it_is_resumed_or_its_time_is_over;
             queue:
                 a_dropped_change_is_told_for_ever_and_goes_with_the_next_change,
+                what_was_given_up_and_taken_up_again_has_not_left,
                 a_dropped_change_is_taken_up_again_where_it_is_named,
                 a_dropped_change_is_offered_again_by_a_comparison,
                 a_patient_is_not_purged_while_what_was_dropped_is_only_here,
@@ -293,6 +294,8 @@ macro_rules! for_each_rule {
             rights:
                 defect_28_who_knows_only_the_name_of_a_record_changes_nothing,
                 defect_28_a_number_that_is_sent_again_tells_nothing_of_a_foreign_record,
+                defect_28_changes_under_names_of_other_sites_stop_no_site,
+                what_a_child_that_was_rolled_back_names_as_others_before_is_offered_again,
                 defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_deleted,
                 defect_28_a_deletion_proves_no_knowledge_of_a_record,
                 a_child_changes_what_it_has_had_or_brought,

@@ -300,6 +300,7 @@ mod tests {
             reason: None,
             records: (0..2)
                 .map(|_| OutRecord::Resource {
+                    reference: name(1),
                     body: "{}".to_owned(),
                     digest: Digest([0; 32]),
                     base: None,

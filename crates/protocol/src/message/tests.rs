@@ -3,11 +3,12 @@
 use super::*;
 use crate::change::Author;
 use crate::delivery::Outcome;
-use crate::digest::{Digest, ShortDigest};
+use crate::digest::ShortDigest;
 use crate::error::RefusalKind;
 use crate::feed::EntryKind;
 use crate::id::RecordRef;
 use crate::limits::Limits;
+use crate::resource::Record;
 use crate::stream::{Base, InRecord, OutLine, OutRecord, StreamLine, read_line, write_line};
 
 const MESSAGE: &str = include_str!("../../fixtures/v1/message.json");
@@ -41,8 +42,9 @@ fn urls() -> Urls<'static> {
 }
 
 fn resource(body: &str, base: Option<Base>) -> OutRecord {
-    let digest = Digest::of(&crate::json::parse(body.as_bytes(), 9).unwrap());
-    OutRecord::Resource { body: body.to_owned(), digest, base }
+    let record = Record::parse(body.as_bytes(), &Limits::default()).unwrap();
+    let (reference, digest) = (record.reference, record.digest);
+    OutRecord::Resource { reference, body: body.to_owned(), digest, base }
 }
 
 fn line() -> OutLine {

@@ -6,7 +6,6 @@ use super::{CHANGE, EVENT, Envelope, MessageId, SITE, Urls};
 use crate::change::{Author, ChangeId};
 use crate::digest::Digest;
 use crate::id::RecordRef;
-use crate::json;
 use crate::stream::{Base, OutLine, OutRecord};
 
 /// The whole message of a line that has an id and is not in parts; `None` for any other.
@@ -53,10 +52,12 @@ struct Named {
 
 fn named(line: &OutLine) -> Vec<Named> {
     let named = line.records.iter().filter_map(|record| match record {
-        OutRecord::Resource { body, digest, base } => {
-            let reference = reference_of(body)?;
-            Some(Named { reference, digest: *digest, base: *base, deleted: false })
-        }
+        OutRecord::Resource { reference, digest, base, .. } => Some(Named {
+            reference: reference.clone(),
+            digest: *digest,
+            base: *base,
+            deleted: false,
+        }),
         OutRecord::Deleted { reference, base } => Some(Named {
             reference: reference.clone(),
             digest: Digest::of_deletion(reference),
@@ -66,13 +67,6 @@ fn named(line: &OutLine) -> Vec<Named> {
         OutRecord::Held(_) | OutRecord::Left(_) => None,
     });
     named.collect()
-}
-
-/// The name of a body that this program wrote itself.
-fn reference_of(body: &str) -> Option<RecordRef> {
-    let resource = json::parse(body.as_bytes(), json::DEPTH_MAX).ok()?;
-    let kind = resource.str_at("resourceType")?.parse().ok()?;
-    RecordRef::new(kind, &resource.str_at("id")?).ok()
 }
 
 fn entry(out: &mut String, url: &str, resource: &str) {

@@ -30,7 +30,8 @@ fn record(body: &str) -> Record {
 
 fn resource(body: &str, base: Option<Base>) -> OutRecord {
     let record = record(body);
-    OutRecord::Resource { body: record.body.unwrap(), digest: record.digest, base }
+    let (reference, body, digest) = (record.reference, record.body.unwrap(), record.digest);
+    OutRecord::Resource { reference, body, digest, base }
 }
 
 fn id(number: u64) -> ChangeId {

@@ -79,7 +79,7 @@ pub fn write_line(out: &mut String, line: &OutLine) {
 fn write_record(out: &mut String, record: &OutRecord) -> Option<Digest> {
     let mut object = Members::begin(out);
     let digest = match record {
-        OutRecord::Resource { body, digest, base } => {
+        OutRecord::Resource { body, digest, base, .. } => {
             debug_assert!(!body.contains('\n'), "a body is compact JSON");
             object.key("resource");
             object.out.push_str(body);

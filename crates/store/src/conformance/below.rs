@@ -73,8 +73,8 @@ impl Below {
         let patients = states.iter().flat_map(|(state, _)| state.record().patients);
         let records = states.iter().map(|(state, base)| {
             let record = state.record();
-            let (body, digest) = (record.body.unwrap(), record.digest);
-            OutRecord::Resource { body, digest, base: *base }
+            let (reference, body, digest) = (record.reference, record.body.unwrap(), record.digest);
+            OutRecord::Resource { reference, body, digest, base: *base }
         });
         let line = OutLine {
             position: None,

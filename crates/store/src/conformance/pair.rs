@@ -397,11 +397,10 @@ pub fn incoming(text: &str, limits: &Limits) -> Incoming {
 /// A record that was fetched by its name, as a line that is no entry of the feed.
 fn fetched(version: &crate::StoredVersion, limits: &Limits) -> Incoming {
     use protocol::stream::OutRecord;
-    let record = match &version.body {
-        Some(body) => {
-            OutRecord::Resource { body: body.clone(), digest: version.digest, base: None }
-        }
-        None => OutRecord::Deleted { reference: version.reference.clone(), base: None },
+    let (reference, digest, base) = (version.reference.clone(), version.digest, None);
+    let record = match version.body.clone() {
+        Some(body) => OutRecord::Resource { reference, body, digest, base },
+        None => OutRecord::Deleted { reference, base },
     };
     let line = OutLine {
         position: Some(0),

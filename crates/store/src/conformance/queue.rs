@@ -48,6 +48,28 @@ fn dropped(pair: &Pair) -> Vec<u64> {
     found.into_iter().map(|delivery| delivery.sequence).collect()
 }
 
+pub fn what_was_given_up_and_taken_up_again_has_not_left(maker: &dyn Maker) {
+    for policy in [LeavePolicy::Keep, LeavePolicy::Purge] {
+        let pair = Pair::new(maker);
+        pair.leave.set(policy);
+        pair.cohort("all", Definition::All {});
+        pair.quiet();
+        pair.at_child(&put(&[a_patient("amina")]));
+        let pulse = put(&[an_observation("pulse", "amina")]);
+        let sequence = pair.at_child(&pulse).sequence.unwrap();
+        act(&pair, changes(&[sequence]), because("not sure of it"));
+        // The patient joins, and the parent does not list what it was not sent.
+        pair.quiet();
+        assert_eq!(act(&pair, changes(&[sequence]), DeliveryAction::Retry).changes, 1);
+        pair.quiet();
+        pair.child.patient_purge(pair.now()).unwrap();
+        pair.assert_in_step();
+        let (parent, child) = pair.bodies("Observation/pulse");
+        assert!(parent.is_some());
+        assert_eq!(parent, child);
+    }
+}
+
 pub fn a_dropped_change_is_told_for_ever_and_goes_with_the_next_change(maker: &dyn Maker) {
     let pair = Pair::new(maker);
     let sequence = pair.at_child(&put(&[a_patient("amina")])).sequence.unwrap();

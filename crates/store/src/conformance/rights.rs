@@ -7,7 +7,7 @@ use protocol::delivery::Outcome;
 use protocol::feed::EntryKind;
 use protocol::stream::Differing;
 use protocol::stream::{OutLine, OutRecord};
-use protocol::{ChangeId, Digest};
+use protocol::{ChangeId, Digest, SiteId};
 
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, delete, named, put};
@@ -50,6 +50,12 @@ fn drawn() -> Resource {
 fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
     let info = pair.child.site().unwrap();
     let id = ChangeId { origin: info.site.clone(), epoch: info.epoch, number };
+    named_as(pair, info.site, id, record)
+}
+
+/// The same from any child, and under any name.
+fn named_as(pair: &Pair, site: SiteId, id: ChangeId, record: OutRecord) -> Applied {
+    let epoch = pair.child.site().unwrap().epoch;
     let line = OutLine {
         position: None,
         kind: EntryKind::Change,
@@ -62,7 +68,7 @@ fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
         reason: None,
         records: vec![record],
     };
-    let source = Source::Child { site: info.site, epoch: info.epoch, reading: None };
+    let source = Source::Child { site, epoch, reading: None };
     let lines = [read_back(&line, &pair.limits)];
     pair.parent.change_apply(&source, &lines, pair.now()).unwrap().remove(0)
 }
@@ -70,7 +76,8 @@ fn forged(pair: &Pair, number: u64, record: OutRecord) -> Applied {
 fn state(resource: &Resource, base: Option<Digest>) -> OutRecord {
     let record = resource.record();
     let base = base.map(|digest| digest.short().into());
-    OutRecord::Resource { body: record.body.unwrap(), digest: record.digest, base }
+    let (reference, body, digest) = (record.reference, record.body.unwrap(), record.digest);
+    OutRecord::Resource { reference, body, digest, base }
 }
 
 fn is_unmoved(pair: &Pair) {
@@ -223,5 +230,59 @@ pub fn defect_28_what_is_made_anew_over_a_deletion_has_nothing_of_what_was_delet
     for conflict in conflicts.conflicts {
         let view = pair.parent.conflict_get(&conflict.id, &scope).unwrap().unwrap();
         assert!(!format!("{view:?}").contains("positive"));
+    }
+}
+
+pub fn defect_28_changes_under_names_of_other_sites_stop_no_site(maker: &dyn Maker) {
+    let pair = strangers(maker);
+    let (centre, clinic) = (pair.parent.site().unwrap(), pair.child.site().unwrap());
+    let forged = |origin: &SiteId, epoch, number, name: &str| {
+        let id = ChangeId { origin: origin.clone(), epoch, number };
+        named_as(&pair, "outpost".parse().unwrap(), id, state(&an_observation(name, "own"), None))
+    };
+    let told = forged(&centre.site, centre.epoch, 1, "f");
+    assert_eq!(told.outcome, Outcome::Refused);
+    assert!(told.reason.unwrap().contains("named as one of"));
+    // The next numbers of the child, which come down to it in its feed.
+    for number in 1..4 {
+        let told = forged(&clinic.site, clinic.epoch, number, &format!("f{number}"));
+        assert_eq!(told.outcome, Outcome::Applied);
+    }
+    pair.quiet();
+    assert!(body(&*pair.child, "Observation/f3").is_some());
+    for name in ["w1", "w2"] {
+        pair.at_child(&put(&[an_observation(name, "own")]));
+    }
+    pair.at_parent(&put(&[an_observation("w3", "own")]));
+    pair.quiet();
+    are_at_both(&pair, &["Observation/w1", "Observation/w2", "Observation/w3"]);
+}
+
+fn are_at_both(pair: &Pair, names: &[&str]) {
+    for name in names {
+        let (parent, child) = pair.bodies(name);
+        assert!(parent.is_some(), "{name} is not at the parent");
+        assert!(child.is_some(), "{name} is not at the child");
+    }
+}
+
+pub fn what_a_child_that_was_rolled_back_names_as_others_before_is_offered_again(
+    maker: &dyn Maker,
+) {
+    for policy in [LeavePolicy::Keep, LeavePolicy::Purge] {
+        let pair = strangers(maker);
+        pair.leave.set(policy);
+        // The life that was lost gave out these numbers, and so does the one that has begun.
+        for number in 1..=40 {
+            let told = forged(&pair, number, state(&a_patient(&format!("lost{number}")), None));
+            assert_eq!(told.outcome, Outcome::Applied);
+        }
+        pair.at_child(&put(&[a_patient("new")]));
+        pair.at_child(&put(&[an_observation("pulse", "own")]));
+        pair.at_child(&put(&[a_patient("own").gender("male")]));
+        pair.quiet();
+        pair.child.patient_purge(pair.now()).unwrap();
+        are_at_both(&pair, &["Patient/new", "Observation/pulse"]);
+        assert!(body(&*pair.parent, "Patient/own").unwrap().contains("male"));
     }
 }

@@ -17,6 +17,9 @@ use super::rows::RecordRow;
 use super::{SqliteStore, audit, leaves, offer, rows, unlisted};
 use crate::{AuditRow, PushLine, Result, Settled};
 
+/// Numbers that are passed over at a time where they were given out before.
+const LEAP: u64 = 1_000;
+
 pub(super) fn delivery_next(
     store: &SqliteStore,
     now: Timestamp,
@@ -137,8 +140,9 @@ fn stands(
     if row.digest.short() == theirs { Ok(()) } else { gone_on(step, &row, sent) }
 }
 
-/// What the parent has never had of records that it holds in another state: no line of ours brings
-/// it any more. (Of what we have no right to it says that it is deleted: that is not pressed.)
+/// What the parent has never had of records: no line of ours brings it any more. It says that a
+/// record is deleted, too, where it has none or we have no right to it: in a change of its own
+/// that is refused, and a person sees it.
 fn offer_unseen(
     store: &SqliteStore,
     step: &Connection,
@@ -147,13 +151,28 @@ fn offer_unseen(
 ) -> Result<()> {
     let mut unseen = Vec::new();
     for Differing { record, digest, .. } in word.differs.iter().filter(|other| !other.had) {
-        let Some(row) = rows::record_row(step, record)? else { continue };
-        let deleted = *digest == Digest::of_deletion(record).short();
-        if row.digest.short() != *digest && !deleted {
-            unseen.push((record.clone(), row));
-        }
+        let row = rows::record_row(step, record)?;
+        let row = row.filter(|row| row.digest.short() != *digest);
+        unseen.extend(row.map(|row| (record.clone(), row)));
+    }
+    if !unseen.is_empty() && word.outcome == Outcome::Already {
+        pass_used_numbers(step, &word.deliveries)?;
     }
     offer::unless_on_its_way(store, step, unseen, now)
+}
+
+/// What was offered under a number of its own was known by that number at the parent: this store
+/// was rolled back, by a copy of its files perhaps, and its numbers were given out before.
+fn pass_used_numbers(step: &Connection, deliveries: &[u64]) -> Result<()> {
+    for sequence in deliveries {
+        let sql = "SELECT 1 FROM change WHERE sequence = ?1 AND via = 0 AND author = ?2";
+        let values = params![sequence, offer::OFFER_AUTHOR];
+        if step.prepare_cached(sql)?.exists(values)? {
+            step.execute("UPDATE site SET number = number + ?1", [LEAP])?;
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Notes that the parent has had a state, as of its `sequence`. Where it was heard since that it

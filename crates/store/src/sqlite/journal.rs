@@ -170,7 +170,7 @@ fn take_place(step: &Connection, change: &NewChange<'_>) -> Result<Place> {
     };
     let own = given.is_none() && !(change.id.is_some() && change.way == Way::Parent);
     let own = own && change.way != Way::Parent;
-    let place = step
+    let mut place = step
         .prepare_cached(
             "UPDATE site SET sequence = sequence + 1, number = number + ?1
              RETURNING sequence, number, has_parent,
@@ -180,7 +180,28 @@ fn take_place(step: &Connection, change: &NewChange<'_>) -> Result<Place> {
             let name = if own { Some((row.get(3)?, row.get(1)?)) } else { given };
             Ok(Place { sequence: row.get(0)?, name, has_parent: row.get(2)? })
         })?;
+    if own {
+        place.name = place.name.map(|name| not_taken(step, name)).transpose()?;
+    }
     Ok(place)
+}
+
+/// The next number of our own, past those that came back to us: of a life of this store that was
+/// rolled back without a word, or made up by another site. Neither may stop what is written here.
+fn not_taken(step: &Connection, (origin, number): (i64, u64)) -> Result<(i64, u64)> {
+    let taken = step
+        .prepare_cached("SELECT 1 FROM change WHERE origin = ?1 AND number = ?2")?
+        .exists(params![origin, number])?;
+    if !taken {
+        return Ok((origin, number));
+    }
+    let number = step
+        .prepare_cached(
+            "UPDATE site SET number = (SELECT max(number) + 1 FROM change WHERE origin = ?1)
+             RETURNING number",
+        )?
+        .query_row([origin], |row| row.get(0))?;
+    Ok((origin, number))
 }
 
 fn free_name(step: &Connection, id: &ChangeId) -> Result<Option<(i64, u64)>> {

@@ -288,11 +288,13 @@ fn settle(step: &Connection, record: i64, policy: LeavePolicy) -> Result<()> {
     Ok(())
 }
 
-/// Purges records that left by themselves and have nothing undelivered. A site below hears of it.
+/// Purges records that left by themselves, have nothing undelivered and are known to have been at
+/// the parent: this may be their only copy else. A site below hears of it.
 fn purge_records(step: &Connection, now: Timestamp) -> Result<()> {
     let mut statement = step.prepare_cached(
         "SELECT r.key FROM record AS r
          WHERE r.left_sequence IS NOT NULL AND r.left_sequence = r.sequence AND r.left_purge = 1
+            AND r.parent_digest IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM version AS v
                 JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
                 WHERE v.record = r.key AND (d.state <> 'done'

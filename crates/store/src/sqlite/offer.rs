@@ -13,7 +13,7 @@ use super::{SqliteStore, body};
 use crate::Result;
 
 /// Who offers records again.
-const OFFER_AUTHOR: &str = "tributary-reconciliation";
+pub(super) const OFFER_AUTHOR: &str = "tributary-reconciliation";
 
 /// The parent is known to hold another state of these records than this site: offers ours, unless
 /// something of it is still to be sent, or was given up. It names the parent's state for its base

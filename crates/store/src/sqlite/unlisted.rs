@@ -260,6 +260,8 @@ pub(super) fn doubt(step: &Connection, name: &RecordRef) -> Result<()> {
     Ok(())
 }
 
+/// What is still to be sent, or was given up and may yet be sent, is not asked for: it cannot be
+/// listed.
 pub(super) fn unlisted_list(store: &SqliteStore, limit: usize) -> Result<Vec<(FeedId, RecordRef)>> {
     store.read("list what the parent did not list", |conn| {
         let mut statement = conn.prepare_cached(
@@ -267,7 +269,8 @@ pub(super) fn unlisted_list(store: &SqliteStore, limit: usize) -> Result<Vec<(Fe
              CROSS JOIN record AS r ON r.key = lr.record
              WHERE lr.sequence = 0 AND NOT EXISTS (SELECT 1 FROM version AS v
                 CROSS JOIN delivery AS d ON d.target = 'parent' AND d.sequence = v.sequence
-                WHERE v.record = r.key AND d.state <> 'done')
+                WHERE v.record = r.key AND (d.state <> 'done'
+                    OR d.outcome = 'dropped' AND d.sequence = r.sequence))
              ORDER BY lr.feed, lr.record LIMIT ?1",
         )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -167,9 +167,10 @@ pub(super) async fn records_of(
 }
 
 fn line_for(version: StoredVersion) -> OutLine {
+    let (reference, digest, base) = (version.reference, version.digest, None);
     let record = match version.body {
-        Some(body) => OutRecord::Resource { body, digest: version.digest, base: None },
-        None => OutRecord::Deleted { reference: version.reference, base: None },
+        Some(body) => OutRecord::Resource { reference, body, digest, base },
+        None => OutRecord::Deleted { reference, base },
     };
     OutLine {
         position: Some(0),

@@ -280,7 +280,10 @@ fn groups(states: Vec<State>, before: Vec<Option<ShortDigest>>) -> Vec<Group> {
         }
         let (patients, base) = (record.patients, before.map(Into::into));
         let out = match record.body {
-            Some(body) => OutRecord::Resource { body, digest: record.digest, base },
+            Some(body) => {
+                let (reference, digest) = (name.clone(), record.digest);
+                OutRecord::Resource { reference, body, digest, base }
+            }
             None => OutRecord::Deleted { reference: name.clone(), base },
         };
         match patients.is_empty() {

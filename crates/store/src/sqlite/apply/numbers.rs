@@ -12,6 +12,11 @@ use crate::sqlite::{received, rows};
 /// The origin and all numbers that a pushed line covers.
 pub(super) fn of(step: &Connection, line: &InLine) -> Result<(i64, Vec<u64>)> {
     let id = line.id.as_ref().ok_or_else(|| Refusal::malformed("the line has no change id"))?;
+    if id.origin == rows::own_site(step)? {
+        // What was made here nobody below passes on: to take the name would take a number of ours.
+        let reason = format!("the change is named as one of {}, which it is sent to", id.origin);
+        return Err(Refusal::invalid(reason).into());
+    }
     let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
     let mut numbers = line.covers.clone();
     if !numbers.contains(&id.number) {

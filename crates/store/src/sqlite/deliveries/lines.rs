@@ -194,7 +194,10 @@ fn record(row: &Row<'_>) -> Result<(OutRecord, Sent)> {
     });
     let state = (reference.clone(), digest);
     let record = match row.get::<_, Option<Vec<u8>>>(4)? {
-        Some(bytes) => OutRecord::Resource { body: body::decode(&bytes)?, digest, base },
+        Some(bytes) => {
+            let body = body::decode(&bytes)?;
+            OutRecord::Resource { reference, body, digest, base }
+        }
         None => OutRecord::Deleted { reference, base },
     };
     Ok((record, state))

@@ -290,12 +290,13 @@ impl<'a> LineMaker<'a> {
     /// The record's latest state, from a row that begins with [`LATEST`].
     fn state(&self, latest: Latest, row: &Row<'_>) -> Result<(OutRecord, usize)> {
         let base = self.base(&latest)?;
+        let (reference, digest) = (latest.reference, latest.digest);
         Ok(match body_text(row, 7)? {
             Some(body) => {
                 let size = body.len() + RECORD_BYTES;
-                (OutRecord::Resource { body, digest: latest.digest, base }, size)
+                (OutRecord::Resource { reference, body, digest, base }, size)
             }
-            None => (OutRecord::Deleted { reference: latest.reference, base }, RECORD_BYTES),
+            None => (OutRecord::Deleted { reference, base }, RECORD_BYTES),
         })
     }
 

@@ -140,17 +140,34 @@ fn give(
         )?
         .execute([before])?;
     }
-    for (sequence, _) in &found.turn.changes {
-        step.prepare_cached(
-            "UPDATE delivery SET state = 'ready', away = ?2, message = ?3, changed = ?4
-             WHERE target = 'parent' AND sequence = ?1",
-        )?
-        .execute(params![sequence, LEASED, key, now.millis()])?;
-    }
+    send_away(step, &found.turn.changes, key, now)?;
     note(step, (key, attempt), ask, now)?;
     let patients = line.patients.clone();
     let line = OutLine { part: None, ..line };
     Ok(Some(Leased { id, patients, attempt, lane: found.turn.lane, line }))
+}
+
+/// Notes that these went with a message.
+fn send_away(
+    step: &Connection,
+    changes: &[(u64, u64)],
+    message: i64,
+    now: Timestamp,
+) -> Result<()> {
+    // Almost all are ready: to set that again would write to every index of the queue.
+    for (sequence, _) in changes {
+        step.prepare_cached(
+            "UPDATE delivery SET away = ?2, message = ?3, changed = ?4
+             WHERE target = 'parent' AND sequence = ?1",
+        )?
+        .execute(params![sequence, LEASED, message, now.millis()])?;
+    }
+    step.prepare_cached(
+        "UPDATE delivery SET state = 'ready'
+         WHERE message = ?1 AND away = ?2 AND state IN ('retry', 'parked')",
+    )?
+    .execute(params![message, LEASED])?;
+    Ok(())
 }
 
 fn note(
