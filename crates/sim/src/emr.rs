@@ -28,6 +28,8 @@ pub struct Faults {
     pub integrity: bool,
     /// Records that are named by one answer.
     pub portion: usize,
+    /// What it names it shows as well: as it was when it was changed, and not as it is by now.
+    pub lists: bool,
 }
 
 impl Faults {
@@ -38,6 +40,7 @@ impl Faults {
         own_identifiers: false,
         integrity: false,
         portion: 100,
+        lists: false,
     };
     /// It holds what OpenMRS holds.
     pub const LIKE_OPENMRS: Faults = Faults {
@@ -46,6 +49,7 @@ impl Faults {
         own_identifiers: true,
         integrity: true,
         portion: 100,
+        lists: false,
     };
 }
 
@@ -97,7 +101,7 @@ struct Held {
     /// What is there; `None`: deleted.
     records: BTreeMap<RecordRef, Option<String>>,
     /// Its transactions, oldest first, and how many were purged of them.
-    log: Vec<Vec<RecordRef>>,
+    log: Vec<Vec<(RecordRef, Option<String>)>>,
     purged: usize,
     away: bool,
     refuses: BTreeMap<RecordRef, String>,
@@ -170,7 +174,7 @@ impl MemoryEmr {
         for (record, body) in changes {
             held.records.insert(record.clone(), body.clone());
         }
-        held.log.push(changes.iter().map(|(record, _)| record.clone()).collect());
+        held.log.push(changes.to_vec());
     }
 
     /// What is there; `None` where there is nothing.
@@ -233,11 +237,23 @@ impl MemoryEmr {
         match held.records.get(record) {
             None => Shown::Absent,
             Some(None) => Shown::Gone,
-            Some(Some(body)) => match Record::parse(body.as_bytes(), &Limits::default()) {
-                Ok(record) => Shown::Body(Box::new(record)),
-                Err(_) => Shown::Absent,
-            },
+            Some(Some(body)) => as_shown(body),
         }
+    }
+
+    /// What it shows of these, the last word on each.
+    fn list<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a RecordRef, Option<&'a str>)>,
+    ) -> BTreeMap<RecordRef, Shown> {
+        let mut shown = BTreeMap::new();
+        for (record, body) in changes.filter(|_| self.faults.lists) {
+            match body {
+                Some(body) => drop(shown.insert(record.clone(), as_shown(body))),
+                None => drop(shown.remove(record)),
+            }
+        }
+        shown
     }
 
     fn there(&self, held: &Held) -> Result<(), EmrError> {
@@ -256,23 +272,30 @@ impl MemoryEmr {
             }),
         };
         if let Some((place, start)) = load {
-            let there: Vec<&RecordRef> =
-                held.records.iter().filter(|(_, body)| body.is_some()).map(|(n, _)| n).collect();
+            let there: Vec<(&RecordRef, &String)> = held
+                .records
+                .iter()
+                .filter_map(|(name, body)| Some((name, body.as_ref()?)))
+                .collect();
             let end = there.len().min(place + self.faults.portion);
-            let groups =
-                there[place.min(end)..end].iter().map(|record| vec![(*record).clone()]).collect();
+            let named = &there[place.min(end)..end];
+            let groups = named.iter().map(|(record, _)| vec![(*record).clone()]).collect();
+            let shown =
+                self.list(named.iter().map(|(record, body)| (*record, Some(body.as_str()))));
             let more = end < there.len();
             let cursor = if more { format!("load:{end}:{start}") } else { start.to_string() };
             let left = u64::try_from(there.len() - end).ok();
-            return Ok(Noticed { groups, cursor, more, left });
+            return Ok(Noticed { groups, shown, cursor, more, left });
         }
         let place: usize = cursor.and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
         if place > held.log.len() || place < held.purged {
             return Err(EmrError::CursorLost("its log does not reach back so far".to_owned()));
         }
         let end = held.log.len().min(place + self.faults.portion);
+        let changes = held.log[place..end].iter().flatten();
         Ok(Noticed {
-            groups: held.log[place..end].to_vec(),
+            groups: held.log[place..end].iter().map(names_of).collect(),
+            shown: self.list(changes.map(|(record, body)| (record, body.as_deref()))),
             cursor: end.to_string(),
             more: end < held.log.len(),
             left: None,
@@ -311,8 +334,8 @@ impl MemoryEmr {
                 Some(kept)
             }
         };
-        held.records.insert(record.clone(), body);
-        held.log.push(vec![record.clone()]);
+        held.records.insert(record.clone(), body.clone());
+        held.log.push(vec![(record.clone(), body)]);
         held.written.push(record.clone());
         if held.lost_answers > 0 {
             held.lost_answers -= 1;
@@ -320,6 +343,17 @@ impl MemoryEmr {
         }
         Ok(self.show(&held, record))
     }
+}
+
+fn as_shown(body: &str) -> Shown {
+    match Record::parse(body.as_bytes(), &Limits::default()) {
+        Ok(record) => Shown::Body(Box::new(record)),
+        Err(_) => Shown::Absent,
+    }
+}
+
+fn names_of(transaction: &Vec<(RecordRef, Option<String>)>) -> Vec<RecordRef> {
+    transaction.iter().map(|(record, _)| record.clone()).collect()
 }
 
 /// Refuses what refers to what is not there.

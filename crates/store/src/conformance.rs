@@ -20,6 +20,7 @@ pub mod conflicts;
 pub mod copies;
 pub mod courier;
 pub mod emr;
+pub mod emr_listed;
 pub mod emr_lost;
 pub mod emr_queue;
 pub mod lanes;
@@ -219,6 +220,9 @@ macro_rules! for_each_rule {
                 defect_39_a_full_comparison_finds_what_was_missed_and_makes_no_flood,
                 a_record_system_that_was_emptied_is_filled_again,
                 defect_39_an_emptied_record_system_deletes_nothing_here;
+            emr_listed:
+                what_a_list_shows_is_known_new_or_to_be_read,
+                a_list_that_is_older_than_the_record_undoes_nothing;
             emr_lost:
                 what_was_purged_here_and_still_stands_there_is_no_news,
                 an_edit_there_of_what_was_purged_here_is_news_and_goes_up,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{Author, RecordRef, ResourceType, Timestamp};
+use protocol::{Author, Digest, RecordRef, ResourceType, Timestamp};
 
 use crate::Result;
 use crate::model::*;
@@ -39,6 +39,8 @@ pub trait EmrStore {
         now: Timestamp,
         jitter: u64,
     ) -> Result<Captured>;
+    /// What these records are that a list of the record system has shown so, in their order.
+    fn emr_listed(&self, shown: &[(RecordRef, Digest)]) -> Result<Vec<EmrListed>>;
     /// Records that were noticed and could not be read, and are due again.
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>>;
     /// The records of a type that the record system showed when it was asked last.

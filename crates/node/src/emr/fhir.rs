@@ -8,8 +8,10 @@ mod follow;
 mod load;
 mod map;
 mod pages;
+mod several;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +29,7 @@ use crate::ports::{Capabilities, Emr, EmrError, EmrWrite, LinkError, Noticed, Sh
 
 use self::follow::Follow;
 use self::load::Load;
+use self::several::Batches;
 
 /// A FHIR server beside a site.
 pub struct FhirEmr {
@@ -41,6 +44,7 @@ pub struct FhirEmr {
     offered: Mutex<Option<Arc<Offered>>>,
     /// Whether it shows records whole only (it refuses `_elements`).
     whole: AtomicBool,
+    batches: Batches,
     ways: Ways,
 }
 
@@ -72,10 +76,21 @@ impl FhirEmr {
         };
         let server = FhirServer::new(url, login, ways.clone(), limits)?;
         let (limits, offered, whole) = (limits.clone(), Mutex::default(), AtomicBool::default());
+        let batches = Batches::default();
         let (ids, mode) = (Ids::new(store), config.fhir.ids);
         let (same_ids, drops_tags) = (config.fhir.same_ids, AtomicBool::default());
-        let emr = FhirEmr { server, ids, mode, same_ids, drops_tags, limits, offered, whole, ways };
-        Ok(emr)
+        Ok(FhirEmr {
+            server,
+            ids,
+            mode,
+            same_ids,
+            drops_tags,
+            limits,
+            offered,
+            whole,
+            batches,
+            ways,
+        })
     }
 
     /// What it offers, as it said once.
@@ -107,16 +122,27 @@ impl FhirEmr {
     }
 
     /// A record as it is there, and its version there.
-    async fn look(&self, record: &RecordRef) -> Result<(Shown, Option<String>), EmrError> {
+    async fn look(&self, record: &RecordRef) -> Result<Looked, EmrError> {
         self.ids_hold().await?;
         let Some(there) = self.place_of(record).await? else { return Ok((Shown::Absent, None)) };
-        match self.server.read(&there).await.map_err(plain)? {
+        let read = self.server.read(&there).await.map_err(plain)?;
+        self.looked(record, &there, read).await
+    }
+
+    /// What came of reading a record that has the name `there` on that server.
+    async fn looked(
+        &self,
+        record: &RecordRef,
+        there: &RecordRef,
+        read: Read,
+    ) -> Result<Looked, EmrError> {
+        match read {
             Read::Gone => Ok((Shown::Gone, None)),
             Read::Absent => Ok((Shown::Absent, None)),
             Read::Body(body, version) => {
                 let read = Record::parse(&body, &self.limits);
                 let read = read.map_err(|refusal| EmrError::Refused(refusal.reason))?;
-                if read.reference != there {
+                if read.reference != *there {
                     let words = format!("{} came where it was asked for", read.reference);
                     return Err(EmrError::Refused(words));
                 }
@@ -136,18 +162,37 @@ impl FhirEmr {
                 EmrError::CursorLost("the cursor is not one of a FHIR server".to_owned())
             })?,
         };
-        let (groups, place, more) = match place {
+        let Found { groups, shown, place, more } = match place {
             Place::Load(load) => self.load(load).await?,
             Place::Follow(follow) => self.follow(&offered, follow).await?,
         };
         let cursor = serde_json::to_string(&place)
             .map_err(|error| EmrError::away(format!("no cursor can be written: {error}")))?;
-        Ok(Noticed { groups, cursor, more, left: None })
+        Ok(Noticed { groups, shown, cursor, more, left: None })
     }
 }
 
-/// What was found, where to go on, and whether there is more at once.
-type Found = (Vec<Vec<RecordRef>>, Place, bool);
+/// A record as it is there, and its version there.
+type Looked = (Shown, Option<String>);
+
+/// What was found.
+struct Found {
+    /// The names of records.
+    groups: Vec<Vec<RecordRef>>,
+    /// Some of them whole.
+    shown: BTreeMap<RecordRef, Shown>,
+    /// Where to go on.
+    place: Place,
+    /// Whether there is more at once.
+    more: bool,
+}
+
+impl Found {
+    /// Names alone.
+    fn names(groups: Vec<Vec<RecordRef>>, place: Place, more: bool) -> Found {
+        Found { groups, shown: BTreeMap::new(), place, more }
+    }
+}
 
 /// What an error means for one record.
 fn plain(error: FhirError) -> EmrError {
@@ -210,6 +255,21 @@ impl Emr for FhirEmr {
 
     fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
         async { Ok(self.look(record).await?.0) }.boxed()
+    }
+
+    fn several(&self) -> usize {
+        self.batch()
+    }
+
+    fn read_several<'a>(
+        &'a self,
+        records: &'a [RecordRef],
+    ) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        async {
+            let looked = self.look_at(records).await;
+            looked.into_iter().map(|one| Ok(one?.0)).collect()
+        }
+        .boxed()
     }
 
     fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {

@@ -23,6 +23,7 @@ mod person;
 pub mod plan;
 mod polling;
 mod rest;
+mod several;
 pub mod shape;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use protocol::resource::Record;
-use protocol::{Limits, RecordRef};
+use protocol::{Limits, RecordRef, ResourceType};
 use serde_json::Value;
 use store::SharedStore;
 use tokio::sync::Mutex;
@@ -69,6 +70,8 @@ pub struct OpenMrs {
     found: Mutex<BTreeMap<Need, String>>,
     /// Types that its FHIR API has; `None` until it was asked.
     types: Mutex<Option<BTreeSet<String>>>,
+    /// Types whose records are the same in a search as read by themselves.
+    alike: Mutex<BTreeSet<ResourceType>>,
 }
 
 impl OpenMrs {
@@ -103,6 +106,7 @@ impl OpenMrs {
             binlog,
             found: Mutex::default(),
             types: Mutex::default(),
+            alike: Mutex::default(),
         })
     }
 
@@ -253,6 +257,17 @@ impl Emr for OpenMrs {
 
     fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>> {
         self.capture(record).boxed()
+    }
+
+    fn several(&self) -> usize {
+        several::SEVERAL
+    }
+
+    fn read_several<'a>(
+        &'a self,
+        records: &'a [RecordRef],
+    ) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        self.capture_several(records).boxed()
     }
 
     fn write<'a>(&'a self, writes: &'a [EmrWrite]) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Private;
 use super::outcome;
+use super::{Private, Read};
 use crate::ports::LinkError;
 
 /// What is to be done with one record.
@@ -67,6 +67,56 @@ pub fn transaction<'a>(base: &Url, actions: impl IntoIterator<Item = Action<'a>>
     out
 }
 
+/// The Bundle that asks for these records.
+pub(super) fn reads(records: &[RecordRef]) -> String {
+    let entries = records
+        .iter()
+        .map(|record| format!("{{\"request\":{{\"method\":\"GET\",\"url\":\"{record}\"}}}}"));
+    let entries = entries.collect::<Vec<_>>().join(",");
+    format!("{{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{entries}]}}")
+}
+
+/// What it answers to that: so many records, in their order.
+pub(super) fn read(body: &[u8], records: usize) -> Result<Vec<Option<Read>>, LinkError> {
+    let odd = |what: &str| LinkError(format!("what it answers to a batch {what}"));
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| odd("cannot be read"))?;
+    if answer.kind != "Bundle" || answer.bundle != "batch-response" {
+        return Err(odd("is no batch-response"));
+    }
+    if answer.entry.len() != records {
+        let told = answer.entry.len();
+        return Err(odd(&format!("tells of {told} entries, and {records} were asked for")));
+    }
+    Ok(answer.entry.into_iter().map(read_of).collect())
+}
+
+fn read_of(entry: Entry) -> Option<Read> {
+    let response = entry.response?;
+    match (status_of(&response)?, entry.resource) {
+        (200, Some(body)) => {
+            let version = version_of(&response).or_else(|| {
+                let told: Versioned = serde_json::from_str(body.get()).ok()?;
+                told.meta?.version
+            });
+            Some(Read::Body(body.get().as_bytes().to_vec(), version))
+        }
+        (404, _) => Some(Read::Absent),
+        (410, _) => Some(Read::Gone),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(rename = "versionId")]
+    version: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "resourceType")]
@@ -80,6 +130,7 @@ struct Answer {
 #[derive(Deserialize)]
 struct Entry {
     response: Option<Response>,
+    resource: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -114,16 +165,19 @@ pub(super) fn answers(
     told.collect()
 }
 
+fn status_of(response: &Response) -> Option<u16> {
+    response.status.get(..3).and_then(|digits| digits.parse().ok())
+}
+
+fn version_of(response: &Response) -> Option<String> {
+    let tag = response.etag.as_deref()?;
+    let version = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+    (!version.is_empty()).then(|| version.to_owned())
+}
+
 fn of_entry(response: &Response, deletes: bool, private: &Private<'_>) -> EntryAnswer {
-    let status = response.status.get(..3).and_then(|digits| digits.parse::<u16>().ok());
-    match status {
-        Some(200..300) => {
-            let version = response
-                .etag
-                .as_deref()
-                .map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned());
-            EntryAnswer::Done(version.filter(|version| !version.is_empty()))
-        }
+    match status_of(response) {
+        Some(200..300) => EntryAnswer::Done(version_of(response)),
         // What was to be deleted and is not there is deleted.
         Some(404 | 410) if deletes && response.outcome.is_none() => EntryAnswer::Done(None),
         status => {

@@ -17,6 +17,8 @@ use crate::ports::LinkError;
 const PAGES: usize = 10_000;
 /// Pages in a row without anything.
 const EMPTY_PAGES: usize = 20;
+/// Characters of the id of a version (FHIR's own bound).
+const VERSION: usize = 64;
 
 /// One entry of a search or a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Found {
     pub body: Option<String>,
     /// When it was changed there, as it is written.
     pub changed: Option<String>,
+    /// Which version of it that is, where that is told.
+    pub version: Option<String>,
 }
 
 /// One page.
@@ -104,6 +108,8 @@ struct Named {
 struct Meta {
     #[serde(rename = "lastUpdated")]
     changed: Option<String>,
+    #[serde(rename = "versionId")]
+    version: Option<String>,
 }
 
 impl FhirServer {
@@ -133,7 +139,9 @@ impl Pages<'_> {
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
         let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
         let date = date.and_then(|since| i64::try_from(since.as_millis()).ok());
-        let body = server.body(response, ANSWER_BYTES).await?;
+        let body = server.within(response, ANSWER_BYTES).await?.ok_or_else(|| {
+            FhirError::TooMuch(format!("a page is longer than {ANSWER_BYTES} bytes"))
+        })?;
         let (found, next, made) = read(&body, server.base())?;
         let at = made.or_else(|| date.map(|at| Timestamp::from_millis(at).to_string()));
         self.empty = if found.is_empty() { self.empty + 1 } else { 0 };
@@ -208,8 +216,11 @@ fn found(entry: Entry) -> Option<Found> {
         urls.into_iter().flatten().find_map(|url| record_named(url.trim_start_matches('/')))
     };
     let changed = entry.response.and_then(|answered| answered.changed);
-    let in_body = || named.as_ref().and_then(|named| named.meta.as_ref()?.changed.clone());
-    Some(Found { record: by_body.or_else(by_url), changed: changed.or_else(in_body), body })
+    let meta = named.as_ref().and_then(|named| named.meta.as_ref());
+    let changed = changed.or_else(|| meta?.changed.clone());
+    let version = meta.and_then(|meta| meta.version.clone());
+    let version = version.filter(|version| version.len() <= VERSION);
+    Some(Found { record: by_body.or_else(by_url), changed, version, body })
 }
 
 #[cfg(test)]

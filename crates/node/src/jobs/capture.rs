@@ -1,13 +1,14 @@
 //! From the record system into the store: what changed there is read and recorded. Hints that
 //! cannot be read are kept and read again, while the cursor moves on.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
 use protocol::{Author, RecordRef};
 use store::{Captured, EmrCapture, EmrEvent, EmrPlace, EmrSeen, StoreError};
 
+use self::seen::{read, seen};
 use super::emr::{Beside, ours};
 use crate::ports::{EmrError, LinkError, Noticed, Shown};
 use crate::site::Site;
@@ -43,7 +44,7 @@ pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
     let hints = hints.map_err(|error| ours(&error))?;
     if !hints.is_empty() {
         let groups = hints.into_iter().map(|record| vec![record]).collect();
-        if !record(site, beside, groups, None).await? {
+        if !record(site, beside, (groups, BTreeMap::new()), None).await? {
             return Ok(true);
         }
     }
@@ -71,7 +72,7 @@ async fn take(
     after: Option<String>,
     noticed: Noticed,
 ) -> Result<(), LinkError> {
-    let Noticed { groups, cursor, more, left } = noticed;
+    let Noticed { groups, mut shown, cursor, more, left } = noticed;
     if groups.is_empty() && after.as_ref() == Some(&cursor) && !more {
         return Ok(());
     }
@@ -79,7 +80,9 @@ async fn take(
     let mut records = 0;
     for group in groups {
         if records > 0 && records + group.len() > PORTION {
-            if !record(site, beside, std::mem::take(&mut portion), None).await? {
+            let portion = std::mem::take(&mut portion);
+            let of_it = shown_of(&mut shown, &portion);
+            if !record(site, beside, (portion, of_it), None).await? {
                 return Ok(());
             }
             records = 0;
@@ -88,12 +91,20 @@ async fn take(
         portion.push(group);
     }
     let place = EmrPlace { after, cursor: cursor.clone(), more, left };
-    let recorded = record(site, beside, portion, Some(place));
+    let recorded = record(site, beside, (portion, shown), Some(place));
     if !more {
         return recorded.await.map(drop);
     }
     let (recorded, ()) = futures::join!(recorded, beside.look_ahead(&cursor));
     recorded.map(drop)
+}
+
+/// What was shown of the records of these groups.
+fn shown_of(
+    shown: &mut BTreeMap<RecordRef, Shown>,
+    groups: &[Vec<RecordRef>],
+) -> BTreeMap<RecordRef, Shown> {
+    groups.iter().flatten().filter_map(|record| shown.remove_entry(record)).collect()
 }
 
 /// Everything there is compared with what is here.
@@ -132,7 +143,7 @@ async fn doubt(
     if witnesses.len() < WITNESSES {
         return Ok(if loading { Doubt::Compared } else { Doubt::None });
     }
-    let others = read(site, beside, witnesses.iter().collect()).await?;
+    let others = read(site, beside, &witnesses).await?;
     let is_known =
         |seen: &EmrSeen| matches!(seen, EmrSeen::Shown(shown) if *shown != Shown::Absent);
     Ok(if others.values().any(is_known) { Doubt::None } else { Doubt::Emptied })
@@ -142,17 +153,18 @@ fn is_absent(seen: &EmrSeen) -> bool {
     matches!(seen, EmrSeen::Shown(Shown::Absent))
 }
 
-/// Reads the records of some groups, at most so many at the same time, and records them in one
-/// transaction. Gives `false` where everything is to be compared instead.
+/// Reads the records of some groups, at most so many at the same time, as far as what was shown
+/// with them does not do, and records them in one transaction. Gives `false` where everything is to
+/// be compared instead.
 async fn record(
     site: &Site,
     beside: &Beside,
-    groups: Vec<Vec<RecordRef>>,
+    (groups, shown): (Vec<Vec<RecordRef>>, BTreeMap<RecordRef, Shown>),
     place: Option<EmrPlace>,
 ) -> Result<bool, LinkError> {
     let _alone = beside.turns.write().await;
     let wanted: BTreeSet<&RecordRef> = groups.iter().flatten().collect();
-    let mut seen = read(site, beside, wanted).await?;
+    let mut seen = seen(site, beside, wanted, shown).await?;
     match doubt(site, beside, &seen).await? {
         Doubt::None => {}
         Doubt::Emptied => {
@@ -190,56 +202,4 @@ async fn record(
         Err(StoreError::Raced) => Ok(true),
         Err(error) => Err(ours(&error)),
     }
-}
-
-/// What the records are there now. Where some cannot be read, whether that is the link's fault or
-/// theirs is what it says of itself.
-async fn read(
-    site: &Site,
-    beside: &Beside,
-    wanted: BTreeSet<&RecordRef>,
-) -> Result<BTreeMap<RecordRef, EmrSeen>, LinkError> {
-    let reads: Vec<BoxFuture<'_, (RecordRef, Result<Shown, EmrError>)>> =
-        wanted.into_iter().map(|record| read_one(site, beside, record.clone()).boxed()).collect();
-    let mut reads = futures::stream::iter(reads).buffer_unordered(beside.at_once);
-    let mut seen: BTreeMap<RecordRef, EmrSeen> = BTreeMap::new();
-    let mut there = false;
-    while let Some((record, shown)) = reads.next().await {
-        let found = match shown {
-            Ok(shown) => EmrSeen::Shown(shown),
-            Err(EmrError::Away(error)) => {
-                if !there {
-                    beside.probe(site).await?;
-                    there = true;
-                }
-                EmrSeen::Unread(error.0)
-            }
-            Err(other) => EmrSeen::Unread(other.to_string()),
-        };
-        seen.insert(record, found);
-    }
-    Ok(seen.into_iter().map(|(record, seen)| check(record, seen)).collect())
-}
-
-async fn read_one(
-    site: &Site,
-    beside: &Beside,
-    record: RecordRef,
-) -> (RecordRef, Result<Shown, EmrError>) {
-    beside.take(site, 1).await;
-    let shown = beside.emr.read(&record).await;
-    (record, shown)
-}
-
-/// A record that was shown in the place of another is not taken for it.
-fn check(record: RecordRef, seen: EmrSeen) -> (RecordRef, EmrSeen) {
-    let other = match &seen {
-        EmrSeen::Shown(shown) => shown.body().filter(|body| body.reference != record),
-        EmrSeen::Unread(_) => None,
-    };
-    let seen = match other.map(|body| body.reference.clone()) {
-        Some(other) => EmrSeen::Unread(format!("{other} was shown in its place")),
-        None => seen,
-    };
-    (record, seen)
 }

@@ -5,6 +5,9 @@
 //! it showed before (its *image*) by the store, so an adapter may name a record too often and never
 //! has to tell its own writes from those of people.
 
+use std::collections::BTreeMap;
+
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use protocol::RecordRef;
 use protocol::resource::Record;
@@ -31,6 +34,26 @@ pub trait Emr: Send + Sync + 'static {
 
     /// A record as it is there now.
     fn read<'a>(&'a self, record: &'a RecordRef) -> BoxFuture<'a, Result<Shown, EmrError>>;
+
+    /// How many records are best read by one `read_several`.
+    fn several(&self) -> usize {
+        1
+    }
+
+    /// As `read`, of several records, in their order: a failure of one says nothing of the others.
+    fn read_several<'a>(
+        &'a self,
+        records: &'a [RecordRef],
+    ) -> BoxFuture<'a, Vec<Result<Shown, EmrError>>> {
+        async move {
+            let mut shown = Vec::with_capacity(records.len());
+            for record in records {
+                shown.push(self.read(record).await);
+            }
+            shown
+        }
+        .boxed()
+    }
 
     /// Writes records of one patient (or reference records) in this order, and reads each back.
     /// Gives one result a write, in their order: a failure of one says nothing of the others.
@@ -65,11 +88,15 @@ pub struct Capabilities {
 }
 
 /// What was noticed in an EMR.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Noticed {
     /// Records that may have changed: a group is one transaction of the EMR, as far as that is
     /// known, and becomes one change. A record may be named again and again; it is read once.
     pub groups: Vec<Vec<RecordRef>>,
+    /// Some of them whole, as a list has shown them, in the form in which `read` shows them. It may
+    /// be older than what is there by now; that is named later on then. A record of which the EMR
+    /// has told before that it was deleted since is not among them.
+    pub shown: BTreeMap<RecordRef, Shown>,
     /// Where to go on: the adapter's own text, at most 64 kB. Of a full load it says how far that
     /// has come *and* where changes begin that are made while it runs.
     pub cursor: String,

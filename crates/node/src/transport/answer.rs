@@ -19,17 +19,24 @@ pub fn decoder(response: &Response, limit: u64) -> Result<Decoder, LinkError> {
 }
 
 /// The whole body, inflated, of at most `limit` bytes.
-pub async fn text(mut response: Response, limit: u64) -> Result<Vec<u8>, LinkError> {
-    let too_much = || LinkError(format!("its answer is longer than {limit} bytes"));
+pub async fn text(response: Response, limit: u64) -> Result<Vec<u8>, LinkError> {
+    let text = text_within(response, limit).await?;
+    text.ok_or_else(|| LinkError(format!("its answer is longer than {limit} bytes")))
+}
+
+/// Likewise; `None` where it is longer than `limit`.
+pub async fn text_within(mut response: Response, limit: u64) -> Result<Option<Vec<u8>>, LinkError> {
     let mut decoder = decoder(&response, limit)?;
     let mut text = Vec::new();
     while let Some(bytes) = response.body.next().await {
-        let part = decoder.push(&bytes?);
-        text.extend(part.map_err(|refusal| match refusal.kind {
-            RefusalKind::OverLimit => too_much(),
-            _ => LinkError(format!("its answer cannot be read: {refusal}")),
-        })?);
+        match decoder.push(&bytes?) {
+            Ok(part) => text.extend(part),
+            Err(refusal) if refusal.kind == RefusalKind::OverLimit => return Ok(None),
+            Err(refusal) => {
+                return Err(LinkError(format!("its answer cannot be read: {refusal}")));
+            }
+        }
     }
     text.extend(decoder.finish().map_err(|refusal| LinkError(refusal.reason))?);
-    Ok(text)
+    Ok(Some(text))
 }

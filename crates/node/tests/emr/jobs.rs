@@ -21,7 +21,7 @@ pub(crate) struct Clinic {
     pub(crate) test: TestSite,
     pub(crate) site: Site,
     pub(crate) emr: MemoryEmr,
-    beside: Beside,
+    pub(crate) beside: Beside,
 }
 
 impl Clinic {
@@ -35,7 +35,7 @@ impl Clinic {
     }
 
     /// Beside what stands before a record system.
-    fn beside(emr: MemoryEmr, before: Arc<dyn Emr>, mode: EmrMode) -> Clinic {
+    pub(crate) fn beside(emr: MemoryEmr, before: Arc<dyn Emr>, mode: EmrMode) -> Clinic {
         let test = TestSite::with("clinic", |config| {
             config.emr = EmrConfig {
                 kind: EmrKind::Fhir,
@@ -103,6 +103,17 @@ impl Clinic {
         self.site.store().change_record(&draft, self.site.now()).unwrap();
     }
 
+    pub(crate) fn delete(&self, name: &str) {
+        let draft = Draft {
+            author: Author::new("centre"),
+            writes: vec![Write { record: Record::deleted(named(name)), expect: Expect::Any }],
+            expect: Vec::new(),
+            again: false,
+            lane: protocol::Urgency::Normal,
+        };
+        self.site.store().change_record(&draft, self.site.now()).unwrap();
+    }
+
     pub(crate) fn body(&self, name: &str) -> Option<String> {
         let record = named(name);
         let found = self.site.store().record_get(&record, None, &Scope::Everything).unwrap();
@@ -114,7 +125,7 @@ impl Clinic {
     }
 }
 
-fn block<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
 }
 
@@ -122,7 +133,7 @@ pub(crate) fn named(name: &str) -> RecordRef {
     name.parse().unwrap()
 }
 
-const AMINA: &str = concat!(
+pub(crate) const AMINA: &str = concat!(
     r#"{"resourceType":"Patient","id":"amina","birthDate":"1990-01-01","#,
     r#""name":[{"use":"official","family":"Otieno","given":["Amina","Wanjiru","Mary"]}],"#,
     r#""maritalStatus":{"text":"m"}}"#
@@ -133,7 +144,7 @@ const CARE_PLAN: &str = concat!(
     r#""subject":{"reference":"Patient/amina"}}"#
 );
 
-fn observation(id: &str, value: u32) -> String {
+pub(crate) fn observation(id: &str, value: u32) -> String {
     serde_json::json!({
         "resourceType": "Observation", "id": id, "status": "final", "code": {"text": "pulse"},
         "subject": {"reference": "Patient/amina"},

@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod jobs;
+mod lists;
 mod lossless;
 #[path = "../../../sim/src/emr.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is a part of the simulator, which uses the rest")]

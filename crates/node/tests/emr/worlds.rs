@@ -41,7 +41,8 @@ struct Life {
 
 impl Life {
     fn new(seed: u64) -> Life {
-        let faults = Faults { own_identifiers: false, portion: 7, ..Faults::LIKE_OPENMRS };
+        let lists = seed % 2 == 1;
+        let faults = Faults { own_identifiers: false, portion: 7, lists, ..Faults::LIKE_OPENMRS };
         let (tokens, there, hidden) = (0, BTreeMap::new(), BTreeMap::new());
         Life { clinic: Clinic::new(faults), dice: Dice(seed), tokens, there, hidden }
     }

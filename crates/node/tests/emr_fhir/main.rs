@@ -4,6 +4,7 @@
 
 #[path = "../fhir_stand_in/mod.rs"]
 mod fhir_stand_in;
+mod lists;
 mod live;
 mod map;
 
@@ -22,7 +23,7 @@ use serde_json::json;
 use store::sqlite::SqliteStore;
 use store::{EmrCapture, EmrDraft, EmrSeen, NewSite, OpenOptions, SharedStore};
 
-use fhir_stand_in::{FHIR, Fault, Shared, locked};
+use fhir_stand_in::{Batch, FHIR, Fault, Shared, locked};
 
 struct Beside {
     emr: FhirEmr,
@@ -185,11 +186,20 @@ async fn defect_39_what_is_there_and_what_changes_is_noticed_in_each_of_the_ways
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_read_written_and_deleted_and_an_edit_there_is_not_overwritten() {
-    for (transaction, if_match) in [(true, true), (false, true), (false, false)] {
+    for (transaction, if_match, batch) in [
+        (true, true, Batch::None),
+        (false, true, Batch::None),
+        (false, false, Batch::None),
+        (true, true, Batch::Good),
+        (false, false, Batch::Good),
+        (true, true, Batch::Refused),
+        (true, true, Batch::Blind),
+    ] {
         let beside = beside().await;
         {
             let mut server = locked(&beside.server);
             (server.transaction, server.if_match) = (transaction, if_match);
+            server.batch = batch;
         }
         let texts = [patient("a", "Auma"), observation("o", "a")];
         let done = beside.write(texts.iter().map(|text| to_write(text, None)).collect()).await;

@@ -1,7 +1,7 @@
 //! A FHIR R4 server for tests, in one process: strict about transactions, about ids and about what
 //! records refer to, and with faults that a test sets. It shares no code with the program.
 
-#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its own part of this")]
 
 mod rules;
 mod small;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use rules::is_batch;
 pub(crate) use small::outcome;
 use small::{instant, ok, query_of, refusal, refused};
 
@@ -48,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) records: BTreeMap<String, Held>,
     /// What it says of itself.
     pub(crate) transaction: bool,
+    /// Whether it takes batches, and answers to them.
+    pub(crate) batch: Batch,
     pub(crate) message: bool,
     /// Bytes of a request that it takes.
     pub(crate) most: usize,
@@ -71,8 +74,8 @@ pub(crate) struct Server {
     pub(crate) own_ids: bool,
     /// Whether `If-Match` is honoured.
     pub(crate) if_match: bool,
-    /// Every change: record, when, and the version.
-    pub(crate) log: Vec<(String, i64, u64)>,
+    /// Every change: record, when, the version, and what it was then.
+    pub(crate) log: Vec<(String, i64, u64, Option<String>)>,
     /// Its clock.
     pub(crate) now: i64,
     /// Most entries of one page.
@@ -84,8 +87,21 @@ pub(crate) struct Server {
     pub(crate) between: VecDeque<(String, Option<String>)>,
     /// Whether it keeps tags, and searches by them.
     pub(crate) tags: (bool, bool),
-    /// Whether it takes `_elements`.
+    /// Whether it takes `_elements`, and whether it can show its records whole in a search.
     pub(crate) elements: bool,
+    pub(crate) whole: bool,
+}
+
+/// How it takes batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// It does not offer them.
+    None,
+    Good,
+    /// It offers them, and refuses each.
+    Refused,
+    /// It knows no name that stands in one.
+    Blind,
 }
 
 pub(crate) type Shared = Arc<Mutex<Server>>;
@@ -102,6 +118,7 @@ pub(crate) async fn start() -> Shared {
         url,
         records: BTreeMap::new(),
         transaction: true,
+        batch: Batch::None,
         message: false,
         most: 16 << 20,
         wants: None,
@@ -120,6 +137,7 @@ pub(crate) async fn start() -> Shared {
         later: None,
         between: VecDeque::new(),
         elements: true,
+        whole: true,
         tags: (true, true),
     }));
     let router = axum::Router::new().fallback(answer).with_state(server.clone());
@@ -154,6 +172,7 @@ async fn answer(State(server): State<Shared>, request: Request) -> Response {
     }
     let answer = match (parts.method.as_str(), path.trim_start_matches('/')) {
         ("GET", "metadata") => ok(200, &server.statement()),
+        ("POST", "") if is_batch(&body) => server.answer_batch(&body),
         ("POST", "") if server.transaction => server.transact(&body),
         ("POST", "$process-message") if server.message => server.process(&body),
         ("POST", kind) if server.own_ids => server.create(kind, &body),
@@ -219,6 +238,9 @@ impl Server {
         let mut interactions = Vec::new();
         if self.transaction {
             interactions.push(json!({"code": "transaction"}));
+        }
+        if self.batch != Batch::None {
+            interactions.push(json!({"code": "batch"}));
         }
         if self.history {
             interactions.push(json!({"code": "history-system"}));
@@ -298,7 +320,8 @@ impl Server {
         held.body = if self.tags.0 { body } else { body.map(small::without_tags) };
         held.version += 1;
         held.changed = self.now;
-        self.log.push((record.to_owned(), self.now, held.version));
+        let body = held.body.clone();
+        self.log.push((record.to_owned(), self.now, held.version, body));
         held.version
     }
 
@@ -345,14 +368,13 @@ impl Server {
         let since = query
             .get("_since")
             .map_or(i64::MIN, |since| since.parse::<protocol::Timestamp>().unwrap().millis());
-        let log = self.log.iter().rev().filter(|(_, at, _)| *at >= since);
-        let entries = log.map(|(record, at, _)| {
-            let held = &self.records[record];
+        let log = self.log.iter().rev().filter(|(_, at, ..)| *at >= since);
+        let entries = log.map(|(record, at, version, body)| {
             let response = json!({"status": "200", "lastModified": instant(*at)});
-            match &held.body {
+            match body {
                 Some(body) => json!({
                     "fullUrl": format!("{}/{record}", self.url),
-                    "resource": serde_json::from_str::<Value>(body).unwrap(),
+                    "resource": small::with_meta(body, *at, *version),
                     "request": {"method": "PUT", "url": record}, "response": response}),
                 None => json!({"request": {"method": "DELETE", "url": record},
                     "response": response}),
@@ -383,6 +405,10 @@ impl Server {
         }
         let entries = found.into_iter().map(|(name, held)| -> Value {
             let id = name.split_once('/').unwrap().1;
+            if !query.contains_key("_elements") {
+                let body = held.body.as_ref().unwrap();
+                return json!({"resource": small::with_meta(body, held.changed, held.version)});
+            }
             let body = serde_json::from_str::<Value>(held.body.as_ref().unwrap()).unwrap();
             let tags = body["meta"]["tag"].clone();
             let meta = json!({"lastUpdated": instant(held.changed), "tag": tags});
@@ -454,43 +480,5 @@ impl Server {
         });
         let entries = entries.collect::<Vec<_>>();
         Ok(json!({"resourceType": "Bundle", "type": "transaction-response", "entry": entries}))
-    }
-
-    fn process(&mut self, body: &[u8]) -> Response {
-        let bundle: Value = serde_json::from_slice(body).unwrap();
-        let header = &bundle["entry"][0]["resource"];
-        if bundle["type"] != "message" || header["resourceType"] != "MessageHeader" {
-            return refusal(400, "invalid", "this is no message");
-        }
-        let name = header["id"].clone();
-        let records = bundle["entry"].as_array().unwrap().iter().skip(1);
-        let named = records.clone().filter_map(|entry| {
-            let resource = &entry["resource"];
-            Some(format!("{}/{}", resource["resourceType"].as_str()?, resource["id"].as_str()?))
-        });
-        let failing = named.clone().find_map(|record| self.fails.get(&record).cloned());
-        let (code, words) = match &failing {
-            Some((_, words)) => ("fatal-error", words.clone()),
-            None => self.answers.clone(),
-        };
-        if code == "ok" {
-            for entry in records.filter(|entry| entry["resource"]["resourceType"] != "Provenance") {
-                let resource = &entry["resource"];
-                let (kind, id) = (&resource["resourceType"], &resource["id"]);
-                let name = format!("{}/{}", kind.as_str().unwrap(), id.as_str().unwrap());
-                self.store(&name, Some(resource.to_string()));
-            }
-            self.messages.push(bundle.clone());
-        }
-        let answer = json!({
-            "resourceType": "Bundle", "type": "message",
-            "entry": [
-                {"resource": {"resourceType": "MessageHeader", "eventUri": "urn:x",
-                    "source": {"endpoint": "urn:x"},
-                    "response": {"identifier": name, "code": code}}},
-                {"resource": outcome("processing", &words)},
-            ],
-        });
-        ok(200, &answer)
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::small::{ok, references, refusal};
-use super::{Refused, Server};
+use super::small::{ok, outcome, references, refusal, with_meta};
+use super::{Batch, Held, Refused, Server};
 
 impl Server {
     pub(super) fn create(&mut self, kind: &str, body: &[u8]) -> Response {
@@ -72,4 +72,79 @@ impl Server {
         };
         found.find(|(_, body)| refers(body)).map(|(name, _)| name.as_str())
     }
+
+    /// A batch of reads, each for itself.
+    pub(super) fn answer_batch(&mut self, body: &[u8]) -> Response {
+        match self.batch {
+            Batch::None | Batch::Refused => {
+                return refusal(400, "not-supported", "no batches are taken here");
+            }
+            Batch::Good | Batch::Blind => {}
+        }
+        let bundle: Value = serde_json::from_slice(body).unwrap();
+        let entries = bundle["entry"].as_array().unwrap().iter().map(|entry| {
+            let record = entry["request"]["url"].as_str().unwrap();
+            assert_eq!(entry["request"]["method"], "GET");
+            let held = self.records.get(record).filter(|_| self.batch == Batch::Good);
+            if let Some((status, words)) = self.fails.get(record) {
+                return json!({"response": {"status": status.to_string(),
+                    "outcome": outcome("processing", words)}});
+            }
+            let (status, words) = match held {
+                None => ("404 Not Found", "not known"),
+                Some(Held { body: None, .. }) => ("410 Gone", "gone"),
+                Some(Held { body: Some(body), version, changed }) => {
+                    let etag = format!("W/\"{version}\"");
+                    return json!({"resource": with_meta(body, *changed, *version),
+                        "response": {"status": "200 OK", "etag": etag}});
+                }
+            };
+            json!({"response": {"status": status, "outcome": outcome("not-found", words)}})
+        });
+        let entries = entries.collect::<Vec<_>>();
+        ok(200, &json!({"resourceType": "Bundle", "type": "batch-response", "entry": entries}))
+    }
+
+    pub(super) fn process(&mut self, body: &[u8]) -> Response {
+        let bundle: Value = serde_json::from_slice(body).unwrap();
+        let header = &bundle["entry"][0]["resource"];
+        if bundle["type"] != "message" || header["resourceType"] != "MessageHeader" {
+            return refusal(400, "invalid", "this is no message");
+        }
+        let name = header["id"].clone();
+        let records = bundle["entry"].as_array().unwrap().iter().skip(1);
+        let named = records.clone().filter_map(|entry| {
+            let resource = &entry["resource"];
+            Some(format!("{}/{}", resource["resourceType"].as_str()?, resource["id"].as_str()?))
+        });
+        let failing = named.clone().find_map(|record| self.fails.get(&record).cloned());
+        let (code, words) = match &failing {
+            Some((_, words)) => ("fatal-error", words.clone()),
+            None => self.answers.clone(),
+        };
+        if code == "ok" {
+            for entry in records.filter(|entry| entry["resource"]["resourceType"] != "Provenance") {
+                let resource = &entry["resource"];
+                let (kind, id) = (&resource["resourceType"], &resource["id"]);
+                let name = format!("{}/{}", kind.as_str().unwrap(), id.as_str().unwrap());
+                self.store(&name, Some(resource.to_string()));
+            }
+            self.messages.push(bundle.clone());
+        }
+        let answer = json!({
+            "resourceType": "Bundle", "type": "message",
+            "entry": [
+                {"resource": {"resourceType": "MessageHeader", "eventUri": "urn:x",
+                    "source": {"endpoint": "urn:x"},
+                    "response": {"identifier": name, "code": code}}},
+                {"resource": outcome("processing", &words)},
+            ],
+        });
+        ok(200, &answer)
+    }
+}
+
+/// Whether a Bundle is a batch.
+pub(super) fn is_batch(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|bundle| bundle["type"] == "batch")
 }

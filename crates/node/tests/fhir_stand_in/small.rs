@@ -55,6 +55,9 @@ pub(super) fn refused(
     if !server.elements && query.contains_key("_elements") {
         return Some(refusal(400, "not-supported", "`_elements` is not supported"));
     }
+    if !server.whole && !query.contains_key("_elements") {
+        return Some(refusal(500, "exception", "one of them cannot be shown"));
+    }
     let status = server.later.filter(|status| *status >= 400 && from > 0)?;
     Some(refusal(status, "exception", "no such page"))
 }
@@ -65,4 +68,12 @@ pub(super) fn without_tags(body: String) -> String {
         meta.remove("tag");
     }
     resource.to_string()
+}
+
+/// A record as it is shown, with what the server knows of this version.
+pub(super) fn with_meta(body: &str, changed: i64, version: u64) -> Value {
+    let mut resource = serde_json::from_str::<Value>(body).unwrap();
+    resource["meta"]["lastUpdated"] = json!(instant(changed));
+    resource["meta"]["versionId"] = json!(version.to_string());
+    resource
 }

@@ -212,3 +212,38 @@ async fn defect_20_deletions_that_nothing_shows_are_found_by_a_compare_once_a_da
     assert_eq!(emr.read(&name("Patient/p1")).await.unwrap(), Shown::Gone);
     assert!(emr.changes_since(Some(&cursor)).await.is_ok());
 }
+
+#[tokio::test]
+async fn several_records_are_read_by_one_search_where_that_shows_them_as_they_are() {
+    for (narrates, ignores_ids) in [(false, false), (true, false), (false, true)] {
+        let stand_in = StandIn::start().await;
+        let emr = adapter(&settings(&stand_in), None);
+        let weights = (0..30).map(|n| weight(&format!("w{n}"), "p1", "e1", 60.0 + f64::from(n)));
+        let all = [location(), practitioner(), patient("p1"), encounter("e1", "p1")];
+        let all = all.into_iter().chain(weights).collect::<Vec<_>>();
+        assert!(write(&emr, &all).await.iter().all(Result::is_ok));
+        stand_in.edit("obs/w7", None);
+        {
+            let mut state = stand_in.state();
+            (state.quirks.narrates, state.quirks.ignores_ids) = (narrates, ignores_ids);
+        }
+        let names = (0..31).map(|n| name(&format!("Observation/w{n}"))).collect::<Vec<_>>();
+        let names = names.into_iter().chain([name("Patient/p1")]).collect::<Vec<_>>();
+        stand_in.state().asked.clear();
+        let several = emr.read_several(&names).await;
+        let asked = std::mem::take(&mut stand_in.state().asked);
+        let observations = "GET ws/fhir2/R4/Observation/";
+        let alone = asked.iter().filter(|one| one.starts_with(observations)).count();
+        // A sample of them, the one that is voided, and the one that never was.
+        assert_eq!(alone, if narrates { 32 } else { 3 }, "{asked:?}");
+        for (name, shown) in names.iter().zip(several) {
+            assert_eq!(shown.unwrap(), emr.read(name).await.unwrap(), "{name}");
+        }
+        // A search that has shown them as they are is believed from then on.
+        stand_in.state().asked.clear();
+        drop(emr.read_several(&names[..5]).await);
+        let asked = std::mem::take(&mut stand_in.state().asked);
+        let alone = asked.iter().filter(|one| one.starts_with(observations)).count();
+        assert_eq!(alone, if narrates { 6 } else { 0 }, "{asked:?}");
+    }
+}

@@ -61,8 +61,24 @@ pub struct EmrDraft {
 pub enum EmrSeen {
     /// This.
     Shown(Shown),
+    /// A list has shown it so, some time ago: it counts where nothing newer can be known of it
+    /// (`EmrListed::Unsure` is to be read by itself).
+    Listed(Shown),
     /// It could not be read: kept, and to be read again.
     Unread(String),
+}
+
+/// What a record that a list has shown is, by what is known of it. A list is older than the record
+/// may be by now: what it shows is never taken for an edit of what was shown before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmrListed {
+    /// It is as it was shown last: an echo.
+    Known,
+    /// Nothing was ever shown of it.
+    New,
+    /// It is to be read by itself: it is not as it was shown last, was deleted there, lost or
+    /// purged, or is to be read again anyhow.
+    Unsure,
 }
 
 /// What was noticed and read in a record system.

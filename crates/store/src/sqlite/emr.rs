@@ -7,6 +7,7 @@ mod due;
 mod ids;
 mod left;
 mod link;
+mod listed;
 mod settle;
 mod show;
 mod turns;
@@ -19,8 +20,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, body, check, records, rows};
 use crate::{
-    Captured, EmrAction, EmrCapture, EmrChoice, EmrDraft, EmrEvent, EmrId, EmrInfo, EmrSettled,
-    EmrState, EmrStatus, EmrStore, EmrTurn, Result, Shown,
+    Captured, EmrAction, EmrCapture, EmrChoice, EmrDraft, EmrEvent, EmrId, EmrInfo, EmrListed,
+    EmrSettled, EmrState, EmrStatus, EmrStore, EmrTurn, Result, Shown,
 };
 
 pub(super) use self::due::mark;
@@ -49,6 +50,11 @@ impl EmrStore for SqliteStore {
         jitter: u64,
     ) -> Result<Captured> {
         capture::emr_capture(self, capture, author, (now, jitter))
+    }
+    fn emr_listed(&self, shown: &[(RecordRef, Digest)]) -> Result<Vec<EmrListed>> {
+        self.read("look what a list of the record system shows", |conn| {
+            shown.iter().map(|(record, digest)| listed::of(conn, record, *digest)).collect()
+        })
     }
     fn emr_hints(&self, now: Timestamp, limit: usize) -> Result<Vec<RecordRef>> {
         turns::emr_hints(self, now, limit)

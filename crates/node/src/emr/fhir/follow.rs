@@ -4,7 +4,7 @@
 //! Times are the server's own, as it wrote them, and what is near the edge is asked for again:
 //! entries that were named before are known by their time. To name one too often is no harm.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{RecordRef, ResourceType, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::load::{is_of_records, of_records};
 use super::pages::{At, List};
 use super::{FhirEmr, Found, Place, plain};
 use crate::fhir_server::{Capabilities as Offered, FhirError, Found as Entry, Page};
-use crate::ports::EmrError;
+use crate::ports::{EmrError, Shown};
 
 /// Entries of one page.
 const PAGE: usize = 200;
@@ -60,6 +60,8 @@ struct Walk {
     at: Option<At>,
     /// Whether it has shown any of what was near the edge before.
     met: bool,
+    /// Whether it has told of deletions: what its later pages show may be from before these.
+    deletes: bool,
 }
 
 impl Follow {
@@ -84,13 +86,17 @@ impl Follow {
             walk.begun.clone_from(&page.at);
         }
         let mut groups: Vec<(String, Vec<RecordRef>)> = Vec::new();
-        for (record, changed) in names(&page.found) {
-            if !is_of_records(record.kind) {
+        for one in &page.found {
+            let Some(record) = one.record.clone().filter(|record| is_of_records(record.kind))
+            else {
                 continue;
-            }
-            let mark = format!("{record} {changed}");
+            };
+            let changed = one.changed.clone().unwrap_or_default();
+            let version = one.version.as_deref().unwrap_or_default();
+            let mark = format!("{record} {changed} {version}");
             let name = mark.split_once(' ').map_or("", |(name, _)| name);
             let is_it = |known: &String| known.split_once(' ').is_some_and(|(k, _)| k == name);
+            walk.deletes |= one.body.is_none();
             walk.met |= self.known.iter().any(is_it);
             let before = walk.fresh.contains(&mark);
             if later(&changed, &walk.newest) {
@@ -153,7 +159,7 @@ impl Walk {
 fn bounded(marks: Vec<String>, edge: &str) -> Vec<String> {
     let mut bytes = 0;
     let near = |mark: &String| {
-        let is_near = mark.split_once(' ').is_some_and(|(_, changed)| !later(edge, changed));
+        let is_near = mark.split(' ').nth(1).is_some_and(|changed| !later(edge, changed));
         bytes += if is_near { mark.len() } else { 0 };
         is_near && bytes <= KNOWN_BYTES
     };
@@ -202,6 +208,9 @@ fn differing(
     Ok(shown.symmetric_difference(there).map(|record| vec![record.clone()]).collect())
 }
 
+/// What a page names and shows, and whether there is another one.
+type Walked = (Vec<Vec<RecordRef>>, BTreeMap<RecordRef, Shown>, bool);
+
 impl FhirEmr {
     /// The next portion of what changed.
     pub(super) async fn follow(
@@ -221,16 +230,22 @@ impl FhirEmr {
                 follow.types.push(kind);
             }
             let more = !follow.compare.is_empty();
-            return Ok((groups, Place::Follow(follow), more));
+            return Ok(Found::names(groups, Place::Follow(follow), more));
         }
         if !offered.history {
             return self.by_types(offered, follow).await;
         }
-        let path = format!("_history?_since={}&{}", follow.edge(), count(PAGE));
-        let list = List { what: "its history", path, by_time: false, exact: false };
-        let (groups, more) = self.walk(&mut follow, &list).await?;
+        let list = List {
+            what: "its history",
+            path: format!("_history?_since={}", follow.edge()),
+            count: PAGE,
+            is_whole: true,
+            by_time: false,
+            exact: false,
+        };
+        let (groups, shown, more) = self.walk(&mut follow, &list).await?;
         if more {
-            return Ok((groups, Place::Follow(follow), true));
+            return Ok(Found { groups, shown, place: Place::Follow(follow), more });
         }
         if follow.is_of_another() {
             let why = "its history has nothing more of what it had: it was emptied, or is another";
@@ -239,23 +254,22 @@ impl FhirEmr {
         follow.end();
         follow.compare_after(COMPARE_BESIDE_HISTORY, self.ways.clock.now(), offered);
         let more = !follow.compare.is_empty();
-        Ok((groups, Place::Follow(follow), more))
+        Ok(Found { groups, shown, place: Place::Follow(follow), more })
     }
 
     /// One page of a walk; whether there is another one.
-    async fn walk(
-        &self,
-        follow: &mut Follow,
-        list: &List<'_>,
-    ) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
+    async fn walk(&self, follow: &mut Follow, list: &List<'_>) -> Result<Walked, EmrError> {
         let at = follow.walk.as_ref().and_then(|walk| walk.at.clone());
         let mut at = at.unwrap_or_else(|| At::from(follow.edge()));
         let (page, more) = self.next_of(list, &mut at).await?;
+        // A history goes back: what was deleted by now stands on a later page as it was before.
+        let is_whole = list.is_whole && !follow.walk.as_ref().is_some_and(|walk| walk.deletes);
         let groups = follow.take(&page);
         if let Some(walk) = &mut follow.walk {
             walk.at = more.then_some(at);
         }
-        Ok((groups, more))
+        let shown = if is_whole { self.whole(&page, &groups) } else { BTreeMap::new() };
+        Ok((groups, shown, more))
     }
 
     /// One page of what was updated last. (Other types come with the comparison.)
@@ -266,15 +280,16 @@ impl FhirEmr {
             follow.end();
             follow.compare_after(COMPARE_EVERY, now, offered);
             let more = !follow.compare.is_empty();
-            return Ok((Vec::new(), Place::Follow(follow), more));
+            return Ok(Found::names(Vec::new(), Place::Follow(follow), more));
         };
-        let path = format!("{kind}?_sort=_lastUpdated&{}{}", self.elements(), count(PAGE));
-        let list = List { what: &kind, path, by_time: true, exact: true };
-        let (groups, more) = self.walk(&mut follow, &list).await?;
+        let path = format!("{kind}?_sort=_lastUpdated");
+        let list =
+            List { what: &kind, path, count: PAGE, is_whole: false, by_time: true, exact: true };
+        let (groups, shown, more) = self.walk(&mut follow, &list).await?;
         if !more {
             follow.at += 1;
         }
-        Ok((groups, Place::Follow(follow), true))
+        Ok(Found { groups, shown, place: Place::Follow(follow), more: true })
     }
 
     /// Names what is on one side only: deleted there, or never noticed. And whether anything of the
@@ -282,7 +297,7 @@ impl FhirEmr {
     /// not named: everything is compared instead.
     async fn compare(&self, kind: &str) -> Result<(Vec<Vec<RecordRef>>, bool), EmrError> {
         let (mut there, mut read) = (BTreeSet::new(), 0);
-        let path = format!("{kind}?{}{}", self.elements(), count(PAGE));
+        let path = format!("{kind}?{}{}", count(PAGE), self.elements());
         let mut pages = self.server.pages(&path)?;
         // Whatever it says of this type alone is no reason to wait with the others.
         let of_type = |error| match error {

@@ -1,16 +1,20 @@
 //! A full load: everything that is there is named, type by type, page by page.
 
+use std::collections::BTreeMap;
+
 use protocol::ResourceType;
 use serde::{Deserialize, Serialize};
 
-use super::follow::{Follow, count, names};
+use super::follow::{Follow, names};
 use super::pages::{At, List};
 use super::{FhirEmr, Found, Place};
+use crate::config::FhirIds;
 use crate::fhir_server::Capabilities as Offered;
 use crate::ports::EmrError;
 
-/// Records of one page: only their names come.
-const PAGE: usize = 500;
+/// Records of one page: whole ones, and where only their names come.
+const PAGE: usize = 200;
+const NAMES: usize = 500;
 /// Pages in a row without anything, after which it is noted how far the load is.
 const EMPTY: usize = 20;
 
@@ -109,7 +113,9 @@ impl FhirEmr {
     pub(super) async fn load(&self, mut load: Load) -> Result<Found, EmrError> {
         for _ in 1..EMPTY {
             match self.load_page(load).await? {
-                (groups, Place::Load(next), true) if groups.is_empty() => load = next,
+                Found { groups, place: Place::Load(next), more: true, .. } if groups.is_empty() => {
+                    load = next;
+                }
                 found => return Ok(found),
             }
         }
@@ -128,11 +134,21 @@ impl FhirEmr {
             types.dedup();
             let follow = Follow::begin(since, types, self.ways.clock.now());
             let follow = follow.comparing(load.doubtful);
-            return Ok((Vec::new(), Place::Follow(follow), false));
+            return Ok(Found::names(Vec::new(), Place::Follow(follow), false));
         };
-        let path = format!("{kind}?_sort=_lastUpdated&{}{}", self.elements(), count(PAGE));
-        let list = List { what: &kind, path, by_time: true, exact: false };
+        let path = format!("{kind}?_sort=_lastUpdated");
+        // With other ids there, a page says which is which, and that is all it is asked for.
+        let is_whole = self.mode == FhirIds::Keep;
+        let list = List {
+            what: &kind,
+            path,
+            count: if is_whole { PAGE } else { NAMES },
+            is_whole,
+            by_time: true,
+            exact: false,
+        };
         let (page, more) = self.next_of(&list, &mut load.at).await?;
+        let is_whole = is_whole && !load.at.names;
         if load.since.is_none() {
             load.since = page.at.clone();
         }
@@ -146,6 +162,7 @@ impl FhirEmr {
                 load.doubtful.push(kind);
             }
         }
-        Ok((groups, Place::Load(load), true))
+        let shown = if is_whole { self.whole(&page, &groups) } else { BTreeMap::new() };
+        Ok(Found { groups, shown, place: Place::Load(load), more: true })
     }
 }

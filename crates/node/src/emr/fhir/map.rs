@@ -350,6 +350,7 @@ mod tests {
                 record: Some("Patient/7".parse().unwrap()),
                 body: tagged.body.clone(),
                 changed: None,
+                version: None,
             };
             assert_eq!(tag_of(&found), Some(plain.reference.clone()));
             assert_eq!(with_tag(&tagged, None, &limits).unwrap().digest, plain.digest);

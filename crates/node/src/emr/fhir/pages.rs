@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::follow::later;
+use super::follow::{count, later};
 use super::{FhirEmr, plain};
 use crate::fhir_server::{FhirError, Page};
 use crate::ports::{EmrError, LinkError};
@@ -24,14 +24,20 @@ const AGAIN_AFTER: i64 = 15 * 60_000;
 const PASSES: u32 = 5;
 
 /// Shows the names of records only, and when they were changed.
-const ELEMENTS: &str = "_elements=id,meta&";
+const ELEMENTS: &str = "&_elements=id,meta";
+/// Records of one page, where more were too long for one.
+const FEW: usize = 10;
 
 /// A list of a server.
 pub(super) struct List<'l> {
     /// What it is of, for people.
     pub what: &'l str,
-    /// Its path, but for the time from which it is asked for.
+    /// Its path, but for the time from which it is asked for and what follows here.
     pub path: String,
+    /// Entries of one page.
+    pub count: usize,
+    /// Whether its records are asked for whole; else their names alone.
+    pub is_whole: bool,
     /// Whether it is in the order of time.
     pub by_time: bool,
     /// Whether nothing may be missed that is changed in one instant while that is read.
@@ -48,6 +54,10 @@ pub(super) struct At {
     next: Option<String>,
     /// Whether any page was reached by its place.
     pub by_place: bool,
+    /// Whether a page was too long: they are asked for with few entries.
+    few: bool,
+    /// Whether a page could not be shown whole: they are asked for names alone.
+    pub names: bool,
     again: Again,
     trail: Trail,
     run: Run,
@@ -193,11 +203,7 @@ impl FhirEmr {
         at: &mut At,
     ) -> Result<(Page, bool), EmrError> {
         let what = list.what;
-        let from = at.from.as_deref().filter(|_| list.by_time);
-        let first = match from {
-            Some(from) => format!("{}&_lastUpdated=ge{}", list.path, from.replace('+', "%2B")),
-            None => list.path.clone(),
-        };
+        let first = self.path_of(list, at);
         let named = |error| match error {
             FhirError::Unclear(why) => EmrError::away(format!("{what} cannot be read: {why}")),
             FhirError::Refused(why) | FhirError::TooMuch(why) => {
@@ -220,6 +226,13 @@ impl FhirEmr {
                 page => page,
             },
         };
+        let (page, first) = match self.asks_less(list, at, &page) {
+            true => {
+                let first = self.path_of(list, at);
+                (self.first_page(&first).await, first)
+            }
+            false => (page, first),
+        };
         let page = page.map_err(named)?;
         if at.next.is_none() {
             at.trail.closes(&first);
@@ -232,6 +245,31 @@ impl FhirEmr {
             return Err(EmrError::away(format!("the pages of {what} lead back to one before")));
         }
         Ok((page, more))
+    }
+
+    /// Whether less is to be asked for, from where the reader of a list is: what could not be shown
+    /// was too long, or has a record in it that cannot be shown at all.
+    fn asks_less(&self, list: &List<'_>, at: &mut At, page: &Result<Page, FhirError>) -> bool {
+        match page {
+            Err(FhirError::TooMuch(_)) if !at.few => at.few = true,
+            Err(FhirError::Refused(_) | FhirError::Unclear(_))
+                if list.is_whole && list.by_time && !at.names =>
+            {
+                at.names = true;
+            }
+            _ => return false,
+        }
+        (at.next, at.trail, at.run) = Default::default();
+        true
+    }
+
+    /// The path of the first page from where the reader of a list is.
+    fn path_of(&self, list: &List<'_>, at: &At) -> String {
+        let count = count(if at.few { list.count.min(FEW) } else { list.count });
+        let elements = if list.is_whole && !at.names { "" } else { self.elements() };
+        let from = at.from.as_deref().filter(|_| list.by_time);
+        let from = from.map(|from| format!("&_lastUpdated=ge{}", from.replace('+', "%2B")));
+        format!("{}&{count}{elements}{}", list.path, from.unwrap_or_default())
     }
 
     /// The first page of this path. A server that refuses to show a part of its records shows them

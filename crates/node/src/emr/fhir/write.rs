@@ -4,7 +4,7 @@ use protocol::RecordRef;
 use protocol::json;
 use protocol::resource::references::{record_named, references};
 
-use super::{FhirEmr, plain};
+use super::{FhirEmr, Looked, plain};
 use crate::config::FhirIds;
 use crate::fhir_server::{
     Action, Capabilities as Offered, EntryAnswer, FhirError, Private, transaction,
@@ -38,8 +38,10 @@ impl FhirEmr {
         };
         let mut outcomes: Vec<Option<Outcome>> = writes.iter().map(|_| None).collect();
         let mut due = Vec::new();
-        for (place, write) in writes.iter().enumerate() {
-            match self.look_first(&offered, write).await {
+        let names = writes.iter().map(|write| write.record.clone()).collect::<Vec<_>>();
+        let looked = self.look_at(&names).await;
+        for (place, (write, looked)) in writes.iter().zip(looked).enumerate() {
+            match self.look_first(&offered, write, looked) {
                 Ok(Ok(First::Version(version))) => {
                     due.push(Due { place, write, version, is_new: false });
                 }
@@ -51,41 +53,37 @@ impl FhirEmr {
         // Who refers to what was not written is refused too.
         let is_several = offered.transaction && due.len() > 1 && self.mode == FhirIds::Keep;
         let together = if is_several { self.together(&due).await.ok() } else { None };
+        let mut done = Vec::with_capacity(due.len());
         for (at, one) in due.iter().enumerate() {
-            let done = match &together {
+            let version = match &together {
                 Some(versions) => Ok(versions.get(at).cloned().flatten()),
                 None => self.one(one).await,
             };
-            outcomes[one.place] = Some(match done {
-                Ok(version) => self.look_after(&one.write.record, version.as_deref()).await,
-                Err(error) => Err(error),
-            });
+            match version {
+                Ok(version) => done.push((one, version)),
+                Err(error) => outcomes[one.place] = Some(Err(error)),
+            }
+        }
+        let names = done.iter().map(|(one, _)| one.write.record.clone()).collect::<Vec<_>>();
+        for ((one, version), looked) in done.iter().zip(self.look_at(&names).await) {
+            outcomes[one.place] = Some(look_after(version.as_deref(), looked));
         }
         outcomes.into_iter().map(|one| one.unwrap_or(Err(EmrError::Changed))).collect()
     }
 
-    /// What is there after `version` was written. Who saved it in between has made another one,
-    /// which is no image of ours.
-    async fn look_after(&self, record: &RecordRef, version: Option<&str>) -> Outcome {
-        let (shown, now) = self.look(record).await?;
-        match (version, now) {
-            (Some(ours), Some(now)) if ours != now => Err(EmrError::Changed),
-            _ => Ok(shown),
-        }
-    }
-
     /// What is there before it is written: the version to be overwritten, or what needs no writing.
-    async fn look_first(
+    fn look_first(
         &self,
         offered: &Offered,
         write: &EmrWrite,
+        looked: Result<Looked, EmrError>,
     ) -> Result<Result<First, Shown>, EmrError> {
         let kind = offered.types.get(&write.record.kind).copied().unwrap_or_default();
         if !offered.types.is_empty() && !kind.update && !kind.create {
             let kind = write.record.kind;
             return Err(EmrError::Kept(format!("this server takes no {kind}")));
         }
-        let (shown, version) = self.look(&write.record).await?;
+        let (shown, version) = looked?;
         let is_wanted = match (&write.wanted, &shown) {
             (Some(wanted), Shown::Body(there)) => wanted.digest == there.digest,
             (None, Shown::Gone | Shown::Absent) => true,
@@ -166,6 +164,16 @@ impl FhirEmr {
             }
         }
         Ok(None)
+    }
+}
+
+/// What is there after `version` was written. Who saved it in between has made another one, which
+/// is no image of ours.
+fn look_after(version: Option<&str>, looked: Result<Looked, EmrError>) -> Outcome {
+    let (shown, now) = looked?;
+    match (version, now) {
+        (Some(ours), Some(now)) if ours != now => Err(EmrError::Changed),
+        _ => Ok(shown),
     }
 }
 

@@ -30,7 +30,7 @@ use protocol::RecordRef;
 use serde::{Deserialize, Serialize};
 
 use self::error::{away, lost_or_away, words};
-use self::names::{records, winner};
+use self::names::{Named, records, winner};
 use self::tables::{Cell, MORE_TABLES, Part, TABLES, parts};
 use crate::config::OpenmrsConfig;
 use crate::ports::EmrError;
@@ -87,6 +87,8 @@ impl Place {
 pub(super) struct Read {
     /// Records by transaction.
     pub groups: Vec<Vec<RecordRef>>,
+    /// Those of them that are obs which are no later versions of others.
+    pub first: BTreeSet<RecordRef>,
     /// Where to go on.
     pub place: Option<Place>,
     /// Whether there is more.
@@ -195,8 +197,8 @@ impl Binlog {
             // As much as was there before it was read, and perhaps more.
             place.gtid = here.gtid;
         }
-        let groups = records(&mut conn, found).await.map_err(away)?;
-        Ok(Read { groups, place: Some(place), more })
+        let Named { groups, first } = records(&mut conn, found).await.map_err(away)?;
+        Ok(Read { groups, first, place: Some(place), more })
     }
 
     async fn connect(&self) -> Result<Conn, EmrError> {

@@ -1,6 +1,6 @@
 //! What changed in OpenMRS after a cursor, by the ways that the settings name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::RecordRef;
 use serde::{Deserialize, Serialize};
@@ -46,13 +46,14 @@ impl OpenMrs {
             let why = "_lastUpdated shows no deletions, so once a day everything is compared";
             return Err(EmrError::CursorLost(why.to_owned()));
         }
-        let (mut groups, mut more) = (Vec::new(), false);
+        let (mut groups, mut first, mut more) = (Vec::new(), BTreeSet::new(), false);
         if let Some(place) = &cursor.log
             && let Some(binlog) = &self.binlog
         {
             let read = binlog.read(place).await?;
             cursor.log = read.place.or(cursor.log);
             groups.extend(read.groups);
+            first = read.first;
             more |= read.more;
         } else if self.binlog.is_some() {
             return Err(EmrError::CursorLost("the binary log was not read until now".to_owned()));
@@ -68,10 +69,10 @@ impl OpenMrs {
             groups.extend(alone(self.poll(&mut cursor.marks).await?));
             cursor.floor_at = self.ways.clock.now().millis();
         }
-        let groups = self.as_our_names(groups).await?;
+        let groups = self.as_our_names(groups, &first).await?;
         let odd = |_| EmrError::away("the cursor cannot be written");
         let cursor = serde_json::to_string(&cursor).map_err(odd)?;
-        Ok(Noticed { groups, cursor, more, left: None })
+        Ok(Noticed { groups, cursor, more, ..Noticed::default() })
     }
 
     /// Where a full load begins: at the ends of the log and of the feeds, so that what changes

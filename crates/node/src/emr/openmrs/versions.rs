@@ -117,10 +117,11 @@ impl OpenMrs {
     }
 
     /// What was noticed, under our names. An obs that is not known takes the place of the one that
-    /// it is a later version of.
+    /// it is a later version of; those that are `first` are known to be none.
     pub(super) async fn as_our_names(
         &self,
         groups: Vec<Vec<RecordRef>>,
+        first: &BTreeSet<RecordRef>,
     ) -> Result<Vec<Vec<RecordRef>>, EmrError> {
         let moving = groups.iter().flatten().filter(|record| may_move(record));
         let known = self.ids.here(moving.cloned().collect()).await?;
@@ -129,8 +130,8 @@ impl OpenMrs {
         for (there, id) in known {
             match id {
                 EmrId::Other(here) => drop(names.insert(there, here)),
-                EmrId::Unknown => unknown.push(there),
-                EmrId::Same | EmrId::Due => {}
+                EmrId::Unknown if !first.contains(&there) => unknown.push(there),
+                EmrId::Unknown | EmrId::Same | EmrId::Due => {}
             }
         }
         // In a first load nothing is known that anything could be a version of.

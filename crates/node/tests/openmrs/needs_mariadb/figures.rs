@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use node::ports::Clock as _;
 use node::ports::system::SystemClock;
 use protocol::{Limits, RecordRef};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::sqlite::SqliteStore;
 use store::{EmrStore as _, OpenOptions, Scope, Store as _};
 
@@ -25,8 +25,16 @@ const ROWS: usize = 20;
 const BACKLOG: [usize; 2] = [60_000, 1_000];
 const COMING: [usize; 2] = [3_000, 50];
 
-/// What OpenMRS's FHIR API says: each record is there.
+fn record(kind: &str, id: &str) -> Value {
+    json!({
+        "resourceType": kind, "id": id, "status": "final", "code": { "text": "weight" },
+        "subject": { "reference": "Patient/p1" }, "valueQuantity": { "value": 61.5 },
+    })
+}
+
+/// What OpenMRS's FHIR API says: each record is there that is asked for by its id.
 async fn fhir2(uri: Uri) -> Response {
+    let ids = uri.query().unwrap_or_default().split('&').find_map(|one| one.strip_prefix("_id="));
     let path = uri.path().strip_prefix("/openmrs/ws/").unwrap_or_default();
     let body = match path.split('/').collect::<Vec<_>>().as_slice() {
         ["fhir2", "R4", "metadata"] => {
@@ -37,11 +45,13 @@ async fn fhir2(uri: Uri) -> Response {
             json!({ "resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
                 "rest": [{ "mode": "server", "resource": kinds }] })
         }
-        ["fhir2", "R4", kind, id] => json!({
-            "resourceType": kind, "id": id, "status": "final", "code": { "text": "weight" },
-            "subject": { "reference": "Patient/p1" }, "valueQuantity": { "value": 61.5 },
-        }),
-        ["fhir2", "R4", _] => json!({ "resourceType": "Bundle", "type": "searchset" }),
+        ["fhir2", "R4", kind, id] => record(kind, id),
+        ["fhir2", "R4", kind] => {
+            let entries = ids.iter().flat_map(|ids| ids.split(','));
+            let entries = entries.map(|id| json!({ "resource": record(kind, id) }));
+            let entries = entries.collect::<Vec<_>>();
+            json!({ "resourceType": "Bundle", "type": "searchset", "entry": entries })
+        }
         ["rest", "v1", "session"] => json!({ "authenticated": true, "user": {} }),
         _ => json!({ "results": [] }),
     };

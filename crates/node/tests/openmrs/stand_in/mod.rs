@@ -50,6 +50,10 @@ pub(crate) struct Quirks {
     pub(crate) loses_answer: bool,
     /// How many pages of searches are remembered before they are forgotten.
     pub(crate) pages: Option<usize>,
+    /// A search by ids shows everything.
+    pub(crate) ignores_ids: bool,
+    /// A search by ids shows more of a record than is shown of it by itself.
+    pub(crate) narrates: bool,
 }
 
 /// One OpenMRS.

@@ -62,6 +62,13 @@ fn search(state: &mut State, kind: &str, query: &str) -> Response {
             record["identifier"].as_array().into_iter().flatten().any(|one| one["value"] == **value)
         });
     }
+    if let Some(ids) = asked.get("_id").filter(|_| !state.quirks.ignores_ids) {
+        let ids = ids.split(',').collect::<Vec<_>>();
+        found.retain(|(_, record)| ids.contains(&record["id"].as_str().unwrap()));
+        if state.quirks.narrates {
+            found.iter_mut().for_each(|(_, record)| record["language"] = json!("en"));
+        }
+    }
     if let Some(since) = asked.get("_lastUpdated") {
         let since = since.trim_start_matches("ge")[..19].replace('T', " ");
         found.retain(|(changed, _)| *changed >= since);

@@ -1,7 +1,7 @@
 //! What was noticed in the record system: each record compared with its image, reconciled with ours
 //! and written, a group a change, the cursor with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::conflict;
 use protocol::json;
@@ -11,7 +11,9 @@ use protocol::resource::replaced::with_link;
 use protocol::{Author, Digest, RecordRef, Timestamp, Urgency};
 use rusqlite::{Connection, params};
 
-use super::{Agreed, Row, agree, agreed_body, due, image_body, left, link, row, version_of};
+use super::{
+    Agreed, Row, agree, agreed_body, due, image_body, left, link, listed, row, version_of,
+};
 use crate::sqlite::apply::write_merged;
 use crate::sqlite::conflicts::{Met, Noted};
 use crate::sqlite::journal::{self, NewChange, Way};
@@ -36,15 +38,19 @@ pub(super) fn emr_capture(
         let mut named = 0;
         for group in &capture.groups {
             named += group.len();
-            let shown = once(group);
+            let unsure = listed::unsure(step, group)?;
+            let shown = once(group, &unsure);
             for part in parts(store, &shown) {
                 group_of(store, step, (part, author), (now, jitter), &mut done)?;
             }
             for (record, seen) in group {
-                if let EmrSeen::Unread(reason) = seen {
-                    keep(store, step, record, reason, (now, jitter))?;
-                    done.kept += 1;
-                }
+                let reason = match seen {
+                    EmrSeen::Unread(reason) => reason,
+                    EmrSeen::Listed(_) if unsure.contains(record) => listed::UNSURE,
+                    EmrSeen::Shown(_) | EmrSeen::Listed(_) => continue,
+                };
+                keep(store, step, record, reason, (now, jitter))?;
+                done.kept += 1;
             }
         }
         if let Some(place) = &capture.place {
@@ -57,14 +63,20 @@ pub(super) fn emr_capture(
 }
 
 /// What was read, each record once, as it was read last.
-fn once(group: &[(RecordRef, EmrSeen)]) -> Vec<(&RecordRef, &Shown)> {
+fn once<'a>(
+    group: &'a [(RecordRef, EmrSeen)],
+    unsure: &BTreeSet<&RecordRef>,
+) -> Vec<(&'a RecordRef, &'a Shown)> {
     let mut last: BTreeMap<&RecordRef, usize> = BTreeMap::new();
     for (index, (record, _)) in group.iter().enumerate() {
         last.insert(record, index);
     }
     let read = group.iter().enumerate().filter_map(|(index, (record, seen))| match seen {
-        EmrSeen::Shown(shown) if last.get(record) == Some(&index) => Some((record, shown)),
-        EmrSeen::Shown(_) | EmrSeen::Unread(_) => None,
+        EmrSeen::Listed(_) if unsure.contains(record) => None,
+        EmrSeen::Shown(shown) | EmrSeen::Listed(shown) => {
+            (last.get(record) == Some(&index)).then_some((record, shown))
+        }
+        EmrSeen::Unread(_) => None,
     });
     // Conflicts are ours; no record system has a say in them.
     read.filter(|(record, _)| !conflict::is_name(record)).collect()
