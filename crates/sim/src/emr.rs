@@ -294,7 +294,7 @@ impl MemoryEmr {
         let end = held.log.len().min(place + self.faults.portion);
         let changes = held.log[place..end].iter().flatten();
         Ok(Noticed {
-            groups: held.log[place..end].iter().map(names_of).collect(),
+            groups: held.log[place..end].iter().map(|one| names_of(one)).collect(),
             shown: self.list(changes.map(|(record, body)| (record, body.as_deref()))),
             cursor: end.to_string(),
             more: end < held.log.len(),
@@ -352,7 +352,7 @@ fn as_shown(body: &str) -> Shown {
     }
 }
 
-fn names_of(transaction: &Vec<(RecordRef, Option<String>)>) -> Vec<RecordRef> {
+fn names_of(transaction: &[(RecordRef, Option<String>)]) -> Vec<RecordRef> {
     transaction.iter().map(|(record, _)| record.clone()).collect()
 }
 

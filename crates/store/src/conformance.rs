@@ -89,6 +89,7 @@ macro_rules! for_each_rule {
             recording:
                 a_change_is_recorded_whole_and_can_be_read,
                 a_write_that_changes_nothing_makes_no_version,
+                defect_05_what_waited_for_its_turn_is_no_older_than_what_was_before_it,
                 a_failing_write_takes_the_whole_change_with_it,
                 a_write_expects_what_was_read,
                 a_conditional_write_is_raced_when_its_search_gives_something_else,

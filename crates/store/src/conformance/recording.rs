@@ -46,6 +46,30 @@ pub fn a_write_that_changes_nothing_makes_no_version(maker: &dyn Maker) {
     assert_eq!(store.site().unwrap().sequence, 2);
 }
 
+pub fn defect_05_what_waited_for_its_turn_is_no_older_than_what_was_before_it(maker: &dyn Maker) {
+    let store = store(maker);
+    let write = |id: &str, millis: i64| {
+        let draft = put(&[a_patient(id)]);
+        store.change_record(&draft, START.plus_millis(millis)).unwrap();
+    };
+    write("amina", 1_000);
+    // It took its time before the other one, and was written after it.
+    write("beno", 976);
+    write("cora", 2_000);
+    let query = SearchQuery { kind: Some(ResourceType::PATIENT), limit: 10, ..Default::default() };
+    let times = |query: &SearchQuery| {
+        let page = store.record_search(query, &Scope::Everything).unwrap();
+        page.records.iter().map(|one| one.recorded.since(START)).collect::<Vec<_>>()
+    };
+    assert_eq!(times(&query), [1_000, 1_000, 2_000], "as they are sorted");
+    // From the newest time that was seen on.
+    let from = SearchQuery { updated: (Some(START.plus_millis(1_000)), None), ..query.clone() };
+    assert_eq!(times(&from).len(), 3);
+    // A clock that was put back is another matter.
+    write("dana", -3_600_000);
+    assert_eq!(times(&query), [1_000, 1_000, 2_000, -3_600_000]);
+}
+
 pub fn a_failing_write_takes_the_whole_change_with_it(maker: &dyn Maker) {
     let store = store(maker);
     let mut draft = put(&[a_patient("amina"), a_patient("beno")]);

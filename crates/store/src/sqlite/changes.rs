@@ -163,8 +163,9 @@ fn write(
     let (way, lane) = (Way::Here, draft.lane);
     let change = NewChange { id: None, way, author: &draft.author, at: now, now, actor, lane };
     let sequence = journal::write(store, step, &change, &states)?;
+    let recorded = journal::recorded(step, sequence)?.unwrap_or(now);
     for written in writes.iter_mut().filter(|written| written.action.is_some()) {
-        written.sequence = sequence;
+        (written.sequence, written.recorded) = (sequence, recorded);
     }
     Ok(Recorded { sequence: Some(sequence), writes })
 }

@@ -17,6 +17,8 @@ use crate::{AuditRow, Result};
 
 /// Who lets go of a record that its parent's feed does not hold any more.
 const GONE_AUTHOR: &str = "tributary";
+/// Milliseconds that a change may have waited for its turn.
+const A_TURN: i64 = 10_000;
 
 /// Which way a change came, as the column `change.via` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,8 @@ pub(super) fn write_alone(
     let place = take_place(step, change)?;
     let (via, via_site) = change.way.columns();
     let (origin, number) = place.name.unzip();
-    let (author, at, now) = (change.author.as_str(), change.at.millis(), change.now.millis());
+    let (author, at) = (change.author.as_str(), change.at.millis());
+    let now = time_of_next(step, change.now)?;
     step.prepare_cached(
         "INSERT INTO change (sequence, origin, number, via, via_site, author, at, recorded)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -109,6 +112,18 @@ pub(super) fn write_alone(
     Ok(place.sequence)
 }
 
+/// When the next change is recorded, in milliseconds. Each takes its time before its turn comes, so
+/// that one may be a moment before the one before it: who reads changes by their times, from the
+/// newest that was seen on, would miss it. A clock that was put back is followed.
+fn time_of_next(step: &Connection, now: Timestamp) -> Result<i64> {
+    let last: Option<i64> = step
+        .prepare_cached("SELECT recorded FROM change ORDER BY sequence DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let now = now.millis();
+    Ok(last.filter(|last| (0..=A_TURN).contains(&(last - now))).unwrap_or(now))
+}
+
 /// Records that a record went from this store by itself, where feeds of this site hold patients
 /// whose it is, or was: their readers have to hear that it left. Nobody's edit, so there is no
 /// version of it and no delivery.
@@ -134,7 +149,7 @@ pub(super) fn write_gone(step: &Connection, record: i64, now: Timestamp) -> Resu
     step.prepare_cached(
         "INSERT INTO change (sequence, via, author, at, recorded) VALUES (?1, 1, ?2, ?3, ?3)",
     )?
-    .execute(params![sequence, GONE_AUTHOR, now.millis()])?;
+    .execute(params![sequence, GONE_AUTHOR, time_of_next(step, now)?])?;
     for patient in &patients {
         name_patient(step, sequence, *patient)?;
     }

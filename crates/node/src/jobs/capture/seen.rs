@@ -12,6 +12,9 @@ use crate::jobs::emr::{Beside, ours};
 use crate::ports::{EmrError, LinkError, Shown};
 use crate::site::Site;
 
+/// A record that was asked for, and what came of it.
+type Asked = (RecordRef, Result<Shown, EmrError>);
+
 /// What these records are there. `shown` is what a list has shown of some of them.
 pub(super) async fn seen(
     site: &Site,
@@ -79,7 +82,7 @@ pub(super) async fn read(
     wanted: &[RecordRef],
 ) -> Result<BTreeMap<RecordRef, EmrSeen>, LinkError> {
     let portions = wanted.chunks(beside.emr.several().max(1));
-    let reads: Vec<BoxFuture<'_, Vec<(RecordRef, Result<Shown, EmrError>)>>> =
+    let reads: Vec<BoxFuture<'_, Vec<Asked>>> =
         portions.map(|portion| read_several(site, beside, portion).boxed()).collect();
     let mut reads = futures::stream::iter(reads).buffer_unordered(beside.at_once);
     let mut seen: BTreeMap<RecordRef, EmrSeen> = BTreeMap::new();
@@ -103,11 +106,7 @@ pub(super) async fn read(
     Ok(seen.into_iter().map(|(record, seen)| check(record, seen)).collect())
 }
 
-async fn read_several(
-    site: &Site,
-    beside: &Beside,
-    records: &[RecordRef],
-) -> Vec<(RecordRef, Result<Shown, EmrError>)> {
+async fn read_several(site: &Site, beside: &Beside, records: &[RecordRef]) -> Vec<Asked> {
     beside.take(site, records.len()).await;
     let shown = match records {
         [one] => vec![beside.emr.read(one).await],

@@ -124,8 +124,11 @@ impl Found {
     }
 }
 
-/// From the numbers of parts to uuids, by the type of the record.
-const OTHERS: [(&str, fn(i64) -> Part, &str); 8] = [
+/// The type of a record, the part with a number, and the query that leads from that to uuids.
+type Other = (&'static str, fn(i64) -> Part, &'static str);
+
+/// From the numbers of parts to uuids.
+const OTHERS: [Other; 8] = [
     (
         "Patient",
         Part::Person,
