@@ -12,6 +12,7 @@ pub mod emr;
 pub mod enrol;
 pub mod foreign;
 pub mod gate;
+pub mod heal;
 pub mod link;
 pub mod messages;
 pub mod outbox;

@@ -147,7 +147,8 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
     fn marker_set(&self, markers: &[Marker], now: Timestamp) -> Result<()>;
     /// After the parent's epoch changed: one page of comparisons. Records equal on both sides
     /// become agreed; those of which the parent holds an ancestor of ours are offered again;
-    /// gives the references to be fetched, because theirs is unknown here.
+    /// gives the references to be fetched, because theirs is unknown here. While the markers stand
+    /// the parent has lost nothing: all that it holds in another state is to be fetched.
     fn marker_compare(
         &self,
         feed: &protocol::FeedId,

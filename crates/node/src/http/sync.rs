@@ -63,6 +63,7 @@ fn children_api(api: Api) -> Api {
     let lines = |summary| says(summary).gives_media(&[LINES]);
     let changes = lines("What comes after a marker").query::<changes::StreamQuery>();
     let digests = lines("Digests of a feed's records").query::<digests::DigestQuery>();
+    let summary = says("All digests of a feed in one");
     let patients = lines("Whole patients of a feed").takes::<patients::PatientsBody>();
     let push = lines("Takes changes, and answers with an outcome for each");
     let audit = says("Takes rows of an audit").takes_as::<Vec<Value>>(LINES).gives::<audit::Held>();
@@ -73,6 +74,7 @@ fn children_api(api: Api) -> Api {
     let find = says("Looks for a patient").takes::<shapes::Find>().gives::<Value>();
     api.get("/feeds/{feed}/changes", changes::stream, changes)
         .get("/feeds/{feed}/digests", digests::list, digests)
+        .get("/feeds/{feed}/summary", digests::summary, summary.gives::<digests::Summary>())
         .post(
             "/feeds/{feed}/fetch",
             digests::fetch,

@@ -68,15 +68,30 @@ pub async fn feed(
     view: &ParentView,
     feed: &FeedHead,
 ) -> Result<(), LinkError> {
+    match pages(site, link, view, feed, false).await? {
+        Some(head) => set(site, view, feed, head, head).await,
+        None => Ok(()),
+    }
+}
+
+/// Compares all digests of a feed and fetches what differs; gives where the feed was when that
+/// began, or `None` where it is not ours to read. `stands`: whether our markers of it do.
+pub async fn pages(
+    site: &Site,
+    link: &Link,
+    view: &ParentView,
+    feed: &FeedHead,
+    stands: bool,
+) -> Result<Option<u64>, LinkError> {
     let mut after: Option<RecordRef> = None;
     let mut head = None;
     loop {
         let page = page(site, link, &feed.name, after.as_ref()).await?;
-        let Some(page) = page else { return Ok(()) };
+        let Some(page) = page else { return Ok(None) };
         head.get_or_insert(page.head.head);
         let last = page.digests.last().map(|(record, _)| record.clone());
         let to = if page.more { last } else { None };
-        let range = DigestRange { after, to: to.clone(), name: feed.name.clone() };
+        let range = DigestRange { after, to: to.clone(), name: feed.name.clone(), stands };
         let (id, sequence, now) = (feed.id, page.head.sequence, site.now());
         let differing = site
             .write(move |store| store.marker_compare(&id, &page.digests, &range, sequence, now))
@@ -90,8 +105,7 @@ pub async fn feed(
             None => break,
         }
     }
-    let head = head.unwrap_or(0);
-    set(site, view, feed, head, head).await
+    Ok(head)
 }
 
 async fn set(

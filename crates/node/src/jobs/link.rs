@@ -179,6 +179,12 @@ impl Link {
         self.json::<ParentView>(site, response).await.map(|_| true)
     }
 
+    /// `GET` of a few lines of JSON; any status.
+    pub async fn get_small(&self, site: &Site, path: &str) -> Result<Response, LinkError> {
+        let idle = site.config().limits.request_seconds;
+        self.send(site, Method::GET, path, Bytes::new(), Accept::Small, idle).await
+    }
+
     /// `GET` of a stream of lines; any status.
     pub async fn get_lines(&self, site: &Site, path: &str) -> Result<Response, LinkError> {
         let idle = site.config().limits.request_seconds;
@@ -342,7 +348,8 @@ impl Link {
         Ok(text)
     }
 
-    async fn json<T: DeserializeOwned>(
+    /// What an answer says, that is to be there.
+    pub async fn json<T: DeserializeOwned>(
         &self,
         site: &Site,
         response: Response,

@@ -12,7 +12,7 @@ use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
 use crate::jobs::rounds::Moved;
-use crate::jobs::{audit, compare, outbox, patients, pull, push, replaced, unlisted};
+use crate::jobs::{audit, compare, heal, outbox, patients, pull, push, replaced, unlisted};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -91,6 +91,9 @@ async fn run_alone(site: &Site, link: &Link) -> Result<Round, LinkError> {
     };
     retry_parked(site).await;
     round.received += ended?;
+    if is_still(site, link, &round).await {
+        heal::step(site, link, &round.view).await?;
+    }
     if link.gate().is_open(Urgency::Normal, site.now()) {
         audit::step(site, link).await?;
     }
@@ -255,6 +258,13 @@ fn ahead(view: &ParentView, at: &Positions) -> (u64, u64) {
         let more = (feed.head.saturating_sub(at_live), feed.head_join.saturating_sub(at_bulk));
         (live + more.0, bulk + more.1)
     })
+}
+
+/// Whether nothing waits at either side, and all may move.
+async fn is_still(site: &Site, link: &Link, round: &Round) -> bool {
+    ahead(&round.view, &round.markers) == (0, 0)
+        && link.gate().is_open(Urgency::Bulk, site.now())
+        && !has_due_deliveries(site).await
 }
 
 fn next_of(view: &ParentView, at: &Positions, open: &[Urgency]) -> Option<(FeedHead, Lane, u64)> {

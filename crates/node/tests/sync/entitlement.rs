@@ -32,6 +32,7 @@ async fn defect_28_a_child_asking_in_any_way_for_a_foreign_record_gets_404_or_no
         "/sync/feeds/west/changes?after=0",
         "/sync/feeds/west/changes?after=0&lane=bulk",
         "/sync/feeds/west/digests",
+        "/sync/feeds/west/summary",
     ] {
         let (status, body) = ask(&world, east, "GET", path, b"").await;
         let body = String::from_utf8(body).unwrap();
@@ -51,6 +52,7 @@ async fn defect_28_a_child_asking_in_any_way_for_a_foreign_record_gets_404_or_no
         "/sync/feeds/east/changes?after=0",
         "/sync/feeds/east/changes?after=0&lane=bulk",
         "/sync/feeds/east/digests",
+        "/sync/feeds/east/summary",
         "/sync/feeds/reference/changes?after=0",
     ] {
         let (status, body) = ask(&world, east, "GET", path, b"").await;

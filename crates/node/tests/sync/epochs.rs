@@ -4,7 +4,9 @@ use std::path::Path;
 
 use node::demo::site::DemoSite;
 use protocol::Epoch;
+use protocol::stream::Lane;
 use store::sqlite::SqliteStore;
+use store::{Marker, Scope};
 
 use crate::world::*;
 
@@ -77,6 +79,34 @@ async fn a_child_restored_from_a_backup_gets_back_what_it_lost_and_loses_nothing
         assert!(text(&world.centre, &record).is_some(), "{record} is lost at the centre");
         assert!(text(world.clinic(), &record).is_some(), "{record} is lost at the clinic");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_by_whatever_fault_comes_when_all_is_compared_once_a_day() {
+    let world = World::pair().await;
+    world.centre.record("registrar", &[patient("missed", "Kamau")]).await.unwrap();
+    let (above, store) = (world.centre.site().store(), world.clinic().site().store());
+    let epoch = above.site().unwrap().epoch;
+    // The clinic's markers say that it was applied.
+    for feed in above.feed_list(&Scope::Everything).unwrap() {
+        let (id, name, position) = (feed.id, feed.name, feed.head);
+        let markers = [Lane::Live, Lane::Bulk].map(|lane| Marker {
+            feed: id,
+            name: name.clone(),
+            epoch,
+            lane,
+            position,
+        });
+        store.marker_set(&markers, world.clinic().site().now()).unwrap();
+    }
+    assert_eq!(store.link_get().unwrap().compared, None);
+    world.settle().await;
+    assert!(text(world.clinic(), "Patient/missed").is_some());
+    world.assert_in_step().await;
+    let compared = store.link_get().unwrap().compared;
+    assert!(compared.is_some());
+    world.clinic().round().await.unwrap();
+    assert_eq!(store.link_get().unwrap().compared, compared, "once a day is enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,6 +182,7 @@ fn probes(record: &protocol::RecordRef, feeds: &[String]) -> Vec<(String, String
         paths.push(format!("/feeds/{feed}/recent"));
         paths.push(format!("/feeds/{feed}/1"));
         paths.push(format!("/sync/feeds/{feed}/digests"));
+        paths.push(format!("/sync/feeds/{feed}/summary"));
         paths.push(format!("/sync/feeds/{feed}/changes?after=0"));
         paths.push(format!("/sync/feeds/{feed}/changes?after=0&lane=bulk"));
     }

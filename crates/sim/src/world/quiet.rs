@@ -1,12 +1,12 @@
 //! After all that happened: links and disks are whole again, every site is up, operators send
-//! again what was parked, and rounds go on until nothing moves.
+//! again what was parked, and rounds go on until nothing moves. Then some days go by.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use node::jobs::link::Link;
 use node::jobs::patients::{self, Answer};
-use node::jobs::{messages, outbox, replaced, round, visitors};
+use node::jobs::{heal, messages, outbox, replaced, round, visitors};
 use protocol::delivery::DeliveryState;
 use protocol::resource::compartment;
 use protocol::visit::FetchQuestion;
@@ -16,7 +16,10 @@ use store::{Allowance, DeliveryAction, DeliveryChoice, DeliveryFilter, HistoryQu
 use super::Shared;
 use crate::place::{Place, Up};
 
-/// Passes over all sites after which a world that still moves never comes to rest.
+/// Days of rest: each site compares itself with its parent once a day, and what one tier finds comes
+/// to the tier below it on the next.
+const DAYS: u32 = 3;
+/// Passes over all sites in a day after which a world that still moves never comes to rest.
 const PASSES: u32 = 40;
 /// Passes in a row in which nothing moves: a purge is no movement, and what comes of it goes down
 /// one tier in each pass.
@@ -43,6 +46,19 @@ impl Shared {
                 return false;
             }
         }
+        for _ in 0..DAYS {
+            if !self.until_still().await {
+                return false;
+            }
+            self.time.sleep(heal::EVERY).await;
+        }
+        let ended = self.until_still().await;
+        self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));
+        ended
+    }
+
+    /// Rounds of all sites until nothing moves; `false` where that does not happen.
+    async fn until_still(&self) -> bool {
         let mut still = 0;
         for pass in 0..PASSES {
             let mut moved = 0;
@@ -52,7 +68,6 @@ impl Shared {
             self.time.sleep(PAUSE).await;
             still = if moved == 0 && self.queues_are_empty() { still + 1 } else { 0 };
             if still == STILL {
-                self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));
                 return true;
             }
         }

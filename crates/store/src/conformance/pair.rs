@@ -256,10 +256,20 @@ impl Pair {
         self.reopen();
         let scope = Pair::scope(&*self.child, &["all"]);
         for feed in self.parent.feed_list(&scope).unwrap() {
-            self.reconcile_feed(&feed.name, &scope);
+            self.reconcile_feed(&feed.name, &scope, false);
+            self.at_head(&feed.name);
         }
         self.push();
         self.ask_again(&scope);
+    }
+
+    /// Once a day: compares all there is though nothing was restored, and does what follows.
+    pub fn compare(&self) {
+        let scope = Pair::scope(&*self.child, &["all"]);
+        for feed in self.parent.feed_list(&scope).unwrap() {
+            self.reconcile_feed(&feed.name, &scope, true);
+        }
+        self.quiet();
     }
 
     /// Queues again what the parent does not hold any more.
@@ -300,16 +310,22 @@ impl Pair {
         self.child.change_apply(&self.source(slice, Lane::Live), &lines, self.now()).unwrap();
     }
 
-    fn reconcile_feed(&self, feed: &str, scope: &Scope) {
+    fn reconcile_feed(&self, feed: &str, scope: &Scope, stands: bool) {
         let slice = self.slice(feed, Lane::Live, (0, 0)).unwrap();
         let published = DigestScope::Published { feed: feed.to_owned(), scope: scope.clone() };
         let theirs = digests(&*self.parent, &published);
         let page = theirs.iter().map(|(name, digest)| (name.clone(), digest.short()));
         let page = page.collect::<Vec<_>>();
-        let range = crate::DigestRange { name: feed.to_owned(), ..Default::default() };
+        let range = crate::DigestRange { name: feed.to_owned(), stands, ..Default::default() };
         let (id, sequence) = (slice.feed.id, slice.sequence);
         let wanted = self.child.marker_compare(&id, &page, &range, sequence, self.now()).unwrap();
         self.fetch_by_name(feed, &wanted, scope, &slice);
+    }
+
+    /// The child's markers of a feed are where the feed is, whatever it has applied.
+    pub fn at_head(&self, feed: &str) {
+        let slice = self.slice(feed, Lane::Live, (0, 0)).unwrap();
+        let id = slice.feed.id;
         let marker = |lane, position| Marker {
             feed: id,
             name: feed.to_owned(),

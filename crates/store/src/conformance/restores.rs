@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use protocol::Epoch;
 use protocol::cohort::Definition;
+use protocol::delivery::Outcome;
 
 use super::builders::{a_group, a_patient, an_observation, named, put};
 use super::pair::{Pair, body};
 use super::{Maker, site};
-use crate::LeavePolicy;
+use crate::{LeavePolicy, Settled};
 
 /// The parent's store is one of a new life, and empty: its cohort has these patients.
 pub(super) fn lose_the_parent(pair: &mut Pair, maker: &dyn Maker, patients: &[&str]) {
@@ -222,4 +223,80 @@ pub fn a_state_that_the_parent_went_on_from_takes_nothing_back(maker: &dyn Maker
     pair.reconcile();
     pair.quiet();
     pair.assert_in_step();
+}
+
+/// What happens at the parent now, the child does not hear of, by whatever fault.
+fn unheard(pair: &Pair, at_parent: impl FnOnce(&Pair)) {
+    at_parent(pair);
+    for feed in ["all", "reference"] {
+        pair.at_head(feed);
+    }
+    pair.quiet();
+}
+
+pub fn what_was_missed_by_whatever_fault_is_found_by_comparing(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    pair.at_parent(&put(&["amina", "beno"].map(a_patient)));
+    pair.at_parent(&put(&[an_observation("pulse", "amina"), an_observation("weight", "beno")]));
+    pair.quiet();
+    unheard(&pair, |pair| {
+        pair.at_parent(&put(&[a_patient("amina").born("1990")]));
+        pair.at_parent(&put(&[an_observation("height", "amina")]));
+        pair.cohort("all", only(&["amina"]));
+    });
+    assert_eq!(body(&*pair.child, "Observation/height"), None);
+    pair.at_child(&put(&[an_observation("fever", "amina")]));
+    pair.compare();
+    pair.child.patient_purge(pair.now()).unwrap();
+    pair.assert_in_step();
+    assert!(body(&*pair.child, "Patient/amina").unwrap().contains("1990"));
+    assert!(body(&*pair.child, "Observation/height").is_some());
+    assert!(body(&*pair.parent, "Observation/fever").is_some());
+    for name in ["Patient/beno", "Observation/weight"] {
+        assert_eq!(body(&*pair.child, name), None, "{name} has left");
+        assert!(body(&*pair.parent, name).is_some());
+    }
+    let before = pair.child.site().unwrap().sequence;
+    pair.compare();
+    assert_eq!(
+        pair.child.site().unwrap().sequence,
+        before,
+        "where all is the same, nothing is done"
+    );
+}
+
+pub fn a_comparison_brings_nothing_back_that_the_parent_has_gone_on_from(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_child(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    pair.at_parent(&put(&[a_patient("amina").born("1990")]));
+    pair.quiet();
+    // She is born in 1980 again: a state that the child has in its history.
+    unheard(&pair, |pair| {
+        pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    });
+    pair.compare();
+    pair.assert_in_step();
+    assert!(body(&*pair.parent, "Patient/amina").unwrap().contains("1980"));
+}
+
+pub fn what_the_parent_has_lost_without_a_word_is_offered_before_it_is_let_go(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.leave.set(LeavePolicy::Purge);
+    pair.at_parent(&put(&[a_patient("amina")]));
+    pair.quiet();
+    pair.at_child(&put(&[an_observation("pulse", "amina"), an_observation("weight", "amina")]));
+    // A carrier says that it was taken, and it was not.
+    for line in pair.child.delivery_next(pair.now(), 1_000_000).unwrap() {
+        let (deliveries, sent) = (line.deliveries, line.sent);
+        let (outcome, sequence) = (Outcome::Applied, pair.parent.site().unwrap().sequence);
+        let word = Settled { deliveries, sent, differs: vec![], outcome, reason: None, sequence };
+        pair.child.delivery_settle(&[word], pair.now(), 0).unwrap();
+    }
+    pair.quiet();
+    assert_eq!(body(&*pair.parent, "Observation/pulse"), None);
+    pair.compare();
+    pair.assert_in_step();
+    assert!(body(&*pair.parent, "Observation/pulse").is_some());
 }

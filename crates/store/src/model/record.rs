@@ -178,6 +178,8 @@ pub struct DigestRange {
     pub to: Option<RecordRef>,
     /// The feed's name at the parent.
     pub name: String,
+    /// Whether the markers of the feed stand: it is compared though the parent has lost nothing.
+    pub stands: bool,
 }
 
 /// A Patient that says to be replaced by another, and how far what refers to it has followed.

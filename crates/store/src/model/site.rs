@@ -105,6 +105,8 @@ pub enum LinkEvent {
     Policies(Policies),
     /// Bytes moved, and how fast, where that has changed.
     Traffic(Traffic, Option<Box<LinkPace>>),
+    /// All that it lists for this site was compared with what is here.
+    Compared,
 }
 
 /// How the link to the parent has done lately, a lane each, and how far its feeds go beyond ours.
@@ -199,6 +201,9 @@ pub struct LinkInfo {
     pub months: Vec<MonthTraffic>,
     /// Up to which of the parent's requests to send again what it purged this site has done so.
     pub again: u64,
+    /// When all that the parent lists for this site was last compared with what is here.
+    #[schemars(with = "Option<String>")]
+    pub compared: Option<Timestamp>,
 }
 
 /// What is still to move on the link to the parent, and how long that will take as it was lately.

@@ -93,6 +93,9 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
                  WHERE target = 'parent'",
                 params![now, error, next.millis()],
             )?,
+            LinkEvent::Compared => {
+                step.execute("UPDATE link SET compared = ?1 WHERE target = 'parent'", [now])?
+            }
             LinkEvent::Policies(policies) => step.execute(
                 "UPDATE link SET merge = ?1, clocks_agree = ?2 WHERE target = 'parent'",
                 params![told(policies)?, policies.clocks_agree],

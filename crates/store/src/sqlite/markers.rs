@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::ShortDigest;
 use protocol::stream::Lane;
-use protocol::{Epoch, FeedId, RecordRef, Timestamp};
+use protocol::{Digest, Epoch, FeedId, RecordRef, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::with_short;
@@ -131,7 +131,7 @@ pub(super) fn marker_compare(
     let theirs = page.iter().map(|(name, short)| (name.clone(), *short));
     let theirs = theirs.collect::<BTreeMap<_, _>>();
     store.write("compare with the parent", |step| {
-        if range.after.is_none() {
+        if range.after.is_none() && !range.stands {
             // All there is of the feed is compared and fetched now.
             parked::forget_feed(step, feed)?;
         }
@@ -142,7 +142,10 @@ pub(super) fn marker_compare(
         let mut offers = Vec::new();
         for name in &names {
             let theirs = theirs.get(name).copied();
-            let verdict = compare(step, feed, name, theirs, sequence)?;
+            let verdict = match range.stands {
+                true => look(step, feed, name, theirs, sequence)?,
+                false => compare(step, feed, name, theirs, sequence)?,
+            };
             match verdict {
                 Verdict::Agreed | Verdict::Nothing => {}
                 Verdict::Offer(row) => offers.push((name.clone(), *row)),
@@ -267,4 +270,34 @@ fn compare(
         _ if offer::is_queued(step, &row)? => Ok(Verdict::Nothing),
         _ => Ok(Verdict::Offer(Box::new(row))),
     }
+}
+
+/// What a comparison says while the markers stand: what the parent lists in another state has not
+/// come here, or not gone there, and a merge with it says what is to be done. What it does not
+/// list is only here, perhaps: it is offered before it is let go.
+fn look(
+    step: &Connection,
+    feed: &FeedId,
+    name: &RecordRef,
+    theirs: Option<ShortDigest>,
+    sequence: u64,
+) -> Result<Verdict> {
+    let Some(row) = rows::record_row(step, name)? else {
+        let deleted = theirs == Some(Digest::of_deletion(name).short());
+        return Ok(if deleted { Verdict::Nothing } else { Verdict::Fetch });
+    };
+    if offer::is_queued(step, &row)? || offer::is_given_up(step, &row)? {
+        return Ok(Verdict::Nothing);
+    }
+    let Some(theirs) = theirs else { return compare(step, feed, name, None, sequence) };
+    leaves::record_listed(step, feed, name)?;
+    if theirs != row.digest.short() {
+        return Ok(Verdict::Fetch);
+    }
+    step.prepare_cached(
+        "UPDATE record SET parent_digest = digest, parent_sequence = max(parent_sequence, ?2)
+         WHERE key = ?1",
+    )?
+    .execute(params![row.key, sequence])?;
+    Ok(Verdict::Agreed)
 }

@@ -50,7 +50,7 @@ pub(super) fn unless_on_its_way(
 }
 
 /// Whether a person gave up what stands here.
-fn is_given_up(step: &Connection, row: &RecordRow) -> Result<bool> {
+pub(super) fn is_given_up(step: &Connection, row: &RecordRow) -> Result<bool> {
     Ok(step
         .prepare_cached(
             "SELECT 1 FROM delivery

@@ -63,6 +63,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0034_asked_below.sql")),
         M::up(include_str!("../../migrations/sqlite/0035_purged_record.sql")),
         M::up(include_str!("../../migrations/sqlite/0036_asked_again.sql")),
+        M::up(include_str!("../../migrations/sqlite/0037_compared.sql")),
     ]
 });
 

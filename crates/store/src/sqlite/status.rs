@@ -195,7 +195,7 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
     let found = conn
         .prepare_cached(
             "SELECT failures, last_error, last_attempt, last_contact, next_attempt, wire_sent,
-                wire_received, raw_sent, raw_received, peer, pace, again
+                wire_received, raw_sent, raw_received, peer, pace, again, compared
              FROM link WHERE target = 'parent'",
         )?
         .query_row([], |row| {
@@ -218,6 +218,7 @@ pub(super) fn link_info(conn: &Connection) -> Result<LinkInfo> {
                     .unwrap_or_default(),
                 months: Vec::new(),
                 again: row.get(11)?,
+                compared: rows::time_option(row, 12)?,
             })
         })
         .optional()?;

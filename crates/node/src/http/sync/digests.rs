@@ -1,17 +1,19 @@
 //! Digests of a feed's records, page by page, and records by name: how a reader that cannot go on
 //! from its marker finds what differs, and how two sites prove that they hold the same.
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use protocol::RecordRef;
 use protocol::feed::{EntryKind, FeedInfo};
 use protocol::stream::{self, Header, OutLine, OutRecord};
+use protocol::{Digest, RecordRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use store::{DigestScope, Scope, StoredVersion};
 
 use crate::http::api::shapes;
@@ -93,6 +95,49 @@ pub(super) async fn page_of(
     }
     text.push_str(&line_of(&DigestEnd { end: digests.len(), more: digests.len() == PAGE })?);
     Ok(compressed(&parts.headers, &text)?)
+}
+
+/// All digests of a feed in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// How many records it has that are not deleted.
+    pub records: u64,
+    /// The SHA-256 of their lines, as the pages of digests have them, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// `GET /sync/feeds/{feed}/summary`: by which a reader sees that it holds just that.
+pub async fn summary(
+    State(site): State<Site>,
+    Path(feed): Path<String>,
+    request: Request,
+) -> Result<Json<Summary>, Problem> {
+    let (parts, _) = request.into_parts();
+    let (_, scope) = child_of(&parts, &site).await?;
+    feed_info(&site, &feed, &scope).await?;
+    Ok(Json(summary_of(&site, &DigestScope::Published { feed, scope }).await?))
+}
+
+/// What a site publishes in a feed, or holds of one, in short. (A reader need not have heard of a
+/// record that is not there any more.)
+pub async fn summary_of(site: &Site, scope: &DigestScope) -> Result<Summary, Failure> {
+    let (mut records, mut hash) = (0, Sha256::new());
+    let mut after: Option<RecordRef> = None;
+    loop {
+        let (asked, from) = (scope.clone(), after.take());
+        let page =
+            site.read(move |store| store.record_digests(&asked, from.as_ref(), PAGE)).await?;
+        for (name, digest) in &page {
+            if *digest != Digest::of_deletion(name) {
+                records += 1;
+                hash.update(line_of(&(name, digest.short().to_string()))?);
+            }
+        }
+        if page.len() < PAGE {
+            return Ok(Summary { records, digest: Digest(hash.finalize().into()).to_string() });
+        }
+        after = page.into_iter().next_back().map(|(name, _)| name);
+    }
 }
 
 fn line_of(value: &impl Serialize) -> Result<String, Failure> {
