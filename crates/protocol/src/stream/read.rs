@@ -216,11 +216,9 @@ pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
     let json = json::parse(line, OUTCOME_DEPTH)?;
     let name = required(&json, "outcome", string)?;
     let known = OUTCOMES.into_iter().find(|outcome| outcome.as_str() == name);
-    let mut differs = optional(&json, "differs", |list| each(list, differing))?.unwrap_or_default();
-    if known != Some(Outcome::Already) {
-        // A parent that does not say so has looked at all that it took.
-        differs.iter_mut().for_each(|other| other.had = true);
-    }
+    // A parent that does not say so has looked at all that it took.
+    let looked = known != Some(Outcome::Already);
+    let differs = optional(&json, "differs", |list| each(list, |one| differing(one, looked)))?;
     Ok(OutcomeLine {
         id: required(&json, "id", change_id)?,
         part: part(&json)?,
@@ -229,14 +227,15 @@ pub fn read_outcome(line: &[u8]) -> Result<OutcomeLine, Refusal> {
         })?,
         reason: optional(&json, "reason", string)?.map(Cow::into_owned),
         sequence: required(&json, "sequence", number)?,
-        differs,
+        differs: differs.unwrap_or_default(),
     })
 }
 
-fn differing(json: &Json<'_>) -> Result<Differing, Refusal> {
+/// `looked`: what holds where nothing is said of whether the sender had what was sent.
+fn differing(json: &Json<'_>, looked: bool) -> Result<Differing, Refusal> {
     match json.as_array() {
         Some([record, digest, rest @ ..]) => {
-            let had = matches!(rest.first(), Some(Json::Bool(true)));
+            let had = rest.first().and_then(Json::as_bool).unwrap_or(looked);
             Ok(Differing { record: parsed(record)?, digest: parsed(digest)?, had })
         }
         _ => Err(Refusal::malformed("it is not a record and its digest")),

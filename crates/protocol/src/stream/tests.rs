@@ -173,9 +173,10 @@ fn outcome_lines() -> Vec<OutcomeLine> {
             differs: vec![other],
             ..line(3, Outcome::Conflict, Some("Patient/amina: birthDate"))
         },
-        OutcomeLine { differs: vec![unknown], ..line(4, Outcome::Already, None) },
+        OutcomeLine { differs: vec![unknown.clone()], ..line(4, Outcome::Already, None) },
         line(5, Outcome::Refused, Some("it is over the limit resource_bytes = 2097152")),
         line(6, Outcome::Later, Some("the site is busy")),
+        OutcomeLine { differs: vec![unknown], ..line(7, Outcome::Applied, None) },
     ]
 }
 
@@ -293,6 +294,7 @@ fn a_bulk_stream_a_push_and_its_outcomes_of_version_1_can_be_read_for_ever() {
     assert_eq!(outcomes_of(OUTCOMES), outcome_lines());
     let mut before = outcome_lines();
     before[3].differs.clear();
+    before.truncate(6);
     assert_eq!(outcomes_of(OUTCOMES_BEFORE), before, "who took a line had all that it sent");
 }
 

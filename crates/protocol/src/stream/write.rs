@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::{Base, Differing, Header, OutLine, OutRecord, OutcomeLine, PROTOCOL_VERSION};
 use crate::change::ChangeId;
+use crate::delivery::Outcome;
 use crate::digest::{self, Digest};
 use crate::feed::EntryKind;
 use crate::json::Text;
@@ -124,7 +125,12 @@ pub fn write_outcome(out: &mut String, outcome: &OutcomeLine) {
     object.number("sequence", outcome.sequence);
     if !outcome.differs.is_empty() {
         object.list("differs", &outcome.differs, |out, Differing { record, digest, had }| {
-            let had = if *had { ",true" } else { "" };
+            // What has not been looked at needs no word where the line was known.
+            let had = match (*had, outcome.outcome) {
+                (true, _) => ",true",
+                (false, Outcome::Already) => "",
+                (false, _) => ",false",
+            };
             let _ = write!(out, "[\"{record}\",\"{digest}\"{had}]");
         });
     }
