@@ -40,6 +40,8 @@ pub struct Limits {
     pub carrier_seconds: u64,
     /// For how long rows of the audit wait before they go up, unless there are many.
     pub audit_seconds: u64,
+    /// After how long a site compares all that it holds with what its parent lists; 0: never.
+    pub compare_seconds: u64,
     /// After how long without its reader the `status` of a site that is read says so.
     pub reader_seconds: u64,
     /// Sources that are read at the same time; of those that failed last, a quarter of that.
@@ -116,6 +118,7 @@ impl Default for Limits {
             receipt_seconds: 1_800,
             carrier_seconds: 3_600,
             audit_seconds: 600,
+            compare_seconds: 86_400,
             reader_seconds: 7_200,
             sources_at_once: 32,
             source_bytes: 1 << 20,

@@ -178,6 +178,12 @@ impl Op {
 }
 
 impl Plan {
+    /// Whether a store is put back to a backup: only then may something come right by a comparison
+    /// of all alone, and sites have one each day.
+    pub fn restores(&self) -> bool {
+        self.steps.iter().any(|step| step.op == Op::Restore)
+    }
+
     /// One line a step, after a line for the head.
     pub fn to_text(&self) -> anyhow::Result<String> {
         let mut text = serde_json::to_string(&self.head)?;

@@ -14,14 +14,16 @@ use crate::jobs::link::{Link, ours};
 use crate::ports::LinkError;
 use crate::site::Site;
 
-/// Milliseconds from one look to the next.
-pub const EVERY: u64 = 24 * 60 * 60 * 1_000;
-
 /// Looks, where it is time to. To be called when both sides have said all: what is on its way
 /// makes a difference, too.
 pub async fn step(site: &Site, link: &Link, view: &ParentView) -> Result<(), LinkError> {
+    let every = site.config().limits.compare_seconds.saturating_mul(1_000);
+    if every == 0 {
+        return Ok(());
+    }
     let known = site.read(|store| store.link_get()).await.map_err(|error| ours(&error))?;
-    let due = |last: Timestamp| is_due(last.plus_millis(EVERY.cast_signed()), site.now(), EVERY);
+    let pause = i64::try_from(every).unwrap_or(i64::MAX);
+    let due = |last: Timestamp| is_due(last.plus_millis(pause), site.now(), every);
     if !known.compared.is_none_or(due) {
         return Ok(());
     }

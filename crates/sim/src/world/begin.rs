@@ -46,7 +46,11 @@ impl World {
         let mut places = Vec::new();
         for (index, head) in plan.head.sites.iter().enumerate() {
             let seed = plan.head.seed;
-            places.push(Place::new(index, head, seed, folder.path(), &net, &time)?);
+            let mut place = Place::new(index, head, seed, folder.path(), &net, &time)?;
+            if !plan.restores() {
+                place.limits.compare_seconds = 0;
+            }
+            places.push(place);
         }
         let places = Arc::new(places);
         watch.know(Arc::clone(&places));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use node::jobs::link::Link;
 use node::jobs::patients::{self, Answer};
-use node::jobs::{heal, messages, outbox, replaced, round, visitors};
+use node::jobs::{messages, outbox, replaced, round, visitors};
 use protocol::delivery::DeliveryState;
 use protocol::resource::compartment;
 use protocol::visit::FetchQuestion;
@@ -16,7 +16,7 @@ use store::{Allowance, DeliveryAction, DeliveryChoice, DeliveryFilter, HistoryQu
 use super::Shared;
 use crate::place::{Place, Up};
 
-/// Days of rest: each site compares itself with its parent once a day, and what one tier finds comes
+/// Days of rest after restores: each site compares itself with its parent once a day, and what one tier finds comes
 /// to the tier below it on the next.
 const DAYS: u32 = 3;
 /// Passes over all sites in a day after which a world that still moves never comes to rest.
@@ -46,11 +46,12 @@ impl Shared {
                 return false;
             }
         }
-        for _ in 0..DAYS {
+        let days = if self.plan.restores() { DAYS } else { 0 };
+        for _ in 0..days {
             if !self.until_still().await {
                 return false;
             }
-            self.time.sleep(heal::EVERY).await;
+            self.time.sleep(Limits::default().compare_seconds * 1_000).await;
         }
         let ended = self.until_still().await;
         self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));

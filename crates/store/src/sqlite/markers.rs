@@ -284,7 +284,8 @@ fn look(
 ) -> Result<Verdict> {
     let Some(row) = rows::record_row(step, name)? else {
         let deleted = theirs == Some(Digest::of_deletion(name).short());
-        return Ok(if deleted { Verdict::Nothing } else { Verdict::Fetch });
+        let waits = deleted || parked::may_have(step, feed, None)?;
+        return Ok(if waits { Verdict::Nothing } else { Verdict::Fetch });
     };
     if offer::is_queued(step, &row)? || offer::is_given_up(step, &row)? {
         return Ok(Verdict::Nothing);
@@ -292,7 +293,8 @@ fn look(
     let Some(theirs) = theirs else { return compare(step, feed, name, None, sequence) };
     leaves::record_listed(step, feed, name)?;
     if theirs != row.digest.short() {
-        return Ok(Verdict::Fetch);
+        let waits = parked::may_have(step, feed, Some(row.key))?;
+        return Ok(if waits { Verdict::Nothing } else { Verdict::Fetch });
     }
     step.prepare_cached(
         "UPDATE record SET parent_digest = digest, parent_sequence = max(parent_sequence, ?2)

@@ -120,6 +120,16 @@ pub(super) fn forget(
     Ok(())
 }
 
+/// Whether a line that is parked may have what a feed has of a record (its key here, where it is
+/// known): what is fetched then would be parked once more.
+pub(super) fn may_have(step: &Connection, feed: &FeedId, record: Option<i64>) -> Result<bool> {
+    let sql = "SELECT 1 FROM parked_line AS l WHERE l.feed = ?1 AND l.source IS NULL
+            AND (?2 IS NULL OR EXISTS (SELECT 1 FROM parked_line_patient AS lp
+                CROSS JOIN record_patient AS rp ON rp.patient = lp.patient
+                WHERE lp.line = l.key AND rp.record = ?2))";
+    Ok(step.prepare_cached(sql)?.exists(params![feed.as_bytes(), record])?)
+}
+
 /// Parks a line that was read; whether it has later states than its numbers brought.
 #[expect(clippy::too_many_arguments, reason = "each is a column of the row that is written")]
 pub(super) fn park(
