@@ -292,9 +292,8 @@ fn a_bulk_stream_a_push_and_its_outcomes_of_version_1_can_be_read_for_ever() {
         text.lines().map(|line| read_outcome(line.as_bytes()).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(outcomes_of(OUTCOMES), outcome_lines());
-    let mut before = outcome_lines();
+    let mut before = outcome_lines()[..6].to_vec();
     before[3].differs.clear();
-    before.truncate(6);
     assert_eq!(outcomes_of(OUTCOMES_BEFORE), before, "who took a line had all that it sent");
 }
 
