@@ -11,17 +11,18 @@ mod response;
 mod tests;
 mod write;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 pub use read::read;
 pub use receipt::{GIVEN_UP, Proof, Receipt};
 pub use response::{Answer, Response, Word, read_answer, read_response, write_answer};
-pub use write::write;
+pub use write::{write, write_proved};
 
 use crate::change::ChangeId;
 use crate::error::Refusal;
 use crate::id::{Epoch, SiteId};
+use crate::json::Json;
 use crate::stream::InLine;
 use crate::time::Timestamp;
 
@@ -31,6 +32,8 @@ pub const EVENT: &str = "urn:tributary:event:changes";
 const CHANGE: &str = "urn:tributary:message:change";
 /// The extension of a response's MessageHeader that has the receipt.
 const RECEIPT: &str = "urn:tributary:message:receipt";
+/// The part of the first of these that proves the rest of it.
+const PROOF: &str = "proof";
 /// What a site is called as the endpoint of a source.
 const SITE: &str = "urn:tributary:site:";
 
@@ -103,4 +106,38 @@ pub struct Message {
     pub covers: Vec<u64>,
     /// What it brings, or why that is refused.
     pub line: Result<Box<InLine>, Refusal>,
+    /// What its proof is of.
+    pub told: String,
+    /// The proof that the sender wrote it, where it has one.
+    pub proof: Option<Proof>,
+}
+
+/// What the extension says, by the site `from`, as one text: the same whatever the white space and
+/// the order of keys. The digests in it stand for the records.
+fn told(from: &SiteId, said: &Json<'_>) -> String {
+    let mut text = format!("message of {from}\n");
+    tell(&mut text, said);
+    text
+}
+
+fn tell(text: &mut String, said: &Json<'_>) {
+    for part in said.get("extension").and_then(Json::as_array).unwrap_or(&[]) {
+        let url = part.str_at("url").unwrap_or_default();
+        if url == PROOF {
+            continue;
+        }
+        let strings = ["valueUri", "valueString", "valueInstant"];
+        let value = strings.iter().find_map(|key| part.str_at(key)).or_else(|| {
+            part.get("valueReference").and_then(|reference| reference.str_at("reference"))
+        });
+        let number = part.get("valuePositiveInt").and_then(Json::as_number);
+        let is = part.get("valueBoolean").and_then(Json::as_bool);
+        // A quoted string has no line break: no value can look like two.
+        let _ = writeln!(text, "{url:?} {value:?} {number:?} {is:?}");
+        if part.get("extension").is_some() {
+            text.push_str("(\n");
+            tell(text, part);
+            text.push_str(")\n");
+        }
+    }
 }

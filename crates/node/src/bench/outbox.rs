@@ -15,6 +15,7 @@ use store::{LeaseAsk, Leased};
 
 use crate::bench::pair::{self, Between, Pair};
 use crate::bench::{Bench, Figure};
+use crate::http::auth::credential_hash;
 use crate::ports::{Request, Transport as _};
 use crate::site::Site;
 use crate::transport::http::HttpTransport;
@@ -62,6 +63,7 @@ fn lease(site: &Site, number: usize, max: usize) -> anyhow::Result<Vec<Leased>> 
 /// The messages as they are given out.
 fn texts(site: &Site, leased: &[Leased]) -> anyhow::Result<Vec<String>> {
     let info = site.store().site()?;
+    let hash = credential_hash(site.credential().context("failed to measure: no credential")?);
     let to = site.config().parent.as_ref().context("failed to measure: there is no parent")?;
     let write = |one: &Leased| {
         let envelope = Envelope {
@@ -72,7 +74,8 @@ fn texts(site: &Site, leased: &[Leased]) -> anyhow::Result<Vec<String>> {
             at: site.now(),
         };
         let urls = Urls { base: &site.config().public_url, target: &to.url };
-        message::write(&one.line, &envelope, urls).context("failed to write a message")
+        message::write_proved(&one.line, &envelope, urls, &hash)
+            .context("failed to write a message")
     };
     leased.iter().map(write).collect()
 }

@@ -260,7 +260,7 @@ async fn taken(
 ) -> anyhow::Result<(protocol::ChangeId, Answer)> {
     let text: String = serde_json::from_str(line).context("a line of it is not a message")?;
     let bytes = Bytes::from(text);
-    let (envelope, id) = messages::read(site, bytes.clone()).await?;
+    let messages::Come { envelope, id, .. } = messages::read(site, bytes.clone()).await?;
     if envelope.from != *from || envelope.to != *site.id() {
         bail!("a message in it is not from {from} to this site");
     }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use protocol::delivery::backoff_millis;
-use protocol::message::{self, Envelope, Receipt};
+use protocol::message::{self, Envelope, Message, Proof, Receipt};
 use protocol::stream::RefusedLine;
 use protocol::{ChangeId, Refusal};
 use sha2::{Digest as _, Sha256};
@@ -34,14 +34,37 @@ pub async fn run(site: &Site) {
     }
 }
 
+/// A message that has come: whose it says to be, and what shows that.
+#[derive(Debug)]
+pub struct Come {
+    /// Who sends it to whom.
+    pub envelope: Envelope,
+    /// Its change.
+    pub id: ChangeId,
+    told: String,
+    proof: Option<Proof>,
+}
+
 /// Who sends a message, and its change. What is wrong with its records is told once it is stored.
-pub async fn read(site: &Site, bytes: Bytes) -> Result<(Envelope, ChangeId), StoreError> {
+pub async fn read(site: &Site, bytes: Bytes) -> Result<Come, StoreError> {
     let limits = site.config().limits.clone();
     site.read(move |_| {
         let message = message::read(&bytes, &limits)?;
-        Ok((message.envelope, message.id))
+        let Message { envelope, id, told, proof, .. } = message;
+        Ok(Come { envelope, id, told, proof })
     })
     .await
+}
+
+/// Whether the site that a message names as its sender wrote it, all that it says of its records
+/// included: known by a proof under that site's credential, which nobody who carries it has.
+pub async fn is_proved(site: &Site, come: &Come) -> Result<bool, StoreError> {
+    let (Some(proof), from, told) = (come.proof, come.envelope.from.clone(), come.told.clone())
+    else {
+        return Ok(false);
+    };
+    let due = site.read(move |store| store.inbox_prove(&from, &told)).await?;
+    Ok(due == Some(proof))
 }
 
 /// Stores a message durably; `carrier` is who brought it.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use store::{LeaseAsk, Leased, StoreError};
 
 use crate::config::Parent;
+use crate::http::auth::credential_hash;
 use crate::jobs::link::{Link, ours, refused};
 use crate::ports::LinkError;
 use crate::site::Site;
@@ -39,6 +40,7 @@ pub async fn lease(
     let (leased, info) =
         site.read(move |store| Ok((store.outbox_lease(&ask, now)?, store.site()?))).await?;
     let target = target(parent);
+    let hash = site.credential().map(credential_hash);
     let mut messages = Vec::with_capacity(leased.len());
     for one in leased {
         let envelope = Envelope {
@@ -49,7 +51,12 @@ pub async fn lease(
             at: now,
         };
         let urls = Urls { base: &site.config().public_url, target: &target };
-        let text = message::write(&one.line, &envelope, urls).ok_or_else(|| {
+        let text = match &hash {
+            Some(hash) => message::write_proved(&one.line, &envelope, urls, hash),
+            // It has not joined: nobody would take it anyway.
+            None => message::write(&one.line, &envelope, urls),
+        };
+        let text = text.ok_or_else(|| {
             StoreError::Damaged("a message cannot be written; its lease ends by itself".to_owned())
         })?;
         messages.push((one, text));

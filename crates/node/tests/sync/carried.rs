@@ -188,6 +188,39 @@ async fn defect_29_a_third_partys_credential_opens_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn defect_29_a_third_party_adds_nothing_to_what_it_carries() {
+    let world = world().await;
+    for id in ["a", "b"] {
+        world.clinic().record("nurse", &[patient(id, "Auma")]).await.unwrap();
+    }
+    let messages = lease(&world).await;
+    let text = messages[0]["message"].as_str().unwrap();
+    let author = "{\"url\":\"author\",\"valueString\":\"";
+    assert!(text.contains(author));
+    let covers = format!("{{\"url\":\"covers\",\"valueString\":\"1 2 3 4 5 6\"}},{author}");
+    let without_proof = text.replace("\"url\":\"proof\"", "\"url\":\"seal\"");
+    let forged = [
+        text.replace(author, &format!("{author}dr-")),
+        // Numbers that it does not bring would be taken for held.
+        text.replace(author, &covers),
+        without_proof,
+    ];
+    for forged in forged {
+        let (status, told) = call(&world.centre, "mirth-at-centre", "POST", POST, forged).await;
+        assert_eq!(status, 403, "{told}");
+        let said = told["issue"][0]["diagnostics"].as_str().unwrap_or("");
+        assert!(said.contains("has no proof that clinic wrote it"), "{told}");
+    }
+    assert_eq!(sequence(&world.centre), 0);
+    for message in &messages {
+        assert_eq!(post(&world, message).await.0, 200);
+    }
+    for id in ["Patient/a", "Patient/b"] {
+        assert!(crate::world::text(&world.centre, id).is_some(), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn defect_12_a_duplicate_is_answered_as_such_and_a_refusal_is_told_from_a_failure() {
     let world = world_with(Limits { message_bytes: 3 << 20, ..Limits::default() }).await;
     world.clinic().record("nurse", &[patient("a", "Auma")]).await.unwrap();

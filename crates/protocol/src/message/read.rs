@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{CHANGE, Envelope, Message, SITE};
+use super::{CHANGE, Envelope, Message, PROOF, SITE, told};
 use crate::change::{Author, ChangeId};
 use crate::error::Refusal;
 use crate::feed::EntryKind;
@@ -46,7 +46,8 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Message, Refusal> {
     };
     let covers = covers(said)?;
     let line = line(said, entries, &id, &covers, limits).map(Box::new);
-    Ok(Message { envelope, id, covers, line })
+    let (told, proof) = (told(&envelope.from, said), part(said, PROOF, "valueString")?);
+    Ok(Message { envelope, id, covers, line, told, proof })
 }
 
 /// The entries of a Bundle of type `message`.

@@ -133,6 +133,39 @@ fn white_space_and_the_order_of_keys_are_no_alteration_and_a_number_is() {
 }
 
 #[test]
+fn a_proof_is_of_all_that_a_message_says_and_of_nothing_else_than_its_sense() {
+    let text = write_proved(&line(), &envelope(), urls(), &KEY).unwrap();
+    let fits = |text: &str| {
+        let read = read(text.as_bytes(), &Limits::default()).unwrap();
+        read.proof.is_some_and(|proof| proof.fits(&read.told, &KEY))
+    };
+    assert!(fits(&text));
+    assert!(fits(&text.replace(",", ",\n ")), "white space");
+    for (from, to) in [
+        ("site:kisumu-east\"", "site:kisumu-west\""),
+        ("18230 18234", "1 18234"),
+        ("18230 18234", "18230 18234\\n"),
+        ("nurse \\\"3\\\"", "nurse"),
+        ("\"valuePositiveInt\":2", "\"valuePositiveInt\":3"),
+        ("\"valueString\":\"centre\"", "\"valueString\":\"another\""),
+        ("08:15:30Z\"}", "08:15:29Z\"}"),
+        ("Reference\":{\"reference\":\"Patient/amina", "Reference\":{\"reference\":\"Patient/b"),
+        ("uDj9RwuYjh8", "AgICAgICAgI"),
+        ("AgICAgICAgI", "uDj9RwuYjh8"),
+        (
+            "{\"url\":\"deleted\",\"valueBoolean\":true}",
+            "{\"url\":\"deleted\",\"valueBoolean\":false}",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert!(!fits(&text.replace(from, to)), "{from} -> {to}");
+    }
+    assert!(!fits(&message()), "it has none");
+    let other = write_proved(&line(), &envelope(), urls(), &[8; 32]).unwrap();
+    assert!(!fits(&other), "of another credential");
+}
+
+#[test]
 fn what_is_no_message_is_told_from_a_message_that_is_refused() {
     let limits = Limits::default();
     for (from, to, expected) in [

@@ -2,14 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::{CHANGE, EVENT, Envelope, MessageId, SITE, Urls};
+use super::{CHANGE, EVENT, Envelope, MessageId, PROOF, Proof, SITE, Urls, told};
 use crate::change::{Author, ChangeId};
 use crate::digest::Digest;
 use crate::id::RecordRef;
+use crate::json;
 use crate::stream::{Base, OutLine, OutRecord};
 
 /// The whole message of a line that has an id and is not in parts; `None` for any other.
 pub fn write(line: &OutLine, envelope: &Envelope, urls: Urls<'_>) -> Option<String> {
+    written(line, envelope, urls, None)
+}
+
+/// The same with the sender's proof, under the hash of its credential: whoever carries it can
+/// change nothing in it.
+pub fn write_proved(
+    line: &OutLine,
+    envelope: &Envelope,
+    urls: Urls<'_>,
+    credential_hash: &[u8; 32],
+) -> Option<String> {
+    written(line, envelope, urls, Some(credential_hash))
+}
+
+fn written(
+    line: &OutLine,
+    envelope: &Envelope,
+    urls: Urls<'_>,
+    key: Option<&[u8; 32]>,
+) -> Option<String> {
     let id = line.id.as_ref().filter(|_| line.part.is_none())?;
     let name = MessageId::of(id);
     let bodies = line.records.iter().map(|record| match record {
@@ -24,7 +45,12 @@ pub fn write(line: &OutLine, envelope: &Envelope, urls: Urls<'_>) -> Option<Stri
         envelope.at
     ));
     let named = named(line);
-    let header = header(line, id, envelope, urls, &named);
+    let mut said = said(line, id, envelope, &named);
+    if let Some(key) = key {
+        let proof = proof_of(envelope, &said, key)?;
+        said.push(json!({"url": PROOF, "valueString": proof.to_string()}));
+    }
+    let header = header(said, id, envelope, urls, &named);
     entry(&mut out, &format!("urn:tributary:message:{name}"), &header.to_string());
     for (record, named) in line.records.iter().zip(&named) {
         if let OutRecord::Resource { body, .. } = record {
@@ -77,8 +103,15 @@ fn entry(out: &mut String, url: &str, resource: &str) {
     out.push('}');
 }
 
+/// From the text that a reader will see: there is one way to tell it.
+fn proof_of(envelope: &Envelope, said: &[Value], key: &[u8; 32]) -> Option<Proof> {
+    let text = json!({ "extension": said }).to_string();
+    let said = json::parse(text.as_bytes(), json::DEPTH_MAX).ok()?;
+    Some(Proof::of(&told(&envelope.from, &said), key))
+}
+
 fn header(
-    line: &OutLine,
+    said: Vec<Value>,
     id: &ChangeId,
     envelope: &Envelope,
     urls: Urls<'_>,
@@ -87,7 +120,7 @@ fn header(
     let mut header = json!({
         "resourceType": "MessageHeader",
         "id": MessageId::of(id).to_string(),
-        "extension": [{"url": CHANGE, "extension": said(line, id, envelope, named)}],
+        "extension": [{"url": CHANGE, "extension": said}],
         "eventUri": EVENT,
         "destination": [{"name": envelope.to.as_str(), "endpoint": urls.target}],
         "source": {

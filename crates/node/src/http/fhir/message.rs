@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use protocol::SiteId;
-use protocol::message::{self, Answer as Told, Envelope};
+use protocol::message::{self, Answer as Told};
 use store::{AuditRow, Posted, StoreError, TokenScope};
 
 use super::answer::Answer;
@@ -31,8 +31,9 @@ pub(super) async fn process(site: &Site, parts: &Parts, payload: Body) -> Result
     }
     let limit = site.config().limits.message_bytes;
     let bytes = body::read_named(site, &parts.headers, payload, "message_bytes", limit).await?;
-    let (envelope, id) = messages::read(site, bytes.clone()).await?;
-    check(site, &caller, &envelope).await?;
+    let come = messages::read(site, bytes.clone()).await?;
+    check(site, &caller, &come).await?;
+    let (envelope, id) = (come.envelope, come.id);
     let posted = messages::store(site, caller.author().as_str(), (&envelope, &id), bytes).await?;
     let told = match posted {
         Posted::Stored(key) => worked_off(site, key).await?,
@@ -60,7 +61,8 @@ fn forbidden(detail: &str) -> Failure {
 }
 
 /// Whether the message is for this site, and whether the caller may bring it.
-async fn check(site: &Site, caller: &Caller, envelope: &Envelope) -> Result<(), Failure> {
+async fn check(site: &Site, caller: &Caller, come: &messages::Come) -> Result<(), Failure> {
+    let envelope = &come.envelope;
     if envelope.to != *site.id() {
         let (to, here) = (&envelope.to, site.id());
         let detail = format!("the message is for the site {to}, and this is {here}");
@@ -70,20 +72,35 @@ async fn check(site: &Site, caller: &Caller, envelope: &Envelope) -> Result<(), 
         Caller::Child { site: child, .. } => *child == envelope.from,
         Caller::Program { children, .. } => children.contains(&envelope.from),
     };
+    if may && matches!(caller, Caller::Program { .. }) && !messages::is_proved(site, come).await? {
+        note_denied(site, caller, &envelope.from, "a message without its sender's proof").await?;
+        let from = &envelope.from;
+        return Err(forbidden(&format!(
+            "the message has no proof that {from} wrote it as it is: it was altered on the way, \
+             or written before {from} got the credential that it has now. {from} gives it out \
+             again once it is said to have failed there"
+        )));
+    }
     if may {
         crate::pause::refuse(site, store::LinkName::Child(envelope.from.clone())).await?;
         return Ok(());
     }
-    note_denied(site, caller, &envelope.from).await?;
+    let detail = "a message of a site that the caller may not carry for";
+    note_denied(site, caller, &envelope.from, detail).await?;
     Err(forbidden("this credential may not bring messages of the site that sends this one"))
 }
 
-async fn note_denied(site: &Site, caller: &Caller, from: &SiteId) -> Result<(), StoreError> {
+async fn note_denied(
+    site: &Site,
+    caller: &Caller,
+    from: &SiteId,
+    detail: &str,
+) -> Result<(), StoreError> {
     let row = AuditRow {
         actor: caller.author().as_str().to_owned(),
         action: "denied",
         subject: from.to_string(),
-        detail: "a message of a site that the caller may not carry for".to_owned(),
+        detail: detail.to_owned(),
     };
     let now = site.now();
     site.read(move |store| store.audit_append(&row, now)).await
