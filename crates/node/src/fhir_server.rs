@@ -27,7 +27,7 @@ pub use self::login::Login;
 pub use self::outcome::{Private, told as told_of};
 pub use self::pages::{Found, Page, Pages};
 use crate::ports::{Clock, Entropy, LinkError, Request, Response, Transport};
-use crate::transport::answer::{text, text_within};
+use crate::transport::answer::text;
 
 /// Bytes of one answer: a page of a hundred long records, or the answer to a large Bundle.
 const ANSWER_BYTES: u64 = 32 << 20;
@@ -262,22 +262,6 @@ impl FhirServer {
         Ok(bundle::answers(&body, deletes, private)?)
     }
 
-    /// Records as they are there now, by one batch Bundle, in their order; `None` where it says
-    /// something else of one, which is to be asked for by itself.
-    pub async fn read_batch(&self, records: &[RecordRef]) -> Result<Vec<Option<Read>>, FhirError> {
-        let bundle = bundle::reads(records);
-        let more = [("content-type", FHIR_JSON)];
-        let url = self.root();
-        let response = self.ask(Method::POST, &url, FHIR_JSON, (bundle.into(), &more)).await?;
-        if !response.status.is_success() {
-            return Err(self.fault(response, &Private::default(), Asked::Bundle).await);
-        }
-        let body = self.within(response, ANSWER_BYTES).await?.ok_or_else(|| {
-            FhirError::TooMuch(format!("what it answers is longer than {ANSWER_BYTES} bytes"))
-        })?;
-        Ok(bundle::read(&body, records.len())?)
-    }
-
     /// Posts a message; gives the answer, which may be empty.
     pub async fn process_message(
         &self,
@@ -348,11 +332,6 @@ impl FhirServer {
     /// The whole body; a page for people is none.
     async fn body(&self, response: Response, most: u64) -> Result<Vec<u8>, LinkError> {
         no_page(self.whole(response, most).await?)
-    }
-
-    /// Likewise; `None` where it is longer.
-    async fn within(&self, response: Response, most: u64) -> Result<Option<Vec<u8>>, LinkError> {
-        self.in_time(text_within(response, most)).await?.map(no_page).transpose()
     }
 
     /// The whole body, whatever it is.

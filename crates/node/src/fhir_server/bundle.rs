@@ -1,5 +1,6 @@
 //! Transaction Bundles: what is sent, and what became of each entry.
 
+use axum::http::Method;
 use protocol::RecordRef;
 use reqwest::Url;
 use serde::Deserialize;
@@ -7,8 +8,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::outcome;
-use super::{Private, Read};
-use crate::ports::LinkError;
+use super::{ANSWER_BYTES, Asked, FHIR_JSON, FhirError, FhirServer, Private, Read, no_page};
+use crate::ports::{LinkError, Response as Reply};
+use crate::transport::answer::text_within;
 
 /// What is to be done with one record.
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +69,35 @@ pub fn transaction<'a>(base: &Url, actions: impl IntoIterator<Item = Action<'a>>
     out
 }
 
+impl FhirServer {
+    /// The whole body, as `body` gives it; `None` where it is longer.
+    pub(super) async fn within(
+        &self,
+        response: Reply,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>, LinkError> {
+        self.in_time(text_within(response, most)).await?.map(no_page).transpose()
+    }
+
+    /// Records as they are there now, by one batch Bundle, in their order; `None` where it says
+    /// something else of one, which is to be asked for by itself.
+    pub async fn read_batch(&self, records: &[RecordRef]) -> Result<Vec<Option<Read>>, FhirError> {
+        let bundle = reads(records);
+        let more = [("content-type", FHIR_JSON)];
+        let url = self.root();
+        let response = self.ask(Method::POST, &url, FHIR_JSON, (bundle.into(), &more)).await?;
+        if !response.status.is_success() {
+            return Err(self.fault(response, &Private::default(), Asked::Bundle).await);
+        }
+        let body = self.within(response, ANSWER_BYTES).await?.ok_or_else(|| {
+            FhirError::TooMuch(format!("what it answers is longer than {ANSWER_BYTES} bytes"))
+        })?;
+        Ok(read(&body, records.len())?)
+    }
+}
+
 /// The Bundle that asks for these records.
-pub(super) fn reads(records: &[RecordRef]) -> String {
+fn reads(records: &[RecordRef]) -> String {
     let entries = records
         .iter()
         .map(|record| format!("{{\"request\":{{\"method\":\"GET\",\"url\":\"{record}\"}}}}"));
@@ -77,7 +106,7 @@ pub(super) fn reads(records: &[RecordRef]) -> String {
 }
 
 /// What it answers to that: so many records, in their order.
-pub(super) fn read(body: &[u8], records: usize) -> Result<Vec<Option<Read>>, LinkError> {
+fn read(body: &[u8], records: usize) -> Result<Vec<Option<Read>>, LinkError> {
     let odd = |what: &str| LinkError(format!("what it answers to a batch {what}"));
     let answer: Answer = serde_json::from_slice(body).map_err(|_| odd("cannot be read"))?;
     if answer.kind != "Bundle" || answer.bundle != "batch-response" {

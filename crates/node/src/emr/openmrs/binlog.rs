@@ -81,13 +81,12 @@ impl Place {
         (&self.server, &self.file, self.position) == (&other.server, &other.file, other.position)
     }
 }
-
 /// What was read from a place on.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     /// Records by transaction.
     pub groups: Vec<Vec<RecordRef>>,
-    /// Those of them that are obs which are no later versions of others.
+    /// Those that are obs and no later versions of others.
     pub first: BTreeSet<RecordRef>,
     /// Where to go on.
     pub place: Option<Place>,

@@ -1,5 +1,5 @@
-//! Several records of one type by one search of the FHIR API (`_id=a,b,c`). A search shows no voided
-//! records, nor what else has a story: what is not in its answer is read by itself.
+//! Several records of one type by one search of the FHIR API (`_id=a,b,c`). A search shows no
+//! voided records, nor what else has a story: what is not in its answer is read by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! What records are in the record system: as a list has shown them, where that can undo nothing, and
-//! else as they are read.
+//! What records are in the record system: as a list has shown them, where that can undo nothing,
+//! and else as they are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
