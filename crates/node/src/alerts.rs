@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Limits, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Alert, AlertFacts, AlertFound, AlertWay, SiteStatus, TokenInfo};
+use store::{Alert, AlertFacts, AlertFound, AlertWay, ChildInfo, SiteStatus, TokenInfo};
 
 pub use self::email::Email;
 use crate::cli::status::{ago, ahead, silence};
@@ -112,11 +112,10 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     let is_old = |at: Timestamp, bound: u32, unit: i64| {
         bound > 0 && now.since(at) >= i64::from(bound).saturating_mul(unit)
     };
+    of_the_children(known, &is_old, &mut add);
+    of_the_sources(known, &is_old, &mut add);
     for child in status.children.iter().filter(|child| child.state == "joined") {
         let name = child.site.as_str();
-        if let Some(at) = child.last_seen.filter(|at| is_old(*at, rules.silent_hours, HOUR)) {
-            add("silent", name, format!("{name} was here last {}", ago(*now, at)));
-        }
         let limits = &known.config.limits;
         let off = child.clock_offset.filter(|off| rules.clocks && !limits.clocks_agree(*off));
         if let Some(off) = off {
@@ -158,9 +157,14 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     for token in known.tokens.iter().filter(|token| token.revoked.is_none()) {
         let Some(ends) = token.expires else { continue };
         let within = i64::from(rules.credential_days).saturating_mul(24 * HOUR);
-        if ends > *now && ends.since(*now) < within {
+        if within > 0 && ends.since(*now) < within {
             let name = &token.name;
-            add("credential", name, format!("the credential {name} ends {}", ahead(*now, ends)));
+            // Whoever uses it is shut out from then on: that is over when somebody revokes it.
+            let when = match ends > *now {
+                true => format!("ends {}", ahead(*now, ends)),
+                false => format!("ended {}: `tributary token revoke`", ago(*now, ends)),
+            };
+            add("credential", name, format!("the credential {name} {when}"));
         }
     }
     if let Some(reason) = known.audit_broken.filter(|_| rules.audit) {
@@ -184,6 +188,53 @@ pub fn untaken(config: &Config, status: &SiteStatus, now: Timestamp) -> Vec<Stri
     told.collect()
 }
 
+/// Children that do not come, or never came. Those that this site reads have no need to.
+fn of_the_children(
+    known: &Known<'_>,
+    is_old: &impl Fn(Timestamp, u32, i64) -> bool,
+    add: &mut impl FnMut(&str, &str, String),
+) {
+    let Known { config, status, now, .. } = known;
+    let is_read = |child: &ChildInfo| config.sources.iter().any(|one| one.name == child.site);
+    for child in status.children.iter().filter(|child| child.state != "revoked") {
+        let name = child.site.as_str();
+        let is_in = child.state == "joined";
+        if !is_in && is_read(child) {
+            continue;
+        }
+        let at = child.last_seen.filter(|at| is_in || *at > child.added).unwrap_or(child.added);
+        if is_old(at, config.alerts.silent_hours, HOUR) {
+            let what = if is_in { "was here last" } else { "has not come; it was invited" };
+            add("silent", name, format!("{name} {what} {}", ago(*now, at)));
+        }
+    }
+}
+
+/// Sources that could not be read for long. One that is asked more seldom than that is none.
+fn of_the_sources(
+    known: &Known<'_>,
+    is_old: &impl Fn(Timestamp, u32, i64) -> bool,
+    add: &mut impl FnMut(&str, &str, String),
+) {
+    let Known { config, status, now, .. } = known;
+    for source in &config.sources {
+        let state = status.sources.iter().find(|state| state.name == source.name);
+        let Some(state) = state else { continue };
+        let overdue = state.next_at.is_none_or(|at| now.since(at) >= HOUR);
+        let at = state.last_contact.or(state.since).filter(|_| state.failures > 0 || overdue);
+        let Some(at) = at.filter(|at| is_old(*at, config.alerts.silent_hours, HOUR)) else {
+            continue;
+        };
+        let name = source.name.as_str();
+        let read = match state.last_contact {
+            Some(_) => format!("{name} was read last {}", ago(*now, at)),
+            None => format!("{name} could not be read since {}", ago(*now, at)),
+        };
+        let error = state.last_error.as_deref();
+        add("silent", name, error.map_or(read.clone(), |error| format!("{read}: {error}")));
+    }
+}
+
 /// What is wrong on the way to the parent.
 fn of_the_link(
     known: &Known<'_>,
@@ -192,7 +243,10 @@ fn of_the_link(
 ) {
     let Known { config, status, now, .. } = known;
     let rules = &config.alerts;
-    let heard = status.link.last_contact;
+    let heard = match config.up() {
+        Some(Up::Read) => status.read.reader_at,
+        _ => status.link.last_contact,
+    };
     // A FHIR server of another make is spoken to only when there is something for it.
     let speaks = config.up() != Some(Up::Fhir) || status.oldest_undelivered.is_some();
     if let Some(at) = heard.filter(|at| speaks && is_old(*at, rules.silent_hours, HOUR)) {

@@ -16,6 +16,7 @@ pub mod heal;
 pub mod link;
 pub mod messages;
 pub mod outbox;
+pub mod parked;
 pub mod patients;
 pub mod pull;
 pub mod push;
@@ -53,6 +54,7 @@ pub async fn run(site: Site, stop: CancellationToken) {
             visitors::run(&site),
             replaced::run(&site),
             messages::run(&site),
+            parked::run(&site),
             sources::run(&site),
             carried_and_beside(&site)
         )

@@ -154,6 +154,7 @@ mod tests {
             place: None,
             failures: 2,
             last_error: Some("no connection".to_owned()),
+            since: Some(now),
             last_attempt: Some(now),
             last_contact: Some(now.plus_millis(-180_000)),
             next_at: Some(now.plus_millis(30_000)),

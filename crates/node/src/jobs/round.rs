@@ -12,7 +12,9 @@ use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
 use crate::jobs::rounds::Moved;
-use crate::jobs::{audit, compare, heal, outbox, patients, pull, push, replaced, unlisted};
+use crate::jobs::{
+    audit, compare, heal, outbox, parked, patients, pull, push, replaced, unlisted,
+};
 use crate::ports::LinkError;
 use crate::site::Site;
 
@@ -142,13 +144,10 @@ pub fn check_parent(link: &Link, view: &ParentView) -> Result<(), LinkError> {
 /// Lines that were parked and are due, and patients who left and have nothing to be sent. What
 /// fails here is tried again in the next round; the reason is in the store for people to see.
 pub async fn retry_parked(site: &Site) {
-    let (now, jitter) = (site.now(), site.entropy().number());
-    let done = site.write(move |store| {
-        store.parked_retry(now, jitter, false)?;
-        store.patient_purge(now)
-    });
-    if let Err(error) = done.await {
-        tracing::warn!(%error, "failed to retry parked lines");
+    parked::step(site).await;
+    let now = site.now();
+    if let Err(error) = site.write(move |store| store.patient_purge(now)).await {
+        tracing::warn!(%error, "failed to purge patients who left");
     }
     if let Err(error) = replaced::step(site).await {
         tracing::warn!(%error, "failed to follow merged patients");

@@ -16,6 +16,7 @@ mod examples;
 #[path = "../fhir_stand_in/mod.rs"]
 mod fhir_stand_in;
 mod foreign;
+mod heard;
 mod hostile;
 mod lanes;
 mod pauses;

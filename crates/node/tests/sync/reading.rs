@@ -28,7 +28,7 @@ use crate::world::*;
 pub(crate) const TOKEN: &str = "the-centre-reads";
 
 /// A clinic that can reach nobody and is read by the centre.
-async fn add_read_clinic(world: &mut World, name: &str, limits: Limits) {
+pub(crate) async fn add_read_clinic(world: &mut World, name: &str, limits: Limits) {
     let id: SiteId = name.parse().unwrap();
     let folder = world.folder.path().join(name);
     let clinic = DemoSite::with(&folder, &id, |config| {
@@ -61,7 +61,7 @@ pub(crate) fn add_token(site: &DemoSite, name: &str, secret: &str, scope: TokenS
 }
 
 /// The centre reads a site from now on.
-async fn read_it(world: &mut World, id: &SiteId, url: &str) {
+pub(crate) async fn read_it(world: &mut World, id: &SiteId, url: &str) {
     let mut config = world.centre.site().config().clone();
     config.sources.push(source(world.centre.folder(), id, url));
     world.centre.restart(config, None).await.unwrap();
@@ -78,13 +78,13 @@ pub(crate) fn source(folder: &Path, id: &SiteId, url: &str) -> SourceConfig {
     source
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let mut world = World::centre_with(Limits::default()).await;
     add_read_clinic(&mut world, "clinic", Limits::default()).await;
     world
 }
 
-async fn read(world: &World, name: &str) -> Result<Turn, LinkError> {
+pub(crate) async fn read(world: &World, name: &str) -> Result<Turn, LinkError> {
     let site = world.centre.site();
     let found = site.config().sources.iter().find(|source| source.name.as_str() == name);
     sources::read_now(site, found.unwrap()).await
@@ -95,7 +95,7 @@ fn info(world: &World, name: &str) -> SourceInfo {
     sources.into_iter().find(|source| source.name.as_str() == name).unwrap()
 }
 
-fn states(clinic: &DemoSite) -> Vec<(DeliveryState, Option<String>)> {
+pub(crate) fn states(clinic: &DemoSite) -> Vec<(DeliveryState, Option<String>)> {
     let filter = DeliveryFilter { limit: 100, ..DeliveryFilter::default() };
     let listed = clinic.site().store().delivery_list(&filter).unwrap();
     listed.into_iter().map(|delivery| (delivery.state, delivery.reason)).collect()
@@ -273,7 +273,9 @@ async fn defect_29_the_credential_of_a_reader_opens_nothing_else_and_no_other_op
 }
 
 /// A server that does to every connection what `act` does.
-async fn stand_in<F>(act: impl Fn(tokio::net::TcpStream) -> F + Send + Sync + 'static) -> SocketAddr
+pub(crate) async fn stand_in<F>(
+    act: impl Fn(tokio::net::TcpStream) -> F + Send + Sync + 'static,
+) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -34,6 +34,9 @@ pub struct ChildInfo {
     pub state: String,
     #[schemars(with = "Vec<String>")]
     pub cohorts: Vec<CohortName>,
+    /// When it was invited, last if it has not joined since.
+    #[schemars(with = "String")]
+    pub added: Timestamp,
     /// In which life of its store it was here last.
     #[schemars(with = "Option<String>")]
     pub epoch: Option<Epoch>,

@@ -43,6 +43,9 @@ pub struct SourceInfo {
     pub failures: u32,
     /// The last one, in plain words.
     pub last_error: Option<String>,
+    /// Since when it has been asked.
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
     /// When it was last asked.
     #[schemars(with = "Option<String>")]
     pub last_attempt: Option<Timestamp>,

@@ -18,6 +18,7 @@ pub(super) fn child_add(store: &SqliteStore, child: &ChildDraft, now: Timestamp)
             "INSERT INTO child (site, state, code_hash, code_expires, added)
              VALUES (?1, 'invited', ?2, ?3, ?4)
              ON CONFLICT (site) DO UPDATE SET code_hash = ?2, code_expires = ?3,
+                added = CASE state WHEN 'joined' THEN added ELSE ?4 END,
                 state = CASE state WHEN 'joined' THEN 'joined' ELSE 'invited' END",
         )?
         .execute(params![
@@ -72,7 +73,8 @@ pub(super) fn child_list(store: &SqliteStore) -> Result<Vec<ChildInfo>> {
 /// By their names.
 pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
     let mut statement = conn.prepare_cached(
-        "SELECT site, state, last_seen, report, clock_offset, epoch FROM child ORDER BY site",
+        "SELECT site, state, last_seen, report, clock_offset, epoch, added
+         FROM child ORDER BY site",
     )?;
     let found = statement.query_map([], |row| {
         Ok(ChildInfo {
@@ -80,6 +82,7 @@ pub(super) fn list_children(conn: &Connection) -> Result<Vec<ChildInfo>> {
             state: row.get(1)?,
             cohorts: Vec::new(),
             epoch: row.get::<_, Option<_>>(5)?.map(Epoch::from_bytes),
+            added: rows::time(row, 6)?,
             last_seen: rows::time_option(row, 2)?,
             report: row.get(3)?,
             clock_offset: row.get(4)?,

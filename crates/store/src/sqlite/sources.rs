@@ -67,7 +67,7 @@ pub(super) fn source_list(store: &SqliteStore) -> Result<Vec<SourceInfo>> {
 const SOURCES: &str =
     "SELECT s.name, s.feed, s.epoch, s.own_epoch, s.position, s.head, s.oldest, s.compare,
         s.place, s.failures, s.last_error, s.last_attempt, s.last_contact, s.next_at, s.lines,
-        (SELECT count(*) FROM parked_line AS l WHERE l.source = s.name)
+        (SELECT count(*) FROM parked_line AS l WHERE l.source = s.name), s.since
      FROM source AS s";
 
 pub(super) fn list(conn: &Connection) -> Result<Vec<SourceInfo>> {
@@ -107,6 +107,7 @@ fn read(row: &Row<'_>, own: Epoch) -> rusqlite::Result<SourceInfo> {
         next_at: rows::time_option(row, 13)?,
         lines: row.get(14)?,
         parked: row.get(15)?,
+        since: rows::time_option(row, 16)?,
     })
 }
 
@@ -118,8 +119,11 @@ pub(super) fn source_note(
 ) -> Result<()> {
     let at = now.millis();
     store.write("note how a source stands", |step| {
-        step.prepare_cached("INSERT INTO source (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
-            .execute([name.as_str()])?;
+        step.prepare_cached(
+            "INSERT INTO source (name, since) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET since = coalesce(since, excluded.since)",
+        )?
+        .execute(params![name.as_str(), at])?;
         match event {
             SourceEvent::Begin { feed, epoch } => begin(step, name, (feed, epoch), now)?,
             SourceEvent::Compared(up_to) => {

@@ -77,6 +77,7 @@ mod tests {
             site: "east".parse().unwrap(),
             state: "joined".to_owned(),
             cohorts: Vec::new(),
+            added: NOW.plus_millis(-360_000),
             last_seen: Some(NOW.plus_millis(-180_000)),
             report: Some(report),
             clock_offset: Some(-75_400),

@@ -10,9 +10,8 @@ use axum::response::Response;
 use protocol::stream::{self, Header};
 use protocol::{Epoch, Refusal, SiteId};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use store::{LinkName, OutgoingQuery, ReaderSeen, Scope, StoreError, TokenScope};
 
 use crate::config::Up;
@@ -139,8 +138,15 @@ struct Words {
     receipts: Vec<Box<RawValue>>,
 }
 
+/// The answer to receipts.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Settled {
+    /// Changes whose state they changed; of those that were said before, none.
+    pub settled: u64,
+}
+
 /// Takes in what became of changes that were read.
-pub async fn settle(State(site): State<Site>, request: Request) -> Result<Json<Value>, Problem> {
+pub async fn settle(State(site): State<Site>, request: Request) -> Result<Json<Settled>, Problem> {
     let (parts, payload) = request.into_parts();
     reader_of(&parts, &site).await?;
     let most = site.config().limits.body_bytes;
@@ -155,5 +161,5 @@ pub async fn settle(State(site): State<Site>, request: Request) -> Result<Json<V
     let words = words.collect::<Result<Vec<_>, Refusal>>()?;
     let (now, jitter) = (site.now(), site.entropy().number());
     let settled = site.write(move |store| store.outgoing_settle(&words, now, jitter)).await?;
-    Ok(Json(json!({"settled": settled})))
+    Ok(Json(Settled { settled }))
 }

@@ -11,7 +11,7 @@ use super::read::{self, Read};
 use super::{Turn, info};
 use crate::config::SourceConfig;
 use crate::http::sync::digests::{FETCH, FetchBody};
-use crate::http::sync::outgoing::WORDS;
+use crate::http::sync::outgoing::{Settled, WORDS};
 use crate::jobs::compare::parse_page;
 use crate::jobs::link::ours;
 use crate::ports::{LinkError, Response};
@@ -116,7 +116,7 @@ async fn tell(site: &Site, source: &SourceConfig, peer: &Peer) -> Result<u64, Li
         if response.status != StatusCode::OK {
             return Err(refused(response).await);
         }
-        peer::text(response).await?;
+        heard(&peer::text(response).await?, words.len())?;
         told += words.len() as u64;
         let (name, all) = (source.name.clone(), words.len() < WORDS);
         let noted = site.read(move |store| store.source_told(&name, &words));
@@ -126,6 +126,21 @@ async fn tell(site: &Site, source: &SourceConfig, peer: &Peer) -> Result<u64, Li
         }
     }
     Ok(told)
+}
+
+/// Whether it was the child that took `told` words in, by its answer: a portal on the way answers
+/// anything with 200, and what it swallowed has to be told again. (What the child has settled
+/// already changes nothing there, and is not counted.)
+fn heard(answer: &[u8], told: usize) -> Result<(), LinkError> {
+    let answer = serde_json::from_slice::<Settled>(answer).ok();
+    match answer.filter(|answer| answer.settled <= told as u64) {
+        Some(_) => Ok(()),
+        None => Err(LinkError(
+            "what it answered to the receipts is no answer of a Tributary site: they will be told \
+             again; check `url`, and what answers in its place"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Compares one page of the child's records, where that is due, and fetches what this site never
