@@ -33,14 +33,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Writes a line to standard output; a reader that went away (`| head`) is no error of ours.
+/// Writes a line to standard output; a reader that went away (`| head`) is no error of ours. What
+/// a terminal would obey is spelt out: much of what is shown was written elsewhere.
 macro_rules! say {
-    ($($part:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($part)*);
-    }};
+    ($($part:tt)*) => { $crate::cli::write_line(std::io::stdout(), format_args!($($part)*)) };
 }
 pub(crate) use say;
+
+fn write_line(mut out: impl std::io::Write, line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{}", protocol::plain::spelt(&line.to_string()));
+}
 
 /// Keeps patient records in step between clinics and a centre, over links that fail.
 ///
@@ -147,8 +149,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "tributary: {error:#}");
+            write_line(std::io::stderr(), format_args!("tributary: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,7 @@
 //! The queue as the command line and `/admin/queue` show it and act on it: the same of both.
 
 use protocol::delivery::DeliveryState;
-use protocol::{Limits, Timestamp};
+use protocol::{Limits, Timestamp, plain};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -172,6 +172,7 @@ pub fn act(
         all.changes += done.changes;
         all.lines += done.lines;
         all.kept += done.kept;
+        all.leased += done.leased;
         let Some(next) = done.next else { return Ok(all) };
         order.after = next;
     }
@@ -187,5 +188,8 @@ pub fn reason(text: &str, limits: &Limits) -> Result<String, String> {
     if text.chars().count() > limit {
         return Err(format!("the reason is over the limit reason_chars = {limit}"));
     }
-    Ok(text.to_owned())
+    match plain::line(text, limit) {
+        line if line.is_empty() => Err("the reason has no words: say why".to_owned()),
+        line => Ok(line),
+    }
 }

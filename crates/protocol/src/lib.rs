@@ -17,6 +17,7 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod pace;
+pub mod plain;
 pub mod planted;
 pub mod reconcile;
 pub mod resource;

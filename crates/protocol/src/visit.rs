@@ -244,7 +244,7 @@ impl FetchQuestion {
             return Err(Denied::Forbidden(format!("a visit may last at most {most} days here")));
         }
         // Nothing of it can break a line of the audit.
-        let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let reason = crate::plain::line(reason, limits.reason_chars);
         Ok(Visit { patient, reason, days })
     }
 

@@ -136,7 +136,9 @@ fn search(site: &Site, filter: &AuditFilter, limit: usize, json: bool) -> anyhow
 
 fn line(row: &AuditEntry) -> String {
     let at: String = row.at.to_string().chars().take(19).collect();
-    let detail = if row.detail.is_empty() { String::new() } else { format!(" ({})", row.detail) };
+    // A row is one line, whatever was said elsewhere.
+    let detail = protocol::plain::line(&row.detail, usize::MAX);
+    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     format!(
         "{:>8} {}  {:<20} {:<18} {}{detail}",
         row.key,

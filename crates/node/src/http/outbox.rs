@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use protocol::delivery::DeliveryState;
 use protocol::message::{self, MessageId, Receipt};
-use protocol::{RecordRef, Urgency};
+use protocol::{RecordRef, Urgency, plain};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -242,12 +242,9 @@ async fn failed(
     let id = named(&id)?;
     let said: NotDelivered = read(&site, &parts, payload).await?;
     let most = site.config().limits.reason_chars;
-    let error = said.error.unwrap_or_default();
-    let error = error.chars().take(most).map(|c| if c.is_control() { ' ' } else { c });
-    let error: String = error.collect();
-    let error = match error.trim() {
-        "" => format!("{carrier} gave no reason"),
-        words => words.to_owned(),
+    let error = match plain::line(&said.error.unwrap_or_default(), most) {
+        words if words.is_empty() => format!("{carrier} gave no reason"),
+        words => words,
     };
     let failed = CarrierWord::Failed { error, retry: said.retry };
     let state = word(&site, id, (carrier, said.lease), failed).await?;

@@ -170,3 +170,73 @@ async fn strangers_who_never_finish_their_request_leave_room_for_everybody_else(
     assert!(text(&world.centre, "Patient/p").is_some());
     drop(strangers);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_credential_that_never_finishes_its_requests_leaves_room_for_the_others() {
+    use std::io::Write as _;
+    let mut world = World::centre_with(Limits { requests_at_once: 16, ..Limits::default() }).await;
+    for name in ["slow", "clinic"] {
+        world.add_clinic(name, Definition::All {}, Limits::default()).await;
+    }
+    let address = world.centre.site().config().listen;
+    let (slow, clinic) = (&world.clinics[0], &world.clinics[1]);
+    let secret = slow.site().credential().unwrap();
+    let me = slow.site().store().site().unwrap();
+    let head = format!(
+        "POST /sync/changes HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {secret}\r\n\
+         tributary-protocol: 1\r\ntributary-site: {}\r\ntributary-epoch: {}\r\n\
+         content-length: 500\r\n\r\n{{",
+        me.site, me.epoch
+    );
+    let drips: Vec<std::net::TcpStream> = (0..60)
+        .map(|_| {
+            let mut drip = std::net::TcpStream::connect(address).unwrap();
+            drip.write_all(head.as_bytes()).unwrap();
+            drip
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let (status, body) = ask(&world, slow, "POST", "/sync/changes", b"").await;
+    let body = String::from_utf8(body).unwrap();
+    assert!(status == 503 && body.contains("this credential has"), "{status} {body}");
+    clinic.record("nurse", &[patient("p", "Mutua")]).await.unwrap();
+    clinic.round().await.unwrap();
+    assert!(text(&world.centre, "Patient/p").is_some());
+    drop(drips);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    slow.round().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_says_of_itself_moves_no_terminal_and_fits_into_the_store() {
+    let world = World::pair().await;
+    let report = |markers: &str| {
+        format!(
+            r#"{{"version":"1\u001b[2J\r\n2","at":"2026-11-23T08:15:30.000Z","undelivered":0,
+            "parked":0,"conflicts":0,"records":1,"disk_bytes":1,"markers":{{{markers}}},
+            "paused":{{"since":"2026-11-23T08:15:30.000Z","reason":"\u009bx\u202ey"}}}}"#
+        )
+    };
+    let clinic = world.clinic();
+    let said = report("");
+    let (status, body) = ask(&world, clinic, "POST", "/sync/status", said.as_bytes()).await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let children = world.centre.site().store().child_list().unwrap();
+    let kept: serde_json::Value =
+        serde_json::from_str(children[0].report.as_deref().unwrap()).unwrap();
+    assert_eq!(kept["version"], "1 [2J  2");
+    assert_eq!(kept["paused"]["reason"], "x y");
+    for number in [u64::MAX, 1 << 63] {
+        let me = clinic.site().store().site().unwrap();
+        let line = format!("{{\"id\":[\"{}\",\"{}\",{number}]}}\n", me.site, me.epoch);
+        let (status, body) = ask(&world, clinic, "POST", "/sync/changes", line.as_bytes()).await;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(status < 500 && !body.contains("the store failed"), "{status} {body}");
+        let said = report(&format!(r#""clinic":{number}"#));
+        let (status, body) = ask(&world, clinic, "POST", "/sync/status", said.as_bytes()).await;
+        assert!(status < 500, "{status} {}", String::from_utf8_lossy(&body));
+        let path = format!("/sync/feeds/clinic/changes?after={number}&limit=10");
+        let (status, body) = ask(&world, clinic, "GET", &path, b"").await;
+        assert!(status < 500, "{status} {}", String::from_utf8_lossy(&body));
+    }
+}

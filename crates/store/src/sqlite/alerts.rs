@@ -128,8 +128,7 @@ const ERROR_CHARS: usize = 500;
 
 fn alert_not_told(store: &SqliteStore, way: AlertWay, error: &str, now: Timestamp) -> Result<()> {
     // Whoever is asked says what it likes: it is shown on one line.
-    let line = error.chars().take(ERROR_CHARS).map(|c| if c.is_control() { ' ' } else { c });
-    let line: String = line.collect();
+    let line = protocol::plain::line(error, ERROR_CHARS);
     store.write("note that nobody could be told of alerts", |step| {
         step.prepare_cached(
             "INSERT INTO alert_trouble (way, failures, since, error) VALUES (?1, 1, ?2, ?3)

@@ -1,6 +1,9 @@
 //! From rows to values and back, and the errors of the database in the words of the store.
 
-use protocol::{Digest, Epoch, FeedId, RecordRef, SiteId, Timestamp};
+use std::num::TryFromIntError;
+
+use protocol::error::RefusalKind;
+use protocol::{Digest, Epoch, FeedId, RecordRef, Refusal, SiteId, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
@@ -22,7 +25,20 @@ pub(super) fn fault(step: &'static str, error: rusqlite::Error) -> StoreError {
         Some(e) if matches!(e.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged(error.to_string())
         }
+        _ if is_too_large(&error) => StoreError::Refused(Refusal::new(
+            RefusalKind::OverLimit,
+            "a number in it is larger than 9223372036854775807, the largest that is kept",
+        )),
         _ => StoreError::Database { step, source: Box::new(error) },
+    }
+}
+
+/// Whether a number that is to be written, or asked for, is more than the database can hold: of
+/// ours none is.
+fn is_too_large(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::ToSqlConversionFailure(source) => source.is::<TryFromIntError>(),
+        _ => false,
     }
 }
 

@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use protocol::stream::{self, Header};
 use protocol::visit::{Denied, FetchQuestion, FindAnswer, FindQuestion};
-use protocol::{Author, FeedId, RecordRef, SiteId, Timestamp};
+use protocol::{Author, FeedId, RecordRef, SiteId, Timestamp, plain};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub async fn fetch(State(site): State<Site>, request: Request) -> Result<Respons
         Ok(visit) => visit,
         Err(denied) => {
             let most = site.config().limits.reason_chars;
-            let reason: String = asked.reason.trim().chars().take(most).collect();
+            let reason = plain::line(&asked.reason, most);
             let subject = asked.patient().map_or("nobody".to_owned(), |who| who.to_string());
             let detail = format!("{denied}; by {}: {reason}", author.as_str());
             let row = ("patient-fetch-refused", subject, detail);

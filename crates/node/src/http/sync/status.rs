@@ -7,9 +7,10 @@ use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::reconcile::Policies;
-use protocol::{Epoch, FeedId, SiteId, Timestamp};
+use protocol::{Epoch, FeedId, SiteId, Timestamp, plain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use store::{FeedPosition, Scope};
 
@@ -20,6 +21,9 @@ use crate::http::error::{self, Failure, Problem};
 use crate::http::sync::{SMALL_BODY, child_of};
 use crate::site::Site;
 use crate::wire;
+
+/// Characters that are kept of each text in a child's report.
+const WORDS: usize = 2_000;
 
 /// What a child says of itself. Unknown fields are kept as they come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -142,13 +146,25 @@ pub async fn exchange(
     };
     let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
     let odd = || Failure::bad_request("the status is not understood");
-    let report = String::from_utf8(bytes.to_vec()).map_err(|_| odd())?;
-    let its_clock = serde_json::from_str::<ChildReport>(&report).map_err(|_| odd())?.at;
+    let mut report: Value = serde_json::from_slice(&bytes).map_err(|_| odd())?;
+    make_plain(&mut report);
+    let its_clock = ChildReport::deserialize(&report).map_err(|_| odd())?.at;
+    let report = report.to_string();
     let now = site.now();
     let noted = site.read(move |store| store.child_seen(&child, &epoch, Some(&report), now));
     noted.await?;
     let clocks_agree = site.config().limits.clocks_agree(its_clock.since(now));
     Ok(Json(ParentView { clocks_agree, ..view(&site, &scope).await? }))
+}
+
+/// A child's words are shown to people here: no text of its report is more than a plain line.
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain::line(text, WORDS),
+        Value::Array(items) => items.iter_mut().for_each(make_plain),
+        Value::Object(fields) => fields.values_mut().for_each(make_plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 async fn view(site: &Site, scope: &Scope) -> Result<ParentView, Failure> {
