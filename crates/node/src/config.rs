@@ -101,6 +101,13 @@ pub struct Parent {
     pub fhir: FhirParent,
 }
 
+impl Parent {
+    /// Whether it reads this site and cannot be called from here.
+    pub fn is_reader(&self) -> bool {
+        self.up == Up::Read && self.url.is_empty()
+    }
+}
+
 /// How changes go up to the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

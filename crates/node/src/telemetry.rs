@@ -1,5 +1,7 @@
 //! Logs: one line an event, ids only, to standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. A running site says what happens to it; other verbs only what goes wrong.
@@ -11,6 +13,8 @@ pub fn start(serving: bool) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A file, or what collects logs, wants none.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
     // Only a second start in one process fails, and then logging runs already.

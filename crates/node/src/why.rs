@@ -11,6 +11,7 @@ use store::{
 
 use crate::cli::status::{ago, ahead};
 use crate::config::Up;
+use crate::pause;
 
 /// Children that are told of one by one; of more, those that lack the record.
 const CHILDREN: usize = 10;
@@ -27,7 +28,10 @@ pub(crate) fn sentences(facts: &Whereabouts, now: Timestamp, up: Up) -> Vec<Stri
         None => told.extend(absent(facts, now)),
     }
     if facts.has_parent {
-        told.extend(trouble(facts, now));
+        match paused(facts, now) {
+            Some(pause) => told.push(format!("Nothing moves: {pause}.")),
+            None => told.extend(trouble(facts, now, up)),
+        }
     }
     told.extend(facts.dropped.iter().map(|delivery| given_up(facts, delivery, now)));
     told.extend(facts.parked.iter().map(|line| stuck(line, now)));
@@ -88,7 +92,14 @@ fn going_up(facts: &Whereabouts, here: &Here, now: Timestamp, up: Up) -> Vec<Str
     if facts.up.is_empty() {
         return vec![settled(here, now, up)];
     }
-    facts.up.iter().map(|going| on_its_way(going, now, up)).collect()
+    let is_paused = paused(facts, now).is_some();
+    facts.up.iter().map(|going| on_its_way(going, now, (up, is_paused))).collect()
+}
+
+/// That a person has paused the link to the parent, in words.
+fn paused(facts: &Whereabouts, now: Timestamp) -> Option<String> {
+    let pause = facts.link.paused.as_ref().filter(|pause| pause.holds(now))?;
+    Some(pause::words(pause, facts.site.as_str()).trim_end_matches('.').to_owned())
 }
 
 /// Nothing of it is on its way up.
@@ -106,6 +117,14 @@ fn settled(here: &Here, now: Timestamp, up: Up) -> String {
         ),
         (ParentHolds::This, TimelineVia::Parent) => "The parent holds this very state.".to_owned(),
         (ParentHolds::This, _) => format!("The parent holds this very state{taken}."),
+        (ParentHolds::Other, _) if up == Up::Read => format!(
+            "The parent has read all that this site had of it{taken}, and held another state when \
+             it said so."
+        ),
+        (ParentHolds::Nothing, _) if up == Up::Read => format!(
+            "Nothing of it waits to be read{taken}, and this site does not know whether the parent \
+             holds it: ask there, with the same command."
+        ),
         (ParentHolds::Other, _) => format!(
             "The parent has taken all that this site had to send of it{taken}, and held another \
              state when last heard of: that comes with the next round."
@@ -117,7 +136,7 @@ fn settled(here: &Here, now: Timestamp, up: Up) -> String {
     }
 }
 
-fn on_its_way(going: &GoingUp, now: Timestamp, up: Up) -> String {
+fn on_its_way(going: &GoingUp, now: Timestamp, (up, is_paused): (Up, bool)) -> String {
     let delivery = &going.delivery;
     let since = ago(now, delivery.recorded);
     let how = match delivery.state {
@@ -137,6 +156,7 @@ fn on_its_way(going: &GoingUp, now: Timestamp, up: Up) -> String {
             ),
             _ => "waits for a third party to fetch it".to_owned(),
         },
+        DeliveryState::Ready if is_paused => "goes when the link is resumed".to_owned(),
         DeliveryState::Ready => "goes with the next round".to_owned(),
         DeliveryState::Retry => {
             let when = delivery.next_at.map_or(String::new(), |at| format!(" {}", ahead(now, at)));
@@ -203,8 +223,12 @@ fn handed(message: Option<&MessageInfo>, now: Timestamp) -> String {
     })
 }
 
-fn trouble(facts: &Whereabouts, now: Timestamp) -> Option<String> {
+fn trouble(facts: &Whereabouts, now: Timestamp, up: Up) -> Option<String> {
     let link = &facts.link;
+    if up == Up::Read && link.last_contact.is_none() && link.failures == 0 {
+        // It calls here, and is not called.
+        return None;
+    }
     let heard = match link.last_contact {
         Some(at) => format!("was heard last {}", ago(now, at)),
         None => "has never been heard".to_owned(),

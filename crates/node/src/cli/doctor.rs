@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use protocol::Timestamp;
+use protocol::{SiteId, Timestamp};
 use store::{SiteStatus, TokenScope};
 
 use crate::alerts;
@@ -119,11 +119,14 @@ pub(super) const NOBODY: &str =
 
 /// Whether a third party has a credential for the outbox.
 pub(super) fn has_carrier(site: &Site) -> anyhow::Result<bool> {
+    has_token(site, TokenScope::Outbox)
+}
+
+/// Whether somebody has a credential of that scope, which is good now.
+fn has_token(site: &Site, scope: TokenScope) -> anyhow::Result<bool> {
     let now = site.now();
     Ok(site.store().token_list()?.iter().any(|token| {
-        token.scope == TokenScope::Outbox
-            && token.revoked.is_none()
-            && token.expires.is_none_or(|end| end > now)
+        token.scope == scope && token.revoked.is_none() && token.expires.is_none_or(|end| end > now)
     }))
 }
 
@@ -174,6 +177,9 @@ fn parent_findings(site: &Site) -> Vec<String> {
     if let Some(foreign) = Foreign::of(site) {
         return foreign_findings(foreign);
     }
+    if parent.is_reader() {
+        return reader_findings(site, &parent.site);
+    }
     let Some(link) = Link::of(site) else {
         return vec![format!(
             "there is no credential for the parent {}: `tributary join` gets one",
@@ -188,6 +194,21 @@ fn parent_findings(site: &Site) -> Vec<String> {
         }
         Ok(Err(error)) => vec![format!("the parent does not answer as it should: {error}")],
         Err(error) => vec![format!("the parent could not be called: {error}")],
+    }
+}
+
+/// Of a parent that reads this site, which cannot call it: whether it is let in.
+fn reader_findings(site: &Site, parent: &SiteId) -> Vec<String> {
+    match has_token(site, TokenScope::ReadOutgoing) {
+        Ok(true) => {
+            say!("ok    the parent {parent} reads this site, and has a credential");
+            Vec::new()
+        }
+        Ok(false) => vec![format!(
+            "the parent {parent} is to read this site, and cannot: `tributary token add NAME \
+             --scope read-outgoing` makes its credential"
+        )],
+        Err(error) => vec![format!("credentials cannot be listed: {error:#}")],
     }
 }
 

@@ -193,7 +193,11 @@ fn courier_key(dir: &Path) -> anyhow::Result<Key> {
 /// Writes a secret so that only its owner can ever read it.
 pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     let aside = secret_aside(path, secret)?;
-    std::fs::rename(aside, path).with_context(|| format!("failed to write {}", path.display()))
+    let renamed = std::fs::rename(&aside, path);
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&aside);
+    }
+    renamed.with_context(|| format!("failed to write {}", path.display()))
 }
 
 /// Writes a secret to a file of this process alone beside `path`.
@@ -207,10 +211,14 @@ fn secret_aside(path: &Path, secret: &str) -> anyhow::Result<PathBuf> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    options
+    let written = options
         .open(&aside)
-        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()))
-        .with_context(|| format!("failed to write {}", aside.display()))?;
+        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
+    if written.is_err() {
+        // A disk that is full has room for a name, and no more.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written.with_context(|| format!("failed to write {}", aside.display()))?;
     Ok(aside)
 }
 

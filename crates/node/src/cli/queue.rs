@@ -238,7 +238,13 @@ fn told(which: &Which, done: &QueueDone, changes: &str, lines: &str) -> anyhow::
             done.kept
         );
     }
-    Ok(ExitCode::SUCCESS)
+    if done.leased > 0 {
+        say!("{} are with a third party, and go again when its lease ends.", done.leased);
+    }
+    // A choice may be of nothing; who names a number means one that is there.
+    let named = !which.chosen.ids.is_empty();
+    let nothing = done.changes + done.lines + done.kept + done.leased == 0;
+    Ok(if named && nothing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn show_all(site: &Site, list: &List) -> anyhow::Result<ExitCode> {

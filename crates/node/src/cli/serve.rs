@@ -40,7 +40,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         jobs::visitors::step(&site).await;
         let listener = server::bind(site.config().listen).await?;
         let address = listener.local_addr().context("failed to learn the address")?;
-        Control::make(&site, &args.dir.dir, address)?;
+        if let Err(error) = Control::make(&site, &args.dir.dir, address) {
+            // The disk may be full: what can be read has to be answered all the same.
+            let error = format!("{error:#}");
+            tracing::warn!(error, "commands here cannot ask the running site; `sync` cannot run");
+            Control::remove(&args.dir.dir);
+        }
         say!("{} listens on http://{address}", site.id());
         if site.config().insecure_http {
             say!("WARNING: plain HTTP beyond this machine: anyone on the network can read it");

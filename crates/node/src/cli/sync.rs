@@ -114,6 +114,14 @@ fn way_up(site: &Site) -> anyhow::Result<WayUp> {
         site.store().parent_set(site.now(), &feed)?;
         return Ok(WayUp::Fhir(Box::new(foreign)));
     }
+    if let Some(parent) = site.config().parent.as_ref().filter(|parent| parent.is_reader()) {
+        bail!(
+            "failed to sync: the parent {} reads this site when its time has come, or at once by \
+             `tributary source run {}` there; `tributary status` says when it was here last",
+            parent.site,
+            site.id()
+        );
+    }
     Link::of(site).map(|link| WayUp::Tributary(Box::new(link))).context(
         "failed to sync: this site has no parent; `tributary join URL --code CODE` joins one",
     )

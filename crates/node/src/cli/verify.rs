@@ -33,6 +33,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
              what it holds; `tributary why Type/ID` says what it has taken"
         );
     }
+    if let Some(parent) = site.config().parent.as_ref().filter(|parent| parent.is_reader()) {
+        bail!(
+            "failed to verify: the parent {} reads this site, which cannot ask it what it holds; \
+             it compares by itself when it reads again from the beginning (`tributary source \
+             again {}` there)",
+            parent.site,
+            site.id()
+        );
+    }
     let Some(link) = Link::of(&site) else {
         bail!(
             "failed to verify: this site has no parent; `tributary join URL --code CODE` joins one"

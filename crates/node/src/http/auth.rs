@@ -149,9 +149,10 @@ impl Caller {
                 children: Vec::new(),
             });
         }
-        Err(unauthorized(
-            "this needs a credential: `tributary token add NAME --scope fhir-read` makes one",
-        ))
+        let scope = scope_for(parts.uri.path());
+        Err(unauthorized(&format!(
+            "this needs a credential: `tributary token add NAME --scope {scope}` makes one"
+        )))
     }
 
     /// What the caller may read.
@@ -178,6 +179,18 @@ impl Caller {
             Caller::Child { site, .. } => Author::new(&format!("child:{site}")),
             Caller::Program { name, .. } => Author::new(&format!("program:{name}")),
         }
+    }
+}
+
+/// A scope that opens what is at a path.
+fn scope_for(path: &str) -> &'static str {
+    match path.split('/').nth(1).unwrap_or("") {
+        "metrics" => "metrics",
+        "admin" => "administer",
+        "outbox" => "outbox",
+        "fhir" if path.ends_with("/$process-message") => "carry",
+        "sync" if path.starts_with("/sync/feeds/outgoing") => "read-outgoing",
+        _ => "fhir-read",
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use protocol::Timestamp;
 use protocol::delivery::is_due;
 use serde::{Deserialize, Serialize};
-use store::{LinkEvent, Traffic};
+use store::LinkEvent;
 
 use crate::config::{FhirWay, Parent, Up};
 use crate::fhir_server::{Capabilities, FhirError, FhirServer, Login, Ways};
@@ -101,11 +101,12 @@ impl Foreign {
         }
         let (offered, way) = self.offers().await?;
         let heard = Heard { software: offered.software, way };
-        let peer = serde_json::to_string(&heard).ok();
         let now = site.now();
-        let event = LinkEvent::Contact { peer, traffic: Traffic::default() };
-        let noted = site.read(move |store| store.link_note(&event, now)).await;
-        noted.map_err(|error| ours(&error))?;
+        // One that says what it is, and takes nothing, is still out of reach.
+        if let Ok(peer) = serde_json::to_string(&heard) {
+            let noted = site.read(move |store| store.link_note(&LinkEvent::Peer(peer), now)).await;
+            noted.map_err(|error| ours(&error))?;
+        }
         *self.known() = Some(way);
         Ok(way)
     }

@@ -19,6 +19,7 @@ mod import;
 mod merge;
 mod pair;
 mod patient;
+mod reader;
 #[path = "../openmrs/stand_in/mod.rs"]
 #[allow(dead_code, reason = "the rest is for the tests of the adapter")]
 mod stand_in;

@@ -221,6 +221,10 @@ pub fn how_far_a_child_is_behind_is_told_with_the_time_that_it_will_take(maker: 
     let when = seen();
     pair.parent.child_at(&child, &at(4, 2), pair.now()).unwrap();
     assert_eq!(seen(), when);
+    // That it was here is, a few minutes later.
+    pair.pass(240);
+    pair.parent.child_at(&child, &at(4, 2), pair.now()).unwrap();
+    assert!(seen() > when);
     // A position of another life of the parent says nothing.
     pair.parent.child_at(&child, &at(400, 2), pair.now()).unwrap();
     assert_eq!(lag(), None);

@@ -206,6 +206,9 @@ pub struct QueueDone {
     /// Changes that were to be dropped and stay, since a third party has had them: a late copy of
     /// one could come to the parent after newer changes, and be taken for a new edit.
     pub kept: u64,
+    /// Changes that were to be sent again and are with a third party: they go again when its lease
+    /// ends, unless it delivers them.
+    pub leased: u64,
     /// There may be more: act again, after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,

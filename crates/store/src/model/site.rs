@@ -94,6 +94,8 @@ pub enum LinkEvent {
         /// What moved until then and was not noted yet.
         traffic: Traffic,
     },
+    /// What it is (JSON), where it said so and was not heard out yet.
+    Peer(String),
     /// It could not be reached, or did not answer as a parent does.
     Failure {
         /// Why, in plain words.

@@ -3,7 +3,7 @@
 use protocol::{RecordRef, SiteId, Timestamp};
 use serde::Serialize;
 
-use super::{DeliveryInfo, DroppedLine, EmrInfo, MessageInfo, ParkedLine, TimelineVia};
+use super::{DeliveryInfo, DroppedLine, EmrInfo, MessageInfo, ParkedLine, Pause, TimelineVia};
 
 /// All that this site knows of where a record is and goes, from one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -113,6 +113,8 @@ pub struct LinkState {
     pub failures: u32,
     pub last_error: Option<String>,
     pub next_attempt: Option<Timestamp>,
+    /// The last pause that a person made of it and nobody ended; it may be over by itself.
+    pub paused: Option<Pause>,
 }
 
 /// What a child has of the record, by one feed, as it said itself last.

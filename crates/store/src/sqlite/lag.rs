@@ -13,6 +13,9 @@ const COUNTED: u64 = 10_000;
 /// A child that says nothing for longer was away: that time is not what its work takes.
 const AWAY_MILLIS: i64 = 15 * 60 * 1_000;
 
+/// Milliseconds after which a poll that says nothing new counts as being here: each is a write.
+const SEEN_EVERY: i64 = 3 * 60 * 1_000;
+
 /// A feed of a child's.
 struct Feed {
     key: i64,
@@ -147,13 +150,23 @@ pub(super) fn child_at(
     positions: &[FeedPosition],
     now: Timestamp,
 ) -> Result<()> {
-    let (known, feeds) = store
-        .read("see where a child is", |conn| Ok((report_of(conn, child)?, feeds(conn, child)?)))?;
+    let (known, feeds, seen) = store.read("see where a child is", |conn| {
+        Ok((report_of(conn, child)?, feeds(conn, child)?, last_seen(conn, child)?))
+    })?;
     // Of its own feeds only: what else it names is kept by nobody.
     let own = |at: &&FeedPosition| feeds.iter().any(|feed| feed.name == at.feed);
     let positions = &positions.iter().filter(own).cloned().collect::<Vec<_>>();
     if known.as_deref().and_then(|report| moved(report, positions)).is_none() {
-        return Ok(());
+        if seen.is_none_or(|at| now.since(at) < SEEN_EVERY) {
+            return Ok(());
+        }
+        return store.write("note that a child was here", |step| {
+            step.prepare_cached(
+                "UPDATE child SET last_seen = ?2 WHERE site = ?1 AND state = 'joined'",
+            )?
+            .execute(params![child.as_str(), now.millis()])?;
+            Ok(())
+        });
     }
     store.write("note where a child is", |step| {
         let Some(known) = report_of(step, child)? else { return Ok(()) };
@@ -163,6 +176,14 @@ pub(super) fn child_at(
             .execute(params![child.as_str(), report, now.millis()])?;
         Ok(())
     })
+}
+
+fn last_seen(conn: &Connection, child: &SiteId) -> Result<Option<Timestamp>> {
+    Ok(conn
+        .prepare_cached("SELECT last_seen FROM child WHERE site = ?1 AND state = 'joined'")?
+        .query_row([child.as_str()], |row| rows::time_option(row, 0))
+        .optional()?
+        .flatten())
 }
 
 fn report_of(conn: &Connection, child: &SiteId) -> Result<Option<String>> {

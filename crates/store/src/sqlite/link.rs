@@ -87,6 +87,9 @@ pub(super) fn link_note(store: &SqliteStore, event: &LinkEvent, now: Timestamp) 
                      WHERE target = 'parent'";
                 step.prepare_cached(sql)?.execute(params![now, peer])?
             }
+            LinkEvent::Peer(peer) => {
+                step.execute("UPDATE link SET peer = ?1 WHERE target = 'parent'", [peer])?
+            }
             LinkEvent::Failure { error, next } => step.execute(
                 "UPDATE link SET failures = failures + 1, last_error = ?2, next_attempt = ?3,
                     last_attempt = ?1

@@ -20,7 +20,7 @@ pub(super) use words::{
 };
 
 /// `delivery.away`: with a third party that has a lease.
-const LEASED: u8 = 1;
+pub(super) const LEASED: u8 = 1;
 /// `delivery.away`: said to be delivered.
 const HANDED_OVER: u8 = 2;
 

@@ -37,6 +37,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Pause> {
     })
 }
 
+/// The pause of the link to the parent that nobody has ended; it may be over by itself.
+pub(super) fn of_parent(conn: &Connection) -> Result<Option<Pause>> {
+    let sql = format!("SELECT {COLUMNS} FROM link_pause WHERE child = ''");
+    Ok(conn.prepare_cached(&sql)?.query_row([], read).optional()?)
+}
+
 pub(super) fn link_pause(store: &SqliteStore, draft: &PauseDraft, now: Timestamp) -> Result<()> {
     store.write("pause a link", |step| {
         let known = match &draft.link {

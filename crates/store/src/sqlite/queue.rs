@@ -30,30 +30,23 @@ pub(super) fn queue_act(
     if order.dry_run {
         return store.read("count what an act on the queue concerns", |conn| {
             let chosen = Chosen::of(conn, order)?;
-            let (mut changes, mut kept) = (0, 0);
+            let mut done = QueueDone { next: chosen.next, ..QueueDone::default() };
             for sequence in &chosen.changes {
-                match concerns(conn, *sequence, order)? {
-                    Concern::Yes => changes += 1,
-                    Concern::Kept => kept += 1,
-                    Concern::No => {}
-                }
+                concerns(conn, *sequence, order)?.count(&mut done);
             }
-            let lines = lines::concerned(conn, &chosen.lines, &order.action)?.len() as u64;
-            Ok(QueueDone { changes, lines, kept, next: chosen.next })
+            done.lines = lines::concerned(conn, &chosen.lines, &order.action)?.len() as u64;
+            Ok(done)
         });
     }
     store.write("act on the queue", |step| {
         let chosen = Chosen::of(step, order)?;
         let mut done = QueueDone { next: chosen.next, ..QueueDone::default() };
         for sequence in &chosen.changes {
-            match concerns(step, *sequence, order)? {
-                Concern::Yes => {
-                    act(step, *sequence, order, now)?;
-                    done.changes += 1;
-                }
-                Concern::Kept => done.kept += 1,
-                Concern::No => {}
+            let concern = concerns(step, *sequence, order)?;
+            if matches!(concern, Concern::Yes | Concern::Leased) {
+                act(step, *sequence, order, now)?;
             }
+            concern.count(&mut done);
         }
         done.lines = lines::act(store, step, &chosen.lines, order, (now, jitter))?;
         note(step, order, &done, now)?;
@@ -126,17 +119,32 @@ enum Concern {
     No,
     /// It would, and must not.
     Kept,
+    /// It does, as soon as a third party gives it back.
+    Leased,
+}
+
+impl Concern {
+    fn count(self, done: &mut QueueDone) {
+        match self {
+            Concern::Yes => done.changes += 1,
+            Concern::Kept => done.kept += 1,
+            Concern::Leased => done.leased += 1,
+            Concern::No => {}
+        }
+    }
 }
 
 fn concerns(conn: &Connection, sequence: u64, order: &QueueOrder) -> Result<Concern> {
-    let found: Option<(String, bool, bool)> = conn
+    let found: Option<(String, bool, bool, bool)> = conn
         .prepare_cached(
-            "SELECT state, outcome IS 'dropped', message IS NOT NULL FROM delivery
+            "SELECT state, outcome IS 'dropped', message IS NOT NULL, away = ?2 FROM delivery
              WHERE target = 'parent' AND sequence = ?1",
         )?
-        .query_row([sequence], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![sequence, outbox::LEASED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
         .optional()?;
-    let Some((state, dropped, carried)) = found else { return Ok(Concern::No) };
+    let Some((state, dropped, carried, leased)) = found else { return Ok(Concern::No) };
     // What was given up is taken up again only where somebody means just that.
     let meant = match &order.which {
         QueueChoice::Ids(_) => true,
@@ -144,6 +152,7 @@ fn concerns(conn: &Connection, sequence: u64, order: &QueueOrder) -> Result<Conc
     };
     let open = state != "done";
     Ok(match &order.action {
+        DeliveryAction::Retry if open && leased => Concern::Leased,
         DeliveryAction::Retry if open || (dropped && meant) => Concern::Yes,
         DeliveryAction::Park(_) if open => Concern::Yes,
         DeliveryAction::Unpark if state == "parked" => Concern::Yes,
@@ -207,6 +216,10 @@ fn note(step: &Connection, order: &QueueOrder, done: &QueueDone, now: Timestamp)
         DeliveryAction::Unpark => ("unpark", "delivery-unpark"),
         DeliveryAction::Drop(_) => return Ok(()),
     };
+    let why = match &order.action {
+        DeliveryAction::Park(reason) => format!(": {reason}"),
+        _ => String::new(),
+    };
     let subject = match &order.which {
         QueueChoice::Ids(ids) => {
             ids.iter().take(NAMED).map(QueueId::to_string).collect::<Vec<_>>().join(" ")
@@ -218,7 +231,7 @@ fn note(step: &Connection, order: &QueueOrder, done: &QueueDone, now: Timestamp)
         }
     };
     let lines = if done.lines > 0 { format!(", lines {}", done.lines) } else { String::new() };
-    let detail = format!("{name}: {}{lines}", done.changes);
+    let detail = format!("{name}: {}{lines}{why}", done.changes);
     audit::append(step, &AuditRow { actor: order.actor.clone(), action, subject, detail }, now)
 }
 

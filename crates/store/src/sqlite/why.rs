@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, RecordRow};
 use super::status::{link_info, list, parked_line, site_info};
-use super::{SqliteStore, body};
+use super::{SqliteStore, body, pause};
 use crate::{
     Here, LinkState, ParentHolds, ParkedLine, PatientPlace, Result, TimelineVia, WHY_ROWS,
     Whereabouts,
@@ -173,6 +173,7 @@ fn link_state(conn: &Connection) -> Result<LinkState> {
         failures: link.failures,
         last_error: link.last_error,
         next_attempt: link.next_attempt,
+        paused: pause::of_parent(conn)?,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Rows of all audits that are here, ours and those of sites below, as events.
 
+use std::collections::BTreeSet;
+
 use protocol::RecordRef;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
@@ -46,19 +48,29 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(AuditEvent, String, bool)> {
     Ok((event, row.get(6)?, row.get(8)?))
 }
 
-/// What the subject names; of a change that was recorded here, its patients.
+/// What the subject names; of changes that were recorded here, and of what was done to them on
+/// their way up, their patients.
 fn about(
     conn: &Connection,
     event: &AuditEvent,
     subject: &str,
     own: bool,
 ) -> Result<Vec<RecordRef>> {
-    if !(own && event.action == "change") {
+    if !(own && (event.action == "change" || event.action.starts_with("delivery-"))) {
         return Ok(subject.split(' ').filter_map(|word| word.parse().ok()).collect());
     }
     let sql = "SELECT p.id FROM change_patient AS cp CROSS JOIN patient AS p ON p.key = cp.patient
-         WHERE cp.sequence = CAST(?1 AS INTEGER) ORDER BY p.id";
-    status::list(conn, sql, [subject], |row| rows::patient_ref(row, 0))
+         WHERE cp.sequence = ?1 ORDER BY p.id";
+    let mut about = BTreeSet::new();
+    for word in subject.split(' ') {
+        match word.parse::<i64>() {
+            Ok(sequence) => {
+                about.extend(status::list(conn, sql, [sequence], |row| rows::patient_ref(row, 0))?);
+            }
+            Err(_) => about.extend(word.parse::<RecordRef>()),
+        }
+    }
+    Ok(about.into_iter().collect())
 }
 
 fn sql_of(conn: &Connection, filter: &EventFilter) -> Result<(String, Vec<Value>)> {
@@ -86,14 +98,18 @@ fn sql_of(conn: &Connection, filter: &EventFilter) -> Result<(String, Vec<Value>
         conditions.push(
             "(instr(' ' || a.subject || ' ', ' ' || ? || ' ') > 0
                 OR (a.own = 1 AND a.action = 'change' AND CAST(a.subject AS INTEGER) IN
-                    (SELECT sequence FROM change_patient WHERE patient = ?)))"
+                    (SELECT sequence FROM change_patient WHERE patient = ?))
+                OR (a.own = 1 AND a.action LIKE 'delivery-%' AND EXISTS
+                    (SELECT 1 FROM change_patient AS cp WHERE cp.patient = ?
+                        AND instr(' ' || a.subject || ' ', ' ' || cp.sequence || ' ') > 0)))"
                 .to_owned(),
         );
         let patient = match name.is_patient() {
             true => rows::patient_known(conn, name)?.unwrap_or(-1),
             false => -1,
         };
-        values.extend([Value::Text(name.to_string()), Value::Integer(patient)]);
+        let patient = Value::Integer(patient);
+        values.extend([Value::Text(name.to_string()), patient.clone(), patient]);
     }
     let site = format!("substr(a.site, 1, {EVENT_SITE_CHARS})");
     let place = |id: &EventId| {
