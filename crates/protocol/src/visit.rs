@@ -217,7 +217,8 @@ pub struct Visit {
 impl FetchQuestion {
     /// The visit that is asked for, or why it is not granted.
     pub fn visit(&self, rules: &Rules, limits: &Limits) -> Result<Visit, Denied> {
-        let reason = self.reason.trim();
+        // Nothing of it can break a line of the audit, or move a terminal.
+        let reason = crate::plain::line(&self.reason, usize::MAX);
         let chars = reason.chars().count();
         if reason.is_empty() {
             return incomplete("a patient is fetched for a reason: say which");
@@ -243,8 +244,6 @@ impl FetchQuestion {
             let most = rules.days_max;
             return Err(Denied::Forbidden(format!("a visit may last at most {most} days here")));
         }
-        // Nothing of it can break a line of the audit.
-        let reason = crate::plain::line(reason, limits.reason_chars);
         Ok(Visit { patient, reason, days })
     }
 

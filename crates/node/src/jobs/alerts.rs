@@ -271,7 +271,7 @@ mod tests {
         let over = Alert { cleared: Some(now), ..raised.clone() };
         let stored = Alert { key: 7, ..raised.clone() };
         let one = std::slice::from_ref(&raised);
-        assert_eq!(news_of(&[], one, &[], now), [raised.clone()]);
+        assert_eq!(news_of(&[], one, &[], now), *one);
         assert_eq!(news_of(one, one, &[], now), []);
         assert_eq!(news_of(one, &[], &[stored], now), [], "from now on the store tells of it");
         assert_eq!(news_of(one, &[], &[], now), [over]);

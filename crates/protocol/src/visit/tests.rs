@@ -68,7 +68,7 @@ fn a_visit_needs_a_patient_a_reason_and_days_within_the_rule() {
     let visit = |patient, reason, days| fetch(patient, reason, days).visit(&rules, &limits);
     assert_eq!(visit("Patient/a", "walked in", Some(14)).unwrap().days, 14);
     assert_eq!(visit("Patient/a", "walked in", None).unwrap().days, 7);
-    assert_eq!(visit("Patient/a", "walked\nin\u{0}", None).unwrap().reason, "walked in ");
+    assert_eq!(visit("Patient/a", "walked\nin\u{0}", None).unwrap().reason, "walked in");
     for (patient, reason, days, words) in [
         ("Patient/a", "", Some(7), "say which"),
         ("Patient/a", "   ", Some(7), "say which"),
