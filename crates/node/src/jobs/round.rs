@@ -12,9 +12,7 @@ use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
 use crate::jobs::rounds::Moved;
-use crate::jobs::{
-    audit, compare, heal, outbox, parked, patients, pull, push, replaced, unlisted,
-};
+use crate::jobs::{audit, compare, heal, outbox, parked, patients, pull, push, replaced, unlisted};
 use crate::ports::LinkError;
 use crate::site::Site;
 
