@@ -48,7 +48,7 @@ fn what_waits_is_parked_freed_and_dropped_by_both_ways_alike() {
         "parked"
     );
     let freed = post(&clinic, "/admin/queue/unpark", &desk, &json!({"reason_has": "room 4"}));
-    assert_eq!(freed, (200, json!({"changes": 1, "lines": 0, "kept": 0})));
+    assert_eq!(freed, (200, json!({"changes": 1, "lines": 0, "kept": 0, "leased": 0})));
     clinic.run(&["queue", "drop", "1", "--reason", "entered twice"]).ok();
     clinic.run(&["queue", "drop", "1", "--reason", " "]).refused(&["reason"]);
     let asked = json!({"ids": ["2"], "reason": "a test record"});

@@ -17,8 +17,10 @@ use super::rows::RecordRow;
 use super::{SqliteStore, audit, leaves, offer, rows, unlisted};
 use crate::{AuditRow, PushLine, Result, Settled};
 
-/// Numbers that are passed over at a time where they were given out before.
+/// Numbers that are passed over where they were given out before; each time a hundred times more.
 const LEAP: u64 = 1_000;
+/// How often a state is offered that the parent says it has nothing of.
+const PRESSED: u32 = 4;
 
 pub(super) fn delivery_next(
     store: &SqliteStore,
@@ -141,38 +143,30 @@ fn stands(
 }
 
 /// What the parent has never had of records: no line of ours brings it any more. It says that a
-/// record is deleted, too, where it has none or we have no right to it: in a change of its own
-/// that is refused, and a person sees it.
+/// record is deleted, too, where we have no right to it and offer it as it was: that is not pressed.
 fn offer_unseen(
     store: &SqliteStore,
     step: &Connection,
     word: &Settled,
     now: Timestamp,
 ) -> Result<()> {
-    let mut unseen = Vec::new();
+    let (mut unseen, mut most) = (Vec::new(), 0);
     for Differing { record, digest, .. } in word.differs.iter().filter(|other| !other.had) {
-        let row = rows::record_row(step, record)?;
-        let row = row.filter(|row| row.digest.short() != *digest);
-        unseen.extend(row.map(|row| (record.clone(), row)));
-    }
-    if !unseen.is_empty() && word.outcome == Outcome::Already {
-        pass_used_numbers(step, &word.deliveries)?;
-    }
-    offer::unless_on_its_way(store, step, unseen, now)
-}
-
-/// What was offered under a number of its own was known by that number at the parent: this store
-/// was rolled back, by a copy of its files perhaps, and its numbers were given out before.
-fn pass_used_numbers(step: &Connection, deliveries: &[u64]) -> Result<()> {
-    for sequence in deliveries {
-        let sql = "SELECT 1 FROM change WHERE sequence = ?1 AND via = 0 AND author = ?2";
-        let values = params![sequence, offer::OFFER_AUTHOR];
-        if step.prepare_cached(sql)?.exists(values)? {
-            step.execute("UPDATE site SET number = number + ?1", [LEAP])?;
-            return Ok(());
+        let row = rows::record_row(step, record)?.filter(|row| row.digest.short() != *digest);
+        let Some(row) = row else { continue };
+        let offered = offer::times(step, &row)?;
+        if *digest != Digest::of_deletion(record).short() || offered < PRESSED {
+            most = most.max(offered.min(PRESSED));
+            unseen.push((record.clone(), row));
         }
     }
-    Ok(())
+    if most > 0 && word.outcome == Outcome::Already {
+        // Known by a number of its own: this store was rolled back, by a copy of its files
+        // perhaps, and gives out numbers that were given out before.
+        let leap = LEAP * 100_u64.pow(most - 1);
+        step.execute("UPDATE site SET number = number + ?1", [leap])?;
+    }
+    offer::unless_on_its_way(store, step, unseen, now)
 }
 
 /// Notes that the parent has had a state, as of its `sequence`. Where it was heard since that it

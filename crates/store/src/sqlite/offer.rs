@@ -13,7 +13,7 @@ use super::{SqliteStore, body};
 use crate::Result;
 
 /// Who offers records again.
-pub(super) const OFFER_AUTHOR: &str = "tributary-reconciliation";
+const OFFER_AUTHOR: &str = "tributary-reconciliation";
 
 /// The parent is known to hold another state of these records than this site: offers ours, unless
 /// something of it is still to be sent, or was given up. It names the parent's state for its base
@@ -47,6 +47,16 @@ pub(super) fn unless_on_its_way(
         }
     }
     offer(store, step, offers, now)
+}
+
+/// How often the state that stands here was offered.
+pub(super) fn times(step: &Connection, row: &RecordRow) -> Result<u32> {
+    Ok(step
+        .prepare_cached(
+            "SELECT count(*) FROM version AS v CROSS JOIN change AS c ON c.sequence = v.sequence
+             WHERE v.record = ?1 AND v.digest = ?2 AND c.via = 0 AND c.author = ?3",
+        )?
+        .query_row(params![row.key, row.digest.0, OFFER_AUTHOR], |found| found.get(0))?)
 }
 
 /// Whether a person gave up what stands here.

@@ -64,7 +64,7 @@ static MIGRATIONS: LazyLock<Vec<M<'static>>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/sqlite/0035_purged_record.sql")),
         M::up(include_str!("../../migrations/sqlite/0036_asked_again.sql")),
         M::up(include_str!("../../migrations/sqlite/0037_compared.sql")),
-        M::up(include_str!("../../migrations/sqlite/0041_heard.sql")),
+        M::up(include_str!("../../migrations/sqlite/0038_heard.sql")),
     ]
 });
 
