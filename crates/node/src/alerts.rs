@@ -132,11 +132,8 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
                 }
                 false => ("warning", ""),
             };
-            add(
-                "budget",
-                subject,
-                format!("{} % of the month's budget are spent{what}", spent.percent),
-            );
+            let text = format!("{} % of the month's budget are spent{what}", spent.percent);
+            add("budget", subject, text);
         }
     }
     let parked = status.deliveries.get("parked").copied().unwrap_or(0) + status.parked_lines;
@@ -147,9 +144,12 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     of_the_emr(known, &is_old, &mut add);
     let conflict = known.facts.oldest_conflict;
     if let Some(at) = conflict.filter(|at| is_old(*at, rules.conflict_days, 24 * HOUR)) {
-        let text =
-            format!("a conflict stands open since {}: `tributary conflict list`", ago(*now, at));
-        add("conflict", "", text);
+        let since = ago(*now, at);
+        add(
+            "conflict",
+            "",
+            format!("a conflict stands open since {since}: `tributary conflict list`"),
+        );
     }
     if let Some(free) = known.disk_free.filter(|free| *free < rules.disk_percent) {
         add("disk", "", format!("{free} % of the disk that holds the store are free"));

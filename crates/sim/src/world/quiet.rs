@@ -16,8 +16,8 @@ use store::{Allowance, DeliveryAction, DeliveryChoice, DeliveryFilter, HistoryQu
 use super::Shared;
 use crate::place::{Place, Up};
 
-/// Days of rest after restores: each site compares itself with its parent once a day, and what one tier finds comes
-/// to the tier below it on the next.
+/// Days of rest after restores: each site compares itself with its parent once a day, and what one
+/// tier finds comes to the tier below it on the next.
 const DAYS: u32 = 3;
 /// Passes over all sites in a day after which a world that still moves never comes to rest.
 const PASSES: u32 = 40;

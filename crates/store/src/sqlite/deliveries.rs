@@ -143,7 +143,7 @@ fn stands(
 }
 
 /// What the parent has never had of records: no line of ours brings it any more. It says that a
-/// record is deleted, too, where we have no right to it and offer it as it was: that is not pressed.
+/// record is deleted, too, where we have no right to it: that is not pressed for ever.
 fn offer_unseen(
     store: &SqliteStore,
     step: &Connection,
