@@ -116,8 +116,8 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     of_the_sources(known, &is_old, &mut add);
     for child in status.children.iter().filter(|child| child.state == "joined") {
         let name = child.site.as_str();
-        let limits = &known.config.limits;
-        let off = child.clock_offset.filter(|off| rules.clocks && !limits.clocks_agree(*off));
+        let agree = |off: i64| known.config.limits.clocks_agree(off);
+        let off = child.clock_offset.filter(|off| rules.clocks && !agree(*off));
         if let Some(off) = off {
             add("clock", name, format!("the clock of {name} is {:+} s off", off / 1_000));
         }
@@ -138,8 +138,7 @@ pub fn found(known: &Known<'_>) -> Vec<AlertFound> {
     }
     let parked = status.deliveries.get("parked").copied().unwrap_or(0) + status.parked_lines;
     if rules.parked && parked > 0 {
-        let text = format!("{parked} are parked or stuck: `tributary queue` says why");
-        add("parked", "", text);
+        add("parked", "", format!("{parked} are parked or stuck: `tributary queue` says why"));
     }
     of_the_emr(known, &is_old, &mut add);
     let conflict = known.facts.oldest_conflict;
