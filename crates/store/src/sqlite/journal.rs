@@ -204,10 +204,7 @@ fn take_place(step: &Connection, change: &NewChange<'_>) -> Result<Place> {
 /// The next number of our own, past those that came back to us: of a life of this store that was
 /// rolled back without a word, or made up by another site. Neither may stop what is written here.
 fn not_taken(step: &Connection, (origin, number): (i64, u64)) -> Result<(i64, u64)> {
-    let taken = step
-        .prepare_cached("SELECT 1 FROM change WHERE origin = ?1 AND number = ?2")?
-        .exists(params![origin, number])?;
-    if !taken {
+    if !is_taken(step, (origin, number))? {
         return Ok((origin, number));
     }
     let number = step
@@ -221,10 +218,14 @@ fn not_taken(step: &Connection, (origin, number): (i64, u64)) -> Result<(i64, u6
 
 fn free_name(step: &Connection, id: &ChangeId) -> Result<Option<(i64, u64)>> {
     let origin = rows::origin_key(step, &id.origin, &id.epoch)?;
-    let taken = step
-        .prepare_cached("SELECT 1 FROM change WHERE origin = ?1 AND number = ?2")?
-        .exists(params![origin, id.number])?;
+    let taken = is_taken(step, (origin, id.number))?;
     Ok((!taken).then_some((origin, id.number)))
+}
+
+/// Whether a change has this name.
+fn is_taken(step: &Connection, (origin, number): (i64, u64)) -> Result<bool> {
+    let sql = "SELECT 1 FROM change WHERE origin = ?1 AND number = ?2";
+    Ok(step.prepare_cached(sql)?.exists(params![origin, number])?)
 }
 
 /// The body of the state that the parent is known to hold, where a record comes to that by another

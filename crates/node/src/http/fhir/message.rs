@@ -72,22 +72,23 @@ async fn check(site: &Site, caller: &Caller, come: &messages::Come) -> Result<()
         Caller::Child { site: child, .. } => *child == envelope.from,
         Caller::Program { children, .. } => children.contains(&envelope.from),
     };
-    if may && matches!(caller, Caller::Program { .. }) && !messages::is_proved(site, come).await? {
-        note_denied(site, caller, &envelope.from, "a message without its sender's proof").await?;
-        let from = &envelope.from;
+    let from = &envelope.from;
+    if !may {
+        let detail = "a message of a site that the caller may not carry for";
+        note_denied(site, caller, from, detail).await?;
+        return Err(forbidden(
+            "this credential may not bring messages of the site that sends this one",
+        ));
+    }
+    if matches!(caller, Caller::Program { .. }) && !messages::is_proved(site, come).await? {
+        note_denied(site, caller, from, "a message without its sender's proof").await?;
         return Err(forbidden(&format!(
             "the message has no proof that {from} wrote it as it is: it was altered on the way, \
              or written before {from} got the credential that it has now. {from} gives it out \
              again once it is said to have failed there"
         )));
     }
-    if may {
-        crate::pause::refuse(site, store::LinkName::Child(envelope.from.clone())).await?;
-        return Ok(());
-    }
-    let detail = "a message of a site that the caller may not carry for";
-    note_denied(site, caller, &envelope.from, detail).await?;
-    Err(forbidden("this credential may not bring messages of the site that sends this one"))
+    crate::pause::refuse(site, store::LinkName::Child(from.clone())).await
 }
 
 async fn note_denied(
