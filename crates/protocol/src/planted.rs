@@ -12,8 +12,8 @@ pub enum Fault {
     MarkerAtFirstPart,
     /// Changes that were taken before are taken again, as they came.
     TakenTwice,
-    /// A pushed line counts as received with its first part, and what its sender hears to be missing
-    /// is not offered again.
+    /// A pushed line counts as received with its first part, and what its sender hears to be
+    /// missing is not offered again.
     ReceivedAtFirstPart,
     /// Any child may read any feed.
     FeedForAnyone,
