@@ -1,6 +1,9 @@
 //! A line to a message.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{CHANGE, EVENT, Envelope, MessageId, PROOF, Proof, SITE, Urls, told};
 use crate::change::{Author, ChangeId};
@@ -45,13 +48,13 @@ fn written(
         envelope.at
     ));
     let named = named(line);
-    let mut said = said(line, id, envelope, &named);
+    let mut change = Part { extension: said(line, id, envelope, &named), ..Part::named(CHANGE) };
     if let Some(key) = key {
-        let proof = proof_of(envelope, &said, key)?;
-        said.push(json!({"url": PROOF, "valueString": proof.to_string()}));
+        let proof = proof_of(envelope, &change, key)?;
+        change.extension.push(Part::string(PROOF, proof.to_string()));
     }
-    let header = header(said, id, envelope, urls, &named);
-    entry(&mut out, &format!("urn:tributary:message:{name}"), &header.to_string());
+    let header = header(change, id, envelope, urls, &named);
+    entry(&mut out, &format!("urn:tributary:message:{name}"), &text(&header)?);
     for (record, named) in line.records.iter().zip(&named) {
         if let OutRecord::Resource { body, .. } = record {
             out.push(',');
@@ -60,9 +63,8 @@ fn written(
     }
     if !named.is_empty() {
         out.push(',');
-        let provenance = provenance(line, envelope, &named);
-        let url = format!("urn:tributary:message:{name}:provenance");
-        entry(&mut out, &url, &provenance.to_string());
+        let provenance = text(&provenance(line, envelope, &named))?;
+        entry(&mut out, &format!("urn:tributary:message:{name}:provenance"), &provenance);
     }
     out.push_str("]}");
     Some(out)
@@ -104,90 +106,147 @@ fn entry(out: &mut String, url: &str, resource: &str) {
 }
 
 /// From the text that a reader will see: there is one way to tell it.
-fn proof_of(envelope: &Envelope, said: &[Value], key: &[u8; 32]) -> Option<Proof> {
-    let text = json!({ "extension": said }).to_string();
+fn proof_of(envelope: &Envelope, change: &Part, key: &[u8; 32]) -> Option<Proof> {
+    let text = text(change)?;
     let said = json::parse(text.as_bytes(), json::DEPTH_MAX).ok()?;
     Some(Proof::of(&told(&envelope.from, &said), key))
 }
 
-fn header(
-    said: Vec<Value>,
+fn text(resource: &impl Serialize) -> Option<String> {
+    serde_json::to_string(resource).ok()
+}
+
+// The fields of all that follows are in the order of their names, as in every message so far.
+
+/// An extension with one value, or with parts.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extension: Vec<Part>,
+    url: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_boolean: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_instant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_positive_int: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_reference: Option<Reference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_string: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_uri: Option<String>,
+}
+
+impl Part {
+    fn named(url: &'static str) -> Part {
+        Part { url, ..Part::default() }
+    }
+
+    fn string(url: &'static str, value: String) -> Part {
+        Part { value_string: Some(value), ..Part::named(url) }
+    }
+
+    fn yes(url: &'static str) -> Part {
+        Part { value_boolean: Some(true), ..Part::named(url) }
+    }
+}
+
+#[derive(Serialize)]
+struct Reference {
+    reference: String,
+}
+
+impl Reference {
+    fn to(name: &RecordRef) -> Reference {
+        Reference { reference: name.to_string() }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Header<'a> {
+    destination: [Endpoint<'a>; 1],
+    event_uri: &'static str,
+    extension: [Part; 1],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    focus: Vec<Reference>,
+    id: String,
+    resource_type: &'static str,
+    source: Endpoint<'a>,
+}
+
+/// A `source` or a `destination`.
+#[derive(Serialize)]
+struct Endpoint<'a> {
+    endpoint: String,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    software: Option<&'static str>,
+}
+
+fn header<'a>(
+    change: Part,
     id: &ChangeId,
-    envelope: &Envelope,
+    envelope: &'a Envelope,
     urls: Urls<'_>,
     named: &[Named],
-) -> Value {
-    let mut header = json!({
-        "resourceType": "MessageHeader",
-        "id": MessageId::of(id).to_string(),
-        "extension": [{"url": CHANGE, "extension": said}],
-        "eventUri": EVENT,
-        "destination": [{"name": envelope.to.as_str(), "endpoint": urls.target}],
-        "source": {
-            "name": envelope.from.as_str(),
-            "software": "Tributary",
-            "endpoint": format!("{SITE}{}", envelope.from),
+) -> Header<'a> {
+    let held = named.iter().filter(|named| !named.deleted);
+    let (to, from) = (envelope.to.as_str(), envelope.from.as_str());
+    Header {
+        resource_type: "MessageHeader",
+        id: MessageId::of(id).to_string(),
+        extension: [change],
+        event_uri: EVENT,
+        destination: [Endpoint { name: to, software: None, endpoint: urls.target.to_owned() }],
+        source: Endpoint {
+            name: from,
+            software: Some("Tributary"),
+            endpoint: format!("{SITE}{from}"),
         },
-    });
-    let focus: Vec<Value> = named
-        .iter()
-        .filter(|named| !named.deleted)
-        .map(|named| reference(&named.reference))
-        .collect();
-    if !focus.is_empty() {
-        header["focus"] = focus.into();
+        focus: held.map(|named| Reference::to(&named.reference)).collect(),
     }
-    header
 }
 
-fn reference(name: &RecordRef) -> Value {
-    json!({"reference": name.to_string()})
-}
-
-fn said(line: &OutLine, id: &ChangeId, envelope: &Envelope, named: &[Named]) -> Vec<Value> {
+fn said(line: &OutLine, id: &ChangeId, envelope: &Envelope, named: &[Named]) -> Vec<Part> {
     let mut said = vec![
-        json!({"url": "id", "valueUri": id.to_string()}),
-        json!({"url": "epoch", "valueString": envelope.epoch.to_string()}),
-        json!({"url": "to", "valueString": envelope.to.as_str()}),
-        json!({"url": "attempt", "valuePositiveInt": envelope.attempt}),
+        Part { value_uri: Some(id.to_string()), ..Part::named("id") },
+        Part::string("epoch", envelope.epoch.to_string()),
+        Part::string("to", envelope.to.to_string()),
+        Part { value_positive_int: Some(envelope.attempt), ..Part::named("attempt") },
     ];
     if !line.covers.is_empty() {
         let numbers: Vec<String> = line.covers.iter().map(u64::to_string).collect();
-        said.push(json!({"url": "covers", "valueString": numbers.join(" ")}));
+        said.push(Part::string("covers", numbers.join(" ")));
     }
-    if let Some(author) = &line.author {
-        said.push(json!({"url": "author", "valueString": shown(author)}));
-    }
-    if let Some(at) = line.at {
-        said.push(json!({"url": "at", "valueInstant": at.to_string()}));
-    }
+    said.extend(line.author.as_ref().map(|author| Part::string("author", shown(author))));
     said.extend(
-        line.patients
-            .iter()
-            .map(|patient| json!({"url": "patient", "valueReference": reference(patient)})),
+        line.at.map(|at| Part { value_instant: Some(at.to_string()), ..Part::named("at") }),
     );
-    said.extend(named.iter().map(|named| {
-        let mut parts = vec![
-            json!({"url": "reference", "valueString": named.reference.to_string()}),
-            json!({"url": "digest", "valueString": named.digest.short().to_string()}),
-        ];
-        if let Some(base) = named.base {
-            if let Some(digest) = base.digest {
-                parts.push(json!({"url": "base", "valueString": digest.to_string()}));
-            }
-            if base.relayed {
-                parts.push(json!({"url": "relayed", "valueBoolean": true}));
-            }
-            if let Some(since) = base.since {
-                parts.push(json!({"url": "since", "valueString": since.to_string()}));
-            }
-        }
-        if named.deleted {
-            parts.push(json!({"url": "deleted", "valueBoolean": true}));
-        }
-        json!({"url": "record", "extension": parts})
+    said.extend(line.patients.iter().map(|patient| Part {
+        value_reference: Some(Reference::to(patient)),
+        ..Part::named("patient")
     }));
+    said.extend(
+        named.iter().map(|named| Part { extension: of_record(named), ..Part::named("record") }),
+    );
     said
+}
+
+fn of_record(named: &Named) -> Vec<Part> {
+    let mut parts = vec![
+        Part::string("reference", named.reference.to_string()),
+        Part::string("digest", named.digest.short().to_string()),
+    ];
+    if let Some(base) = named.base {
+        parts.extend(base.digest.map(|digest| Part::string("base", digest.to_string())));
+        parts.extend(base.relayed.then(|| Part::yes("relayed")));
+        parts.extend(base.since.map(|since| Part::string("since", since.to_string())));
+    }
+    parts.extend(named.deleted.then(|| Part::yes("deleted")));
+    parts
 }
 
 /// FHIR has no empty strings, and no reader takes a NUL.
@@ -196,16 +255,37 @@ fn shown(author: &Author) -> String {
     if name.trim().is_empty() { "unknown".to_owned() } else { name }
 }
 
-fn provenance(line: &OutLine, envelope: &Envelope, named: &[Named]) -> Value {
-    let targets: Vec<Value> = named.iter().map(|named| reference(&named.reference)).collect();
-    let who = line.author.as_ref().map_or_else(|| envelope.from.to_string(), shown);
-    json!({
-        "resourceType": "Provenance",
-        "target": targets,
-        "recorded": line.at.unwrap_or(envelope.at).to_string(),
-        "agent": [{
-            "who": {"display": who},
-            "onBehalfOf": {"display": envelope.from.as_str()},
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Provenance<'a> {
+    agent: [Agent<'a>; 1],
+    recorded: String,
+    resource_type: &'static str,
+    target: Vec<Reference>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Agent<'a> {
+    on_behalf_of: Display<'a>,
+    who: Display<'a>,
+}
+
+#[derive(Serialize)]
+struct Display<'a> {
+    display: Cow<'a, str>,
+}
+
+fn provenance<'a>(line: &OutLine, envelope: &'a Envelope, named: &[Named]) -> Provenance<'a> {
+    let from = envelope.from.as_str();
+    let who = line.author.as_ref().map_or(Cow::Borrowed(from), |author| shown(author).into());
+    Provenance {
+        resource_type: "Provenance",
+        target: named.iter().map(|named| Reference::to(&named.reference)).collect(),
+        recorded: line.at.unwrap_or(envelope.at).to_string(),
+        agent: [Agent {
+            who: Display { display: who },
+            on_behalf_of: Display { display: from.into() },
         }],
-    })
+    }
 }

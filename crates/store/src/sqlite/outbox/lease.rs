@@ -4,7 +4,7 @@ use protocol::delivery::latest_due;
 use protocol::message::MessageId;
 use protocol::stream::OutLine;
 use protocol::{Limits, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::turns::{Finder, Found};
 use super::{LEASED, Message, event};
@@ -106,13 +106,7 @@ fn give(
     let number = found.turn.changes.last().map_or(0, |(_, number)| *number);
     let Some(line) = line.lines.into_iter().next() else { return Ok(None) };
     let Some(id) = line.id.as_ref().map(MessageId::of) else { return Ok(None) };
-    // A failure of the message before counts on, where this one is its successor.
-    let (failures, missing): (u32, u32) = step
-        .prepare_cached(
-            "SELECT coalesce(max(failures), 0), coalesce(max(missing), 0) FROM message
-             WHERE key = ?1",
-        )?
-        .query_row([found.before], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (failures, missing) = found.before.map_or(Ok((0, 0)), |before| failed(step, before))?;
     let (key, attempt): (i64, u32) = step
         .prepare_cached(
             "INSERT INTO message (origin, number, state, lease, until, carrier, attempt, failures,
@@ -140,33 +134,40 @@ fn give(
         )?
         .execute([before])?;
     }
-    send_away(step, &found.turn.changes, key, now)?;
+    send_away(step, found, key, now)?;
     note(step, (key, attempt), ask, now)?;
     let patients = line.patients.clone();
     let line = OutLine { part: None, ..line };
     Ok(Some(Leased { id, patients, attempt, lane: found.turn.lane, line }))
 }
 
-/// Notes that these went with a message.
-fn send_away(
-    step: &Connection,
-    changes: &[(u64, u64)],
-    message: i64,
-    now: Timestamp,
-) -> Result<()> {
-    // Almost all are ready: to set that again would write to every index of the queue.
-    for (sequence, _) in changes {
-        step.prepare_cached(
-            "UPDATE delivery SET away = ?2, message = ?3, changed = ?4
-             WHERE target = 'parent' AND sequence = ?1",
-        )?
-        .execute(params![sequence, LEASED, message, now.millis()])?;
-    }
+/// A failure of the message before counts on, where this one is its successor: how often it failed,
+/// and how often it was missing.
+fn failed(step: &Connection, before: i64) -> Result<(u32, u32)> {
+    let found = step
+        .prepare_cached("SELECT failures, missing FROM message WHERE key = ?1")?
+        .query_row([before], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Notes what went with a message.
+fn send_away(step: &Connection, found: &Found, message: i64, now: Timestamp) -> Result<()> {
+    let sequences: Vec<u64> = found.turn.changes.iter().map(|(sequence, _)| *sequence).collect();
+    let list = format!("{sequences:?}");
     step.prepare_cached(
-        "UPDATE delivery SET state = 'ready'
-         WHERE message = ?1 AND away = ?2 AND state IN ('retry', 'parked')",
+        "UPDATE delivery SET away = ?2, message = ?3, changed = ?4
+         WHERE target = 'parent' AND sequence IN (SELECT value FROM json_each(?1))",
     )?
-    .execute(params![message, LEASED])?;
+    .execute(params![list, LEASED, message, now.millis()])?;
+    if found.before.is_some() {
+        // All others are ready: to set that again would write to every index of the queue.
+        step.prepare_cached(
+            "UPDATE delivery SET state = 'ready'
+             WHERE message = ?1 AND away = ?2 AND state IN ('retry', 'parked')",
+        )?
+        .execute(params![message, LEASED])?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Finder<'a> {
     step: &'a Connection,
     /// Patients (or records) who have a turn already, or have to wait.
     held: BTreeSet<Subject>,
+    /// The deliveries that have one.
+    given: BTreeSet<u64>,
     chunk: VecDeque<Free>,
     /// The lanes that are still to be looked through, the present one first.
     lanes: VecDeque<Urgency>,
@@ -57,6 +59,7 @@ impl<'a> Finder<'a> {
         Ok(Finder {
             step,
             held: BTreeSet::new(),
+            given: BTreeSet::new(),
             chunk: VecDeque::new(),
             lanes: lanes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
             is_mixed: is_mixed(step)?,
@@ -69,12 +72,17 @@ impl<'a> Finder<'a> {
 
     pub(super) fn next(&mut self) -> Result<Option<Found>> {
         while let Some(free) = self.next_free()? {
+            if self.given.contains(&free.sequence) {
+                continue;
+            }
             let subjects = subjects_of(self.step, free.sequence)?;
             let has_to_wait = subjects.iter().any(|subject| self.held.contains(subject))
                 || self.is_held_back(&free, &subjects)?;
             self.held.extend(subjects.iter().cloned());
             if !has_to_wait {
-                return self.turn(&free, subjects).map(Some);
+                let found = self.turn(&free, subjects)?;
+                self.given.extend(found.turn.changes.iter().map(|(sequence, _)| *sequence));
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -178,13 +186,16 @@ impl<'a> Finder<'a> {
         };
         let sql = format!(
             "SELECT d.sequence, c.number, d.state = 'ready' AND d.away = 0
-                AND d.message IS NULL AND c.number IS NOT NULL AND c.origin = ?3
+                AND d.message IS NULL AND c.number IS NOT NULL AND c.origin = ?3,
+                (SELECT count(*) FROM change_patient AS cp WHERE cp.sequence = s.sequence)
              FROM {table} AS s
              CROSS JOIN delivery AS d ON d.target = 'parent' AND d.sequence = s.sequence
              CROSS JOIN change AS c ON c.sequence = d.sequence
              WHERE s.{column} = ?1 AND s.sequence > ?2 AND d.state <> 'done'
              ORDER BY s.sequence LIMIT ?4"
         );
+        // Whoever is of one patient, as most are, need not be looked at further.
+        let of_one = subjects.len() == 1 && column == "patient";
         let last = changes.last().map_or(0, |(sequence, _)| *sequence);
         let room = self.changes_at_once.saturating_sub(changes.len());
         let room = i64::try_from(room).unwrap_or(i64::MAX);
@@ -193,7 +204,8 @@ impl<'a> Finder<'a> {
         while let Some(row) = rows.next()? {
             let sequence: u64 = row.get(0)?;
             let fits: bool = row.get(2)?;
-            if !fits || subjects_of(self.step, sequence)? != *subjects {
+            let is_of_one = of_one && row.get::<_, u32>(3)? == 1;
+            if !fits || !is_of_one && subjects_of(self.step, sequence)? != *subjects {
                 break;
             }
             changes.push((sequence, row.get(1)?));
