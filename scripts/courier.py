@@ -178,6 +178,10 @@ def a_first_load(world):
             "div": f"<div xmlns='http://www.w3.org/1999/xhtml'>{'x' * 30_000}{number}</div>"}))
     load = world.stick("load")
     world.at(world.parent, "export", load, "--child", COHORT)
+    everybody = world.stick("everybody")
+    told = world.at(world.parent, "export", everybody, "--cohort", COHORT).stdout
+    assert "for 1 child" in told, told
+    assert len(list(everybody.iterdir())) == len(list(load.iterdir()))
     world.parent.stop()
     world.child.start()
     files = sorted(load.iterdir())

@@ -9,7 +9,7 @@ mod packet;
 mod stick;
 mod up;
 
-pub use down::{Loaded, export_feeds, import_feeds};
+pub use down::{ForAll, Loaded, Unwritten, export_cohort, export_feeds, import_feeds};
 pub use key::Key;
 pub use stick::Stick;
 pub use up::{Exported, Imported, Settled, export, import, receipts};

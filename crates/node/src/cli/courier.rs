@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use protocol::SiteId;
+use protocol::{CohortName, SiteId};
 
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::cli::status::bytes;
-use crate::courier::{self, Imported, Loaded, Refused, Stick};
+use crate::courier::{self, Exported, Imported, Loaded, Refused, Stick, Unwritten};
 use crate::progress;
 
 /// Days that a courier has to come back with the parent's word.
@@ -32,6 +32,10 @@ enum Action {
         /// At the parent: write the records that this child has not fetched yet
         #[arg(long, value_name = "SITE", conflicts_with = "days")]
         child: Option<SiteId>,
+        /// At the parent: write those of this cohort, for each child that follows it; with --child
+        /// for that one alone
+        #[arg(long, value_name = "NAME", conflicts_with = "days")]
+        cohort: Option<CohortName>,
         /// At the child: offer the messages again if no word of the parent came in so many days
         #[arg(long, value_name = "N", default_value_t = DAYS,
             value_parser = clap::value_parser!(u32).range(1..=3_650))]
@@ -65,34 +69,74 @@ struct Folder {
 /// Runs the action; fails where something on the stick cannot be used.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
-        Action::Export { stick, child, days, dir } => {
-            export(dir, &Stick::at(&stick.stick)?, child.as_ref(), *days)
+        Action::Export { stick, child, cohort, days, dir } => {
+            let stick = Stick::at(&stick.stick)?;
+            match (child, cohort) {
+                (None, None) => export(dir, &stick, *days),
+                (Some(child), cohort) => export_down(dir, &stick, child, cohort.as_ref()),
+                (None, Some(cohort)) => export_cohort(dir, &stick, cohort),
+            }
         }
         Action::Import { stick, dir } => import(dir, &Stick::at(&stick.stick)?),
         Action::Receipts { stick, dir } => receipts(dir, &Stick::at(&stick.stick)?),
     }
 }
 
-fn export(dir: &Dir, stick: &Stick, child: Option<&SiteId>, days: u32) -> anyhow::Result<ExitCode> {
+fn export(dir: &Dir, stick: &Stick, days: u32) -> anyhow::Result<ExitCode> {
     let site = dir.open()?;
     let bar = progress::spinner("writing");
-    let mut told = |done: &courier::Exported| {
-        bar.set_message(format!("{} files, {}", done.packets, bytes(done.bytes)));
-    };
-    let done = match child {
-        Some(child) => courier::export_feeds(&site, stick, child, &mut told)?,
-        None => block_on(courier::export(&site, stick, days, &mut told))??,
-    };
+    let mut told = |done: &Exported| bar.set_message(so_far(done));
+    let done = block_on(courier::export(&site, stick, days, &mut told))??;
     bar.finish_and_clear();
-    let what = if child.is_some() { "changes and whole patients" } else { "messages" };
-    say!("{} {what} in {} files, {}", done.messages, done.packets, bytes(done.bytes));
-    if done.messages > 0 && child.is_none() {
+    say!("{} messages in {} files, {}", done.messages, done.packets, bytes(done.bytes));
+    if done.messages > 0 {
         say!(
             "Carry the stick to the parent, run `tributary courier import` there, and bring it \
              back for `tributary courier receipts`. Until then nothing of it counts as done."
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn export_down(
+    dir: &Dir,
+    stick: &Stick,
+    child: &SiteId,
+    cohort: Option<&CohortName>,
+) -> anyhow::Result<ExitCode> {
+    let site = dir.open()?;
+    let bar = progress::spinner("writing");
+    let mut told = |done: &Exported| bar.set_message(so_far(done));
+    let mut done = Exported::default();
+    courier::export_feeds(&site, stick, child, cohort, &mut done, &mut told)?;
+    bar.finish_and_clear();
+    say!("{}", written(&done));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export_cohort(dir: &Dir, stick: &Stick, cohort: &CohortName) -> anyhow::Result<ExitCode> {
+    let site = dir.open()?;
+    let bar = progress::spinner("writing");
+    let mut told = |done: &Exported| bar.set_message(so_far(done));
+    let done = courier::export_cohort(&site, stick, cohort, &mut told)?;
+    bar.finish_and_clear();
+    let children = if done.children == 1 { "child" } else { "children" };
+    say!("{}, for {} {children}", written(&done.exported), done.children);
+    let mut code = ExitCode::SUCCESS;
+    for Unwritten { child, reason } in &done.without {
+        say!("{child}: not written: {reason}");
+        code = ExitCode::FAILURE;
+    }
+    Ok(code)
+}
+
+fn so_far(done: &Exported) -> String {
+    format!("{} files, {}", done.packets, bytes(done.bytes))
+}
+
+fn written(done: &Exported) -> String {
+    let Exported { packets, messages, bytes: size } = *done;
+    format!("{messages} changes and whole patients in {packets} files, {}", bytes(size))
 }
 
 fn import(dir: &Dir, stick: &Stick) -> anyhow::Result<ExitCode> {

@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use protocol::SiteId;
 use protocol::stream::{self, Header, Lane};
+use protocol::{CohortName, SiteId};
 use serde::Deserialize;
-use store::{AuditRow, FeedQuery, FeedSlice, Scope};
+use store::{AuditRow, ChildInfo, FeedQuery, FeedSlice, Scope};
 
 use super::key::Key;
 use super::packet::{self, FeedPart, Head, Kind, Packet};
@@ -23,65 +23,177 @@ use crate::jobs::round;
 use crate::ports::Response;
 use crate::site::Site;
 
-/// At the parent: writes what a child has not fetched yet, from where it said that it is.
-/// `messages` of what is given counts lines.
+/// The feed of what is of no patient.
+const REFERENCE: &str = "reference";
+
+/// What is written for the children who follow a cohort.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForAll {
+    /// What went onto the stick.
+    pub exported: Exported,
+    /// Children for whom something was written, or who have all of it.
+    pub children: u64,
+    /// Children for whom it could not be written, or not all of it, and why.
+    pub without: Vec<Unwritten>,
+}
+
+/// A child for whom nothing can be written, or not all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwritten {
+    /// The child.
+    pub child: SiteId,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// At the parent: writes the feed of a cohort, and the reference records, for every child that
+/// follows it: to each what it has not fetched yet, readable by that child only. One that cannot
+/// be written for keeps nobody else from it.
+pub fn export_cohort(
+    site: &Site,
+    stick: &Stick,
+    cohort: &CohortName,
+    progress: &mut dyn FnMut(&Exported),
+) -> anyhow::Result<ForAll> {
+    if !site.store().cohort_list()?.iter().any(|known| known.name == *cohort) {
+        bail!("there is no cohort {cohort}: `tributary cohort list` shows them");
+    }
+    let children = site.store().child_list()?;
+    // Who was shut out does not follow it any more.
+    let follows = |child: &ChildInfo| child.state != "revoked" && child.cohorts.contains(cohort);
+    let mut all = ForAll::default();
+    for child in children.into_iter().filter(follows) {
+        match export_feeds(site, stick, &child.site, Some(cohort), &mut all.exported, progress) {
+            Ok(()) => all.children += 1,
+            Err(reason) => {
+                let reason = format!("{reason:#}");
+                all.without.push(Unwritten { child: child.site, reason });
+            }
+        }
+    }
+    if all.children == 0 && all.without.is_empty() {
+        bail!(
+            "no child follows the cohort {cohort}: `tributary child list` shows who follows which"
+        );
+    }
+    Ok(all)
+}
+
+/// At the parent: writes what a child has not fetched yet, from where it said that it is: all of
+/// its feeds, or that of one cohort and the reference records. Adds to `exported` what went onto
+/// the stick, also before a failure; its `messages` counts lines.
 pub fn export_feeds(
     site: &Site,
     stick: &Stick,
     child: &SiteId,
+    cohort: Option<&CohortName>,
+    exported: &mut Exported,
     progress: &mut dyn FnMut(&Exported),
-) -> anyhow::Result<Exported> {
-    let to = childs_key(site, child)?;
-    let children = site.store().child_list()?;
-    let known = children.into_iter().find(|known| known.site == *child);
-    let known = known.with_context(|| format!("{child} is not a child of this site"))?;
-    let report = known.report.and_then(|text| serde_json::from_str::<ChildReport>(&text).ok());
-    let report = report.with_context(|| format!("{child} has never said where it is"))?;
-    let epoch = known.epoch.with_context(|| format!("{child} has never been here"))?;
-    let scope = Scope::Cohorts { reader: child.clone(), epoch, cohorts: known.cohorts };
-    let mut exported = Exported::default();
-    for feed in site.store().feed_list(&scope)? {
+) -> anyhow::Result<()> {
+    let reader = Reader::of(site, stick, child)?;
+    if let Some(cohort) = cohort.filter(|cohort| !reader.follows(cohort)) {
+        bail!("{child} does not follow the cohort {cohort}: `tributary child list` shows which");
+    }
+    let before = *exported;
+    let result = reader.write(cohort, exported, progress);
+    // What is on the stick may be carried away, though the rest of it failed.
+    if result.is_ok() || exported.packets > before.packets {
+        note(site, child, exported.since(&before))?;
+    }
+    result
+}
+
+/// A child for whom a stick is written: where it is, and what it may read.
+struct Reader<'a> {
+    site: &'a Site,
+    stick: &'a Stick,
+    child: &'a SiteId,
+    /// What its packets are encrypted with.
+    key: String,
+    report: ChildReport,
+    scope: Scope,
+    cohorts: Vec<CohortName>,
+}
+
+impl<'a> Reader<'a> {
+    fn of(site: &'a Site, stick: &'a Stick, child: &'a SiteId) -> anyhow::Result<Reader<'a>> {
+        let key = childs_key(site, child)?;
+        let children = site.store().child_list()?;
+        let known = children.into_iter().find(|known| known.site == *child);
+        let known = known.with_context(|| format!("{child} is not a child of this site"))?;
+        let report = known.report.and_then(|text| serde_json::from_str(&text).ok());
+        let report = report.with_context(|| format!("{child} has never said where it is"))?;
+        let epoch = known.epoch.with_context(|| format!("{child} has never been here"))?;
+        // By all that it may read it is judged what is news to it, whatever is written of that.
+        let cohorts = known.cohorts.clone();
+        let scope = Scope::Cohorts { reader: child.clone(), epoch, cohorts: known.cohorts };
+        Ok(Reader { site, stick, child, key, report, scope, cohorts })
+    }
+
+    fn follows(&self, cohort: &CohortName) -> bool {
+        self.cohorts.contains(cohort)
+    }
+
+    fn write(
+        &self,
+        cohort: Option<&CohortName>,
+        exported: &mut Exported,
+        progress: &mut dyn FnMut(&Exported),
+    ) -> anyhow::Result<()> {
+        for feed in self.site.store().feed_list(&self.scope)? {
+            let is_wanted = cohort.is_none_or(|cohort| cohort.as_str() == feed.name);
+            if is_wanted || feed.name == REFERENCE {
+                self.write_feed(&feed.name, exported, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_feed(
+        &self,
+        feed: &str,
+        exported: &mut Exported,
+        progress: &mut dyn FnMut(&Exported),
+    ) -> anyhow::Result<()> {
         // The bulk lane has every patient whole; of what has no joins, the live lane has all.
-        let (lane, at) = match feed.name.as_str() {
-            "reference" => (Lane::Live, &report.markers),
-            _ => (Lane::Bulk, &report.bulk_markers),
+        let (lane, at) = match feed {
+            REFERENCE => (Lane::Live, &self.report.markers),
+            _ => (Lane::Bulk, &self.report.bulk_markers),
         };
-        let mut after = at.get(&feed.name).copied().unwrap_or(0);
-        let bytes = site.config().limits.line_bytes;
+        let mut after = at.get(feed).copied().unwrap_or(0);
         loop {
             let query = FeedQuery {
-                feed: feed.name.clone(),
+                feed: feed.to_owned(),
                 lane,
                 marker: after,
                 after,
                 epoch: None,
                 to: None,
-                bytes,
+                bytes: self.site.config().limits.line_bytes,
             };
-            let Some(slice) = site.store().feed_changes(&query, &scope)? else { break };
-            if slice.lines.is_empty() {
+            let Some(slice) = self.site.store().feed_changes(&query, &self.scope)? else { break };
+            if slice.lines.is_empty() && !slice.more {
                 break;
             }
-            let written = pack(site, child, &to, (lane, after), &slice)?;
-            let which = format!("{}-{}-{after:012}", feed.name, lane.as_str());
-            let name = stick::name(site.id(), child, site.now(), which, Kind::Feed);
-            stick.put(&name, &written)?;
+            let written = pack(self.site, self.child, &self.key, (lane, after), &slice)?;
+            let which = format!("{feed}-{}-{after:012}", lane.as_str());
+            let name = stick::name(self.site.id(), self.child, self.site.now(), which, Kind::Feed);
+            self.stick.put(&name, &written)?;
             exported.packets += 1;
             exported.messages += slice.lines.len() as u64;
             exported.bytes += written.len() as u64;
-            progress(&exported);
+            progress(exported);
             after = slice.end;
             if !slice.more {
                 break;
             }
         }
+        Ok(())
     }
-    note(site, child, &exported)?;
-    Ok(exported)
 }
 
 /// Records leave the site with it: the audit says for whom.
-fn note(site: &Site, child: &SiteId, exported: &Exported) -> anyhow::Result<()> {
+fn note(site: &Site, child: &SiteId, exported: Exported) -> anyhow::Result<()> {
     let row = AuditRow {
         actor: "operator".to_owned(),
         action: "courier-export",

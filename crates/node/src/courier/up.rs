@@ -33,6 +33,17 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+impl Exported {
+    /// What came after `before`.
+    pub(super) fn since(&self, before: &Exported) -> Exported {
+        Exported {
+            packets: self.packets - before.packets,
+            messages: self.messages - before.messages,
+            bytes: self.bytes - before.bytes,
+        }
+    }
+}
+
 /// At the child: writes what waits for the parent. What is written counts as handed over, and is
 /// offered again if the parent's word has not come after so many days.
 pub async fn export(

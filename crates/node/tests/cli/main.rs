@@ -11,6 +11,7 @@ mod alerts;
 mod audit;
 mod beside;
 mod conflict;
+mod courier;
 mod damage;
 mod folder;
 mod health;
