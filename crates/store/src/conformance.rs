@@ -258,7 +258,8 @@ macro_rules! for_each_rule {
                 the_queue_is_acted_on_by_choice_and_counted_without_acting,
                 what_a_third_party_has_had_is_not_dropped;
             courier:
-                a_courier_may_take_as_long_as_was_said;
+                a_courier_may_take_as_long_as_was_said,
+                a_courier_that_begins_anew_has_what_it_leased_before;
             outbox:
                 a_message_is_done_by_the_parents_word_alone,
                 defect_38_a_message_is_never_leased_twice_while_its_lease_lives,

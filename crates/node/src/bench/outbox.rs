@@ -56,6 +56,7 @@ fn lease(site: &Site, number: usize, max: usize) -> anyhow::Result<Vec<Leased>> 
         lanes: protocol::Urgency::ALL.to_vec(),
         until: now.plus_millis(LEASE),
         lease: format!("lease-{number}"),
+        is_anew: false,
     };
     Ok(site.store().outbox_lease(&ask, now)?)
 }

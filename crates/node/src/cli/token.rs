@@ -9,6 +9,7 @@ use store::{TokenDraft, TokenScope};
 
 use crate::cli::open::Dir;
 use crate::cli::say;
+use crate::courier::CARRIER;
 use crate::http::auth::credential_hash;
 use crate::http::sync::join::new_secret;
 use crate::site::Site;
@@ -109,6 +110,12 @@ fn add(
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
         bail!("failed to add it: a name has 1 to 63 letters, digits, '-', '_' and '.'");
+    }
+    if matches!(scope, Scope::Outbox) && name == CARRIER {
+        bail!(
+            "failed to add it: what `tributary courier` carries goes by the name {CARRIER}, and \
+             what that leased it takes back when it begins; choose another name"
+        );
     }
     let secret = new_secret(site);
     let now = site.now();

@@ -1,5 +1,7 @@
 //! The way up: messages go to the parent, and its answers come back.
 
+use std::fs::{File, TryLockError};
+
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use protocol::SiteId;
@@ -18,6 +20,8 @@ use crate::site::Site;
 
 /// Seconds in which a packet has to be written; if that is not done, what was in it waits here.
 const WRITING: i64 = 600;
+/// The file in a site's folder that is locked while messages are written.
+const LOCK: &str = "courier.lock";
 /// Milliseconds between two looks at a full inbox, and how often it is looked at.
 const FULL_PAUSE: u64 = 200;
 const FULL_LOOKS: u32 = 300;
@@ -44,8 +48,9 @@ impl Exported {
     }
 }
 
-/// At the child: writes what waits for the parent. What is written counts as handed over, and is
-/// offered again if the parent's word has not come after so many days.
+/// At the child: writes what waits for the parent, and what an export had begun with that broke off.
+/// What is written counts as handed over, and is offered again if the parent's word has not come
+/// after so many days.
 pub async fn export(
     site: &Site,
     stick: &Stick,
@@ -61,6 +66,7 @@ pub async fn export(
         None => bail!("this site has no parent, so there is nothing to carry"),
     };
     let to = parents_key(site)?;
+    let _alone = alone(site)?;
     let mut exported = Exported::default();
     loop {
         let limits = &site.config().limits;
@@ -71,6 +77,8 @@ pub async fn export(
             lanes: protocol::Urgency::ALL.to_vec(),
             until: site.now().plus_millis(WRITING * 1_000),
             lease: outbox::new_lease(site),
+            // What a run has leased that broke off would be on no stick for all that time.
+            is_anew: exported.packets == 0,
         };
         let lease = ask.lease.clone();
         let leased = outbox::lease(site, &parent, ask).await?;
@@ -84,6 +92,21 @@ pub async fn export(
         exported.packets += 1;
         exported.messages += leased.len() as u64;
         progress(&exported);
+    }
+}
+
+/// Only one at a time: each takes back what the one before has leased.
+fn alone(site: &Site) -> anyhow::Result<Option<File>> {
+    let Some(lock) = site.run_lock() else { return Ok(None) };
+    let path = lock.with_file_name(LOCK);
+    let failed = || format!("failed to lock {}", path.display());
+    let file = File::options().create(true).append(true).open(&path).with_context(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `tributary courier export` runs at this site: let it come to its end")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(failed),
     }
 }
 

@@ -113,6 +113,7 @@ async fn lease(State(site): State<Site>, request: Request) -> Result<Json<Value>
         lanes,
         until,
         lease: outbox::new_lease(&site),
+        is_anew: false,
     };
     let lease = asked.lease.clone();
     let target = outbox::target(&parent);

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use protocol::{Limits, Urgency};
+use store::sqlite::SqliteStore;
+use store::{LeaseAsk, OpenOptions, Store as _};
+
 use crate::folder::{Folder, Serving, code_of, wait_until};
 
 /// A folder that stands for a stick, and the names of what is on it.
@@ -125,4 +129,60 @@ fn a_child_and_a_cohort_together_choose_both_and_what_is_wrong_is_named() {
     centre.run(&["cohort", "set", "hills", "--all"]).ok();
     with(&["--cohort", "hills"]).refused(&["no child follows the cohort hills"]);
     with(&["--cohort", "coast", "--days", "3"]).refused(&["cannot be used with"]);
+}
+
+/// What an export leases that is killed before it has written it.
+fn lease_and_die(clinic: &Folder) -> usize {
+    let options = OpenOptions {
+        limits: Limits::default(),
+        merge: protocol::reconcile::Policies::default(),
+        urgent: protocol::urgency::usual(),
+        cache_bytes: 1 << 20,
+        readers: 1,
+        wal_pages: OpenOptions::WAL_PAGES,
+    };
+    let store = SqliteStore::open(&clinic.dir().join("tributary.db"), options).unwrap();
+    let now = node::ports::Clock::now(&node::ports::system::SystemClock);
+    let ask = LeaseAsk {
+        carrier: node::courier::CARRIER.to_owned(),
+        max: 100,
+        bytes: 1 << 20,
+        lanes: Urgency::ALL.to_vec(),
+        until: now.plus_millis(600_000),
+        lease: "killed".to_owned(),
+        is_anew: false,
+    };
+    store.outbox_lease(&ask, now).unwrap().len()
+}
+
+#[test]
+fn what_a_killed_export_had_leased_is_on_the_next_stick_at_once() {
+    let (centre, serving) = centre();
+    let clinic = Folder::new("clinic");
+    let code = code_of(&centre.run(&["child", "add", "clinic", "--cohort", "everybody"]).ok());
+    let url = format!("http://{}", centre.address);
+    clinic.run(&["join", &url, "--code", &code, "--up", "carried"]).ok();
+    clinic.run(&["sync"]).ok();
+    drop(serving);
+    for id in ["amina", "baraka"] {
+        let file = clinic.write(id, crate::folder::patient(id, "Odhiambo"));
+        clinic.run(&["import", &file]).ok();
+    }
+    assert_eq!(lease_and_die(&clinic), 2);
+
+    let stick = Stick::new();
+    let export = ["courier", "export", stick.path()];
+    let lock = std::fs::File::create(clinic.dir().join("courier.lock")).unwrap();
+    lock.lock().unwrap();
+    clinic.run(&export).refused(&["another `tributary courier export` runs"]);
+    drop(lock);
+    let told = clinic.run(&export).ok();
+    assert!(told.starts_with("2 messages in 1 files"), "{told}");
+    let told = clinic.run(&export).ok();
+    assert!(told.starts_with("0 messages"), "what is on a stick is not offered again: {told}");
+    let told = centre.run(&["courier", "import", stick.path()]).ok();
+    assert!(told.starts_with("2 messages taken, 0 were here already"), "{told}");
+    clinic.run(&["courier", "receipts", stick.path()]).ok();
+    assert_eq!(clinic.json(&["status", "--json"])["deliveries"]["done"], 2);
+    clinic.run(&["token", "add", "courier", "--scope", "outbox"]).refused(&["another name"]);
 }

@@ -116,6 +116,7 @@ pub fn messages_have_lanes_too(maker: &dyn Maker) {
             lanes: lanes.to_vec(),
             until: pair.now().plus_millis(60_000),
             lease: name.to_owned(),
+            is_anew: false,
         };
         let leased = pair.child.outbox_lease(&ask, pair.now()).unwrap();
         leased.iter().map(|one| (one.patients[0].id().to_owned(), one.lane)).collect::<Vec<_>>()

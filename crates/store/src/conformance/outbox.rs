@@ -46,6 +46,7 @@ pub(super) fn lease(pair: &Pair, name: &str, max: usize) -> Vec<Leased> {
         lanes: protocol::Urgency::ALL.to_vec(),
         until: now.plus_millis(LEASE * 1_000),
         lease: name.to_owned(),
+        is_anew: false,
     };
     pair.child.outbox_lease(&ask, now).unwrap()
 }

@@ -241,6 +241,7 @@ pub fn what_a_third_party_has_had_is_not_dropped(maker: &dyn Maker) {
         lanes: protocol::Urgency::ALL.to_vec(),
         until,
         lease,
+        is_anew: false,
     };
     assert_eq!(pair.child.outbox_lease(&ask, pair.now()).unwrap().len(), 1);
     for dry_run in [true, false] {

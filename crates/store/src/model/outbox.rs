@@ -21,6 +21,9 @@ pub struct LeaseAsk {
     pub until: Timestamp,
     /// The lease: nobody can guess it.
     pub lease: String,
+    /// Whether the carrier begins anew and has nothing any more of what it leased before: that is
+    /// here again first, though no lease is over.
+    pub is_anew: bool,
 }
 
 /// A message that was leased.

@@ -21,6 +21,9 @@ pub(in crate::sqlite) fn outbox_lease(
     let limits = Limits { line_bytes: usize::MAX, ..store.options.limits.clone() };
     store.write("lease messages", |step| {
         super::words::take_back(step, &store.options.limits, now)?;
+        if ask.is_anew {
+            super::words::give_up(step, &ask.carrier, now)?;
+        }
         step.prepare_cached(
             "UPDATE link SET carrier = ?1, carrier_at = ?2 WHERE target = 'parent'",
         )?

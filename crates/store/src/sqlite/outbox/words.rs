@@ -165,22 +165,42 @@ pub(super) fn take_back(step: &Connection, limits: &Limits, now: Timestamp) -> R
     let over = statement.query_map(params![now.millis(), AT_ONCE, latest(limits, now)], read)?;
     let over = over.collect::<rusqlite::Result<Vec<_>>>()?;
     for message in &over {
-        let is_missing = message.state == MessageState::HandedOver;
-        step.prepare_cached(
-            "UPDATE message SET state = 'returned', missing = missing + ?2,
-                ask_at = min(ask_at, ?3)
-             WHERE key = ?1",
-        )?
-        .execute(params![message.key, is_missing, now.millis()])?;
-        step.prepare_cached(
-            "UPDATE delivery SET away = 0, reason = coalesce(?2, reason), changed = ?3
-             WHERE message = ?1 AND state <> 'done'",
-        )?
-        .execute(params![message.key, is_missing.then_some(MISSING), now.millis()])?;
-        let what = if is_missing { "no-receipt" } else { "lease-over" };
-        event(step, message, what, is_missing.then_some(MISSING), now)?;
+        take_back_one(step, message, now)?;
     }
     Ok(over.len() as u64)
+}
+
+fn take_back_one(step: &Connection, message: &Message, now: Timestamp) -> Result<()> {
+    let is_missing = message.state == MessageState::HandedOver;
+    step.prepare_cached(
+        "UPDATE message SET state = 'returned', missing = missing + ?2,
+            ask_at = min(ask_at, ?3)
+         WHERE key = ?1",
+    )?
+    .execute(params![message.key, is_missing, now.millis()])?;
+    step.prepare_cached(
+        "UPDATE delivery SET away = 0, reason = coalesce(?2, reason), changed = ?3
+         WHERE message = ?1 AND state <> 'done'",
+    )?
+    .execute(params![message.key, is_missing.then_some(MISSING), now.millis()])?;
+    let what = if is_missing { "no-receipt" } else { "lease-over" };
+    event(step, message, what, is_missing.then_some(MISSING), now)
+}
+
+/// Takes back all leases of a carrier that are not over: it began anew, so that nobody has what
+/// they are for any more.
+pub(super) fn give_up(step: &Connection, carrier: &str, now: Timestamp) -> Result<()> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM message AS m INDEXED BY message_until
+         WHERE m.state IN ('leased', 'handed-over') AND m.until > ?1
+            AND m.state = 'leased' AND m.carrier = ?2"
+    );
+    let mut statement = step.prepare_cached(&sql)?;
+    let leased = statement.query_map(params![now.millis(), carrier], read)?;
+    for message in leased.collect::<rusqlite::Result<Vec<_>>>()? {
+        take_back_one(step, &message, now)?;
+    }
+    Ok(())
 }
 
 pub(in crate::sqlite) fn outbox_unconfirmed(
