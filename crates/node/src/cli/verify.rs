@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use store::Outside;
 
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::config::Up;
 use crate::jobs::link::Link;
-use crate::jobs::verify;
+use crate::jobs::verify::{self, Comparison};
 use crate::progress;
+use crate::site::Site;
 
 /// Differences that are named in words; all of them stand in the JSON.
 const NAMED: usize = 100;
+/// Likewise records that the parent does not list, of each kind.
+const OUTSIDE_NAMED: usize = 20;
 
 /// What `verify` takes.
 #[derive(Debug, clap::Args)]
@@ -51,29 +55,59 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let told = |feed: &str, records: u64| bar.set_message(format!("{feed}: {records} records"));
     let comparison = block_on(verify::run(&site, &link, told))?.context("failed to verify")?;
     bar.finish_and_clear();
-    let equal = comparison.differences.is_empty();
     if args.json {
         say!("{}", serde_json::to_string(&comparison)?);
     } else {
-        let status = site.store().site_status(site.now())?;
-        let open = status.deliveries.iter().filter(|(state, _)| *state != "done");
-        let waiting: u64 = open.map(|(_, count)| count).sum();
-        if !equal && waiting > 0 {
-            say!("Not in step yet: {waiting} changes wait to be sent. `tributary sync` first.");
-        }
-        for difference in comparison.differences.iter().take(NAMED) {
-            let how = match difference.how {
-                verify::How::Differs => "differs",
-                verify::How::MissingHere => "is missing here",
-                verify::How::MissingAtParent => "is missing at the parent",
-            };
-            say!("{} {how} ({})", difference.record, difference.feed);
-        }
-        let more = comparison.differences.len().saturating_sub(NAMED);
-        if more > 0 {
-            say!("and {more} more: --json names all");
-        }
-        say!("{} records are equal, {} differ", comparison.equal, comparison.differences.len());
+        tell(&site, &comparison)?;
     }
-    Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if comparison.is_equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(site: &Site, comparison: &Comparison) -> anyhow::Result<()> {
+    let status = site.store().site_status(site.now())?;
+    let open = status.deliveries.iter().filter(|(state, _)| *state != "done");
+    let waiting: u64 = open.map(|(_, count)| count).sum();
+    if !comparison.is_equal() && waiting > 0 {
+        say!("Not in step yet: {waiting} changes wait to be sent. `tributary sync` first.");
+    }
+    for difference in comparison.differences.iter().take(NAMED) {
+        let how = match difference.how {
+            verify::How::Differs => "differs",
+            verify::How::MissingHere => "is missing here",
+            verify::How::MissingAtParent => "is missing at the parent",
+        };
+        say!("{} {how} ({})", difference.record, difference.feed);
+    }
+    and_more(comparison.differences.len(), NAMED);
+    for (why, words) in [
+        (Outside::OnlyHere, "only here: nothing says that the parent has it, and nothing waits"),
+        (Outside::Kept, "kept here by the leave policy: no feed of the parent's has it any more"),
+        (Outside::Taken, "the parent took it as it is here, and lists it in no feed of this site"),
+    ] {
+        let of_these = comparison.outside.iter().filter(|beyond| beyond.why == why);
+        for beyond in of_these.take(OUTSIDE_NAMED) {
+            say!("{} {words}", beyond.record);
+        }
+        and_more(comparison.count(why), OUTSIDE_NAMED);
+    }
+    let (equal, differ) = (comparison.equal, comparison.differences.len());
+    say!("{equal} records are equal, {differ} differ");
+    if !comparison.outside.is_empty() {
+        say!(
+            "{} more are here that the parent does not list for this site: {} kept, {} taken, {} \
+             only here",
+            comparison.outside.len(),
+            comparison.count(Outside::Kept),
+            comparison.count(Outside::Taken),
+            comparison.count(Outside::OnlyHere)
+        );
+    }
+    Ok(())
+}
+
+fn and_more(all: usize, named: usize) {
+    let more = all.saturating_sub(named);
+    if more > 0 {
+        say!("and {more} more: --json names all");
+    }
 }

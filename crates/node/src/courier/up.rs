@@ -48,9 +48,9 @@ impl Exported {
     }
 }
 
-/// At the child: writes what waits for the parent, and what an export had begun with that broke off.
-/// What is written counts as handed over, and is offered again if the parent's word has not come
-/// after so many days.
+/// At the child: writes what waits for the parent, and what an export had begun with that broke
+/// off. What is written counts as handed over, and is offered again if the parent's word has not
+/// come after so many days.
 pub async fn export(
     site: &Site,
     stick: &Stick,

@@ -1,11 +1,11 @@
 //! Proof that a child holds what its parent holds: all digests of its cohorts, compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::ShortDigest;
-use protocol::{Digest, RecordRef};
+use protocol::{Digest, FeedId, RecordRef};
 use serde::Serialize;
-use store::DigestScope;
+use store::{DigestScope, Outside};
 
 use crate::http::sync::status::FeedHead;
 use crate::jobs::compare;
@@ -24,6 +24,18 @@ pub struct Comparison {
     pub equal: u64,
     /// Records that differ, and how.
     pub differences: Vec<Difference>,
+    /// Records here that the parent lists in none of the feeds that this site may read, and that
+    /// do not wait to be sent. By itself that is no difference.
+    pub outside: Vec<Beyond>,
+}
+
+/// One record that is here and in none of the parent's feeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Beyond {
+    /// Which record.
+    pub record: RecordRef,
+    /// Why it is here.
+    pub why: Outside,
 }
 
 /// One record that is not the same on both sides.
@@ -63,6 +75,11 @@ pub async fn run(
         comparison.add(&feed.name, theirs, ours);
         progress(&feed.name, comparison.equal);
     }
+    let feeds: Vec<FeedId> = view.feeds.iter().map(|feed| feed.id).collect();
+    for which in [Outside::OnlyHere, Outside::Kept, Outside::Taken] {
+        let scope = DigestScope::Outside { feeds: feeds.clone(), which };
+        comparison.add_outside(listed(site, &scope).await?, which);
+    }
     Ok(comparison)
 }
 
@@ -89,10 +106,13 @@ async fn theirs(
 }
 
 async fn held(site: &Site, feed: &FeedHead) -> Result<Digests, LinkError> {
+    listed(site, &DigestScope::Held { feed: feed.id, name: feed.name.clone() }).await
+}
+
+async fn listed(site: &Site, scope: &DigestScope) -> Result<Digests, LinkError> {
     let mut all = Digests::new();
     loop {
-        let after = all.keys().next_back().cloned();
-        let scope = DigestScope::Held { feed: feed.id, name: feed.name.clone() };
+        let (after, scope) = (all.keys().next_back().cloned(), scope.clone());
         let page = site
             .read(move |store| store.record_digests(&scope, after.as_ref(), PAGE))
             .await
@@ -106,6 +126,24 @@ async fn held(site: &Site, feed: &FeedHead) -> Result<Digests, LinkError> {
 }
 
 impl Comparison {
+    /// Whether both hold the same: what the parent lists is here, and nothing is here alone.
+    pub fn is_equal(&self) -> bool {
+        self.differences.is_empty() && self.count(Outside::OnlyHere) == 0
+    }
+
+    /// How many records are outside of the feeds for this reason.
+    pub fn count(&self, why: Outside) -> usize {
+        self.outside.iter().filter(|beyond| beyond.why == why).count()
+    }
+
+    fn add_outside(&mut self, records: Digests, why: Outside) {
+        // What the parent does list was compared.
+        let listed: BTreeSet<&RecordRef> =
+            self.differences.iter().map(|difference| &difference.record).collect();
+        let beyond = records.into_keys().filter(|record| !listed.contains(record));
+        self.outside.extend(beyond.map(|record| Beyond { record, why }));
+    }
+
     fn add(&mut self, feed: &str, theirs: Digests, mut ours: Digests) {
         let mut found = |record: RecordRef, how: How| {
             self.differences.push(Difference { feed: feed.to_owned(), record, how });

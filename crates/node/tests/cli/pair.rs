@@ -41,6 +41,52 @@ fn a_clinic_joins_syncs_and_proves_that_it_is_equal() {
 }
 
 #[test]
+fn verify_names_what_is_here_and_in_no_feed_and_why() {
+    let centre = Folder::new("centre");
+    let clinic = Folder::new("clinic");
+    let cohort = |name: &str| {
+        let file = centre.write("cohort", format!("Patient/{name}\n"));
+        centre.run(&["cohort", "set", "some", "--patients", &file]).ok();
+    };
+    cohort("amina");
+    let code = code_of(&centre.run(&["child", "add", "clinic", "--cohort", "some"]).ok());
+    let _serving = centre.serve();
+    clinic.run(&["join", &format!("http://{}", centre.address), "--code", &code]).ok();
+    centre.put_patient("amina", "Odhiambo");
+    centre.put_patient("dina", "Wanjiru");
+    clinic.run(&["sync"]).ok();
+    let record = |id: &str| {
+        let file = clinic.write(id, crate::folder::patient(id, "Mwangi"));
+        clinic.run(&["import", &file]).ok();
+    };
+    // She leaves and is kept; the centre takes Baraka, who is in no cohort of the clinic.
+    record("baraka");
+    cohort("dina");
+    clinic.run(&["sync"]).ok();
+    let told = clinic.run(&["verify"]).ok();
+    assert!(told.contains("1 records are equal, 0 differ"), "{told}");
+    assert!(told.contains("Patient/amina kept here by the leave policy"), "{told}");
+    assert!(told.contains("Patient/baraka the parent took it as it is here"), "{told}");
+    assert!(told.contains("2 more are here"), "{told}");
+
+    // What waits is not named; what was given up is here alone.
+    record("chao");
+    assert!(!clinic.run(&["verify"]).ok().contains("chao"));
+    clinic.run(&["queue", "drop", "--all", "--reason", "a test record"]).ok();
+    let said = clinic.run(&["verify"]);
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("Patient/chao only here: nothing says that"), "{}", said.out);
+    let told = clinic.run(&["verify", "--json"]).out;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let named = serde_json::json!([
+        {"record": "Patient/chao", "why": "only-here"},
+        {"record": "Patient/amina", "why": "kept"},
+        {"record": "Patient/baraka", "why": "taken"}
+    ]);
+    assert_eq!((&told["outside"], &told["equal"]), (&named, &serde_json::json!(1)));
+}
+
+#[test]
 fn a_clinic_that_was_shut_out_is_told_so() {
     let (centre, clinic, _serving) = joined();
     clinic.run(&["sync"]).ok();

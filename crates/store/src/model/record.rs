@@ -3,6 +3,7 @@
 use protocol::feed::Action;
 use protocol::resource::search::{Param, SearchValue};
 use protocol::{CohortName, Digest, Epoch, FeedId, RecordRef, ResourceType, SiteId, Timestamp};
+use serde::Serialize;
 
 /// Who is asking, as far as reading goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +167,26 @@ pub enum DigestScope {
         /// Its name.
         name: String,
     },
+    /// What this site holds that is in none of these feeds of its parent's and does not wait to go
+    /// up to it. (Without what is deleted.)
+    Outside {
+        /// The feeds' ids. The reference records are never outside.
+        feeds: Vec<FeedId>,
+        /// Which of it.
+        which: Outside,
+    },
+}
+
+/// Why a record is at a site and in none of the parent's feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outside {
+    /// It left, or its patients did, and the site's policy keeps it.
+    Kept,
+    /// The parent took this very state, and lists it in none of them: it is of nobody who is there.
+    Taken,
+    /// Nothing says that the parent has it as it is here.
+    OnlyHere,
 }
 
 /// From where to where a page of digests reaches, in the order of references (by type name, then

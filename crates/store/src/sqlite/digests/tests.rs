@@ -56,3 +56,51 @@ fn digests_of_what_is_held_are_of_the_patients_who_came_by_that_feed() {
     let other = DigestScope::Held { feed: FeedId::from_bytes([8; 16]), name: "a".into() };
     assert!(names(&world, &other, None, 9).is_empty());
 }
+
+#[test]
+fn what_is_in_none_of_the_feeds_is_told_with_why_it_is_here() {
+    let world = World::new();
+    world.made_here(&[
+        state("Patient/held", &["held"], 1),
+        state("Observation/moved", &["held"], 1),
+        state("Patient/gone", &["gone"], 1),
+        state("Patient/taken", &["taken"], 1),
+        state("Patient/mine", &["mine"], 1),
+        state("Patient/deleted", &["deleted"], 1),
+        state("Location/l", &[], 1),
+    ]);
+    world.made_here(&[gone("Patient/deleted")]);
+    world.made_here(&[state("Patient/waits", &["waits"], 1)]);
+    let feed = FeedId::from_bytes([9; 16]);
+    world.write(|conn| {
+        for (table, name) in [("held_patient", "held"), ("left_patient", "gone")] {
+            let key = rows::patient_key(conn, &patient(name))?;
+            let sql = format!("INSERT INTO {table} VALUES (?1, ?2, 1)");
+            conn.execute(&sql, params![feed.as_bytes(), key])?;
+        }
+        conn.execute_batch(
+            "UPDATE record SET parent_digest = digest WHERE id = 'taken';
+             UPDATE record SET parent_digest = zeroblob(32) WHERE id = 'mine';",
+        )?;
+        conn.execute(
+            "INSERT INTO left_record (record, feed, sequence, said)
+             SELECT key, ?1, sequence, 1 FROM record WHERE id = 'moved'",
+            [feed.as_bytes()],
+        )?;
+        Ok(conn.execute(
+            "INSERT INTO delivery (target, sequence, state, attempts, next_at, changed)
+             SELECT 'parent', sequence, 'retry', 1, 0, 0 FROM version
+             WHERE record = (SELECT key FROM record WHERE id = 'waits')",
+            [],
+        )?)
+    });
+    let outside = |feeds: &[FeedId], which| {
+        names(&world, &DigestScope::Outside { feeds: feeds.to_vec(), which }, None, 9)
+    };
+    assert_eq!(outside(&[feed], Outside::Kept), ["Observation/moved", "Patient/gone"]);
+    assert_eq!(outside(&[feed], Outside::Taken), ["Patient/taken"]);
+    assert_eq!(outside(&[feed], Outside::OnlyHere), ["Patient/mine"]);
+    // Of a feed that the parent does not list any more, all is kept.
+    let all = ["Observation/moved", "Patient/gone", "Patient/held"];
+    assert_eq!(outside(&[], Outside::Kept), all);
+}
