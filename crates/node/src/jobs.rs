@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod apply;
 pub mod audit;
+pub mod begin;
 pub mod capture;
 pub mod compare;
 pub mod emr;

@@ -7,6 +7,7 @@ use store::{LinkInfo, SiteStatus};
 
 use crate::config::Config;
 use crate::jobs::gate::{Closed, Gate, Spent};
+use crate::site::Site;
 
 /// The status, and what is known of the site by its settings.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -17,13 +18,17 @@ pub struct Told {
     held: Vec<Closed>,
     /// What was spent of the month's budget of bytes, where there is one.
     spent: Option<Spent>,
+    /// Bytes that are free on the disk that holds the store, where that is known.
+    disk_free_bytes: Option<u64>,
 }
 
 impl Told {
     /// Of a status that was asked for just now.
-    pub fn of(status: SiteStatus, config: &Config, now: Timestamp) -> Told {
+    pub fn of(status: SiteStatus, site: &Site, now: Timestamp) -> Told {
+        let config = site.config();
         let (held, spent) = (held(config, &status.link, now), spent(config, &status, now));
-        Told { status, held, spent }
+        let disk_free_bytes = site.disk().map(|disk| disk.free);
+        Told { status, held, spent, disk_free_bytes }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use protocol::FeedId;
+use store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use self::control::Control;
@@ -14,6 +14,7 @@ use crate::cli::doctor::{NOBODY, has_carrier};
 use crate::cli::open::{Dir, block_on};
 use crate::cli::say;
 use crate::config::Up;
+use crate::site::Site;
 use crate::{http, jobs, server};
 
 /// The file in a site's folder that is locked while the site runs.
@@ -58,14 +59,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(idle) = site.config().idle_link() {
             say!("WARNING: {idle}");
         }
-        if matches!(site.config().up(), Some(Up::Read | Up::Fhir)) {
-            // What is written from now on is for the parent, whoever wrote the settings.
-            let feed = FeedId::from_random(site.entropy().uuid_bytes());
-            site.store().parent_set(site.now(), &feed)?;
-        }
-        // Also that there is none any more: what changes is marked for it, or not, from now on.
-        jobs::emr::begin(&site)?;
         let stop = CancellationToken::new();
+        begin(&site, &stop)?;
         let jobs = tokio::spawn(jobs::run(site.clone(), stop.clone()));
         let (watched, stopped) = (site.clone(), stop.clone());
         let alerts = tokio::spawn(async move {
@@ -86,6 +81,25 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Control::remove(&args.dir.dir);
         Ok(ExitCode::SUCCESS)
     })?
+}
+
+/// Notes what the settings say of the parent and of a record system. A full disk keeps nobody from
+/// reading: then it is noted when there is room.
+fn begin(site: &Site, stop: &CancellationToken) -> anyhow::Result<()> {
+    match jobs::begin::step(site) {
+        Err(StoreError::Full) => {
+            tracing::warn!("the disk is full: what is here can be read, nothing can be written");
+            let (site, stopped) = (site.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = jobs::begin::later(&site) => {}
+                }
+            });
+            Ok(())
+        }
+        noted => noted.context("failed to note what tributary.toml says of the parent and [emr]"),
+    }
 }
 
 /// Only one `serve` a folder.

@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let status = site.store().site_status(now)?;
         match args.json {
             true => {
-                let told = Told::of(status, site.config(), now);
+                let told = Told::of(status, &site, now);
                 say!("{}", serde_json::to_string_pretty(&told)?);
             }
             false => show(&site, &status, now),
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // Whoever read this has gone: there is nobody to watch.
         let begun = match (args.json, std::io::stdout().is_terminal()) {
             (true, _) => {
-                let told = Told::of(status.clone(), site.config(), now);
+                let told = Told::of(status.clone(), &site, now);
                 writeln!(std::io::stdout(), "{}", serde_json::to_string(&told)?)
             }
             (false, true) => write!(std::io::stdout(), "\x1b[2J\x1b[H"),
@@ -82,6 +82,14 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     );
     say!("  conflicts  {} open", status.conflicts_open);
     say!("  disk       {}", bytes(status.disk_bytes));
+    if let Some(disk) = site.disk().filter(|disk| disk.free < site.config().limits.disk_free_bytes)
+    {
+        say!(
+            "  trouble    {} of the disk that holds the store are free, less than \
+             disk_free_bytes: where it is full nothing can be written",
+            bytes(disk.free)
+        );
+    }
     if status.alerts > 0 {
         say!("  ALERTS     {} raised: `tributary alerts` lists them", status.alerts);
     }

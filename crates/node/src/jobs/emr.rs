@@ -8,6 +8,7 @@ use protocol::delivery::backoff_millis;
 use store::{EmrDraft, EmrEvent, LinkName, StoreError};
 
 use crate::config::EmrMode;
+use crate::jobs::begin::TRY_AGAIN;
 use crate::jobs::{apply, capture};
 use crate::pause;
 use crate::ports::{Capabilities, Emr, EmrError, LinkError, Noticed};
@@ -22,9 +23,16 @@ const BURST_MILLIS: i64 = 1_000;
 
 /// Captures and applies, for ever; returns at once where there is no record system.
 pub async fn run(site: &Site) {
-    if let Err(error) = begin(site) {
-        tracing::error!(%error, "failed to note which record system there is");
-        return;
+    loop {
+        match begin(site) {
+            Ok(()) => break,
+            // It has no place until there is room.
+            Err(StoreError::Full) => site.clock().sleep(TRY_AGAIN).await,
+            Err(error) => {
+                tracing::error!(%error, "failed to note which record system there is");
+                return;
+            }
+        }
     }
     let Some(beside) = Beside::of(site) else { return };
     tokio::join!(capture::run(site, &beside), apply::run(site, &beside));

@@ -67,9 +67,14 @@ impl Folder {
 
     /// `tributary init` with these words.
     pub(crate) fn with(site: &str, args: &[&str]) -> Folder {
+        Folder::below(&std::env::temp_dir(), site, args)
+    }
+
+    /// `tributary init` with these words, somewhere below this place.
+    pub(crate) fn below(place: &Path, site: &str, args: &[&str]) -> Folder {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let folder = Folder { temporary: tempfile::tempdir().unwrap(), address };
+        let folder = Folder { temporary: tempfile::tempdir_in(place).unwrap(), address };
         let mut all = vec!["init", "--site", site, "--listen", &folder.address];
         all.extend(args);
         folder.run(&all).ok();

@@ -14,6 +14,7 @@ mod conflict;
 mod courier;
 mod damage;
 mod folder;
+mod full_disk;
 mod health;
 mod help;
 mod import;

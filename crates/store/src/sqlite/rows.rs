@@ -18,7 +18,8 @@ impl From<rusqlite::Error> for StoreError {
 /// What a caller has to tell apart of the database's errors.
 pub(super) fn fault(step: &'static str, error: rusqlite::Error) -> StoreError {
     /// The disk is full, as an error of I/O on some systems.
-    const FULL_AS_IO: [i32; 1] = [rusqlite::ffi::SQLITE_IOERR_WRITE];
+    const FULL_AS_IO: [i32; 2] =
+        [rusqlite::ffi::SQLITE_IOERR_WRITE, rusqlite::ffi::SQLITE_IOERR_SHMSIZE];
     match error.sqlite_error() {
         Some(e) if e.code == ErrorCode::DiskFull => StoreError::Full,
         Some(e) if FULL_AS_IO.contains(&e.extended_code) && disk_said_full() => StoreError::Full,

@@ -23,7 +23,7 @@ pub async fn status(State(site): State<Site>, request: Request) -> Result<Json<T
     administrator(&parts, &site).await?;
     let now = site.now();
     let status = site.read(move |store| store.site_status(now)).await?;
-    Ok(Json(Told::of(status, site.config(), now)))
+    Ok(Json(Told::of(status, &site, now)))
 }
 
 /// The query of `/admin/conflicts`.

@@ -13,7 +13,11 @@ pub(super) fn emr_set(store: &SqliteStore, draft: Option<&EmrDraft>, now: Timest
     store.write("note which record system there is", |step| match draft {
         Some(draft) => set(step, draft, now),
         None => {
-            step.execute("UPDATE emr_link SET captures = 0, applies = 0", [])?;
+            step.execute(
+                "UPDATE emr_link SET captures = 0, applies = 0
+                 WHERE captures <> 0 OR applies <> 0",
+                [],
+            )?;
             Ok(())
         }
     })
@@ -21,11 +25,18 @@ pub(super) fn emr_set(store: &SqliteStore, draft: Option<&EmrDraft>, now: Timest
 
 fn set(step: &Connection, draft: &EmrDraft, now: Timestamp) -> Result<()> {
     let EmrDraft { kind, url, captures, applies } = draft;
-    let known: Option<(String, String, bool)> = step
-        .prepare_cached("SELECT kind, url, applies FROM emr_link")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let known: Option<EmrDraft> = step
+        .prepare_cached("SELECT kind, url, captures, applies FROM emr_link")?
+        .query_row([], |row| {
+            let (kind, url) = (row.get(0)?, row.get(1)?);
+            Ok(EmrDraft { kind, url, captures: row.get(2)?, applies: row.get(3)? })
+        })
         .optional()?;
-    let same = known.as_ref().is_some_and(|(k, u, _)| k == kind && u == url);
+    // Nothing is written then: a site starts on a full disk, too.
+    if known.as_ref() == Some(draft) {
+        return Ok(());
+    }
+    let same = known.as_ref().is_some_and(|before| before.kind == *kind && before.url == *url);
     match &known {
         None => {
             step.execute(
@@ -34,12 +45,12 @@ fn set(step: &Connection, draft: &EmrDraft, now: Timestamp) -> Result<()> {
                 params![kind, url, captures, applies],
             )?;
         }
-        Some((before, _, _)) => {
+        Some(before) => {
             step.execute(
                 "UPDATE emr_link SET kind = ?1, url = ?2, captures = ?3, applies = ?4",
                 params![kind, url, captures, applies],
             )?;
-            if before != kind {
+            if before.kind != *kind {
                 // Another product shows other images.
                 for sql in [
                     "DELETE FROM emr_record",
@@ -56,7 +67,7 @@ fn set(step: &Connection, draft: &EmrDraft, now: Timestamp) -> Result<()> {
             }
         }
     }
-    let applied = known.as_ref().is_some_and(|(before, _, applies)| before == kind && *applies);
+    let applied = known.as_ref().is_some_and(|before| before.kind == *kind && before.applies);
     if *applies && !applied {
         due::mark_all(step)?;
     }
