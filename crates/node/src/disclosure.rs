@@ -40,6 +40,19 @@ pub fn records<'a>(records: impl Iterator<Item = &'a RecordRef>) -> Vec<RecordRe
     all
 }
 
+/// Notes what a command is about to show. A full disk stops it no more than a program's reading;
+/// but nobody is left who could note the gap, so the operator is told of it.
+pub fn note_once(site: &Site, disclosure: &Disclosure) -> Result<(), StoreError> {
+    match site.store().disclosed(disclosure, site.now()) {
+        Err(StoreError::Full) => {
+            let action = disclosure.action;
+            tracing::error!(action, "the disk of the store is full: the audit has no row of this");
+            Ok(())
+        }
+        noted => noted,
+    }
+}
+
 /// Notes it. Errors of the store stop the reading, but for a full disk.
 pub async fn note(site: &Site, disclosure: Disclosure) -> Result<(), StoreError> {
     let now = site.now();

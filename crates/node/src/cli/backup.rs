@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bar.set_position(done);
     };
     let shown = Disclosure { everything: true, ..disclosure::of("backup", String::new()) };
-    site.store().disclosed(&shown, site.now())?;
+    disclosure::note_once(&site, &shown)?;
     site.store()
         .site_backup(&args.file, &mut told)
         .with_context(|| format!("failed to back up to {}", args.file.display()))?;

@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 former: true,
                 ..disclosure::of("conflict-read", which.id.clone())
             };
-            site.store().disclosed(&shown, site.now())?;
+            disclosure::note_once(&site, &shown)?;
             match json {
                 true => say!("{}", serde_json::to_string_pretty(&conflicts::told(&view)?)?),
                 false => say!("{}", show::text(&view, site.now())?.trim_end()),

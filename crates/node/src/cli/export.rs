@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         everything: args.patient.is_empty(),
         ..disclosure::of("export", String::new())
     };
-    site.store().disclosed(&shown, site.now())?;
+    disclosure::note_once(&site, &shown)?;
     let count = write_file(&site, args, &aside, &bar)
         .with_context(|| format!("failed to write {}", args.file.display()))?;
     std::fs::rename(&aside, &args.file)

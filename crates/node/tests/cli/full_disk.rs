@@ -119,3 +119,28 @@ fn a_site_beside_a_record_system_starts_on_a_full_disk() {
         known.as_array().is_some_and(|all| all.len() == 2)
     });
 }
+
+#[test]
+fn a_full_disk_keeps_no_backup_from_another_one() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let site = Folder::below(disk.0.path(), "clinic", &["--open-on-loopback"]);
+    fill_and_kill(&disk, &site);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = |name: &str| elsewhere.path().join(name).display().to_string();
+    let _running = site.serve();
+    let said = site.run(&["backup", &path("copy.db")]);
+    assert!(said.err.contains("the audit has no row of this"), "{}", said.err);
+    assert!(said.ok().contains("holds everything up to now"));
+    site.run(&["export", &path("all.ndjson")]).ok();
+    assert!(std::fs::read_to_string(path("all.ndjson")).unwrap().contains("Odhiambo"));
+    let own = site.beside("copy.db");
+    site.run(&["backup", &own]).refused(&["is full"]);
+    assert!(!Path::new(&own).exists());
+
+    // The copy is a store that can be used.
+    disk.make_room();
+    let other = Folder::new("clinic");
+    other.run(&["restore", &path("copy.db"), "--replace"]).ok();
+    let _other = other.serve();
+    assert!(other.holds("amina", "Odhiambo"));
+}
