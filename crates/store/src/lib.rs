@@ -413,7 +413,8 @@ pub trait Store: SourceStore + WatchStore + EmrStore + Send + Sync + 'static {
         token_hash: &[u8; 32],
         now: Timestamp,
     ) -> Result<Option<Vec<CohortName>>>;
-    /// Notes that a child was here, in this epoch, and what it reported of itself (JSON).
+    /// Notes that a child was here, or was read, in this epoch, and what it reported of itself
+    /// (JSON).
     fn child_seen(
         &self,
         site: &SiteId,

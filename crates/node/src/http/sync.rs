@@ -46,15 +46,22 @@ pub(super) fn api() -> Api {
 
 /// For the parent that reads this site.
 fn outgoing_api() -> Api {
+    use outgoing::itself;
     let says = |summary| Doc::of(Who::Reader, summary).gives_media(&[LINES]);
     let changes = says("What goes up and was not read").query::<outgoing::ReadQuery>();
     let digests = says("Digests of what is here").query::<digests::DigestQuery>();
     let settle = says("What became of changes").takes::<shapes::Words>();
+    let report = Doc::of(Who::Reader, "How this site is");
+    let audit = Doc::of(Who::Reader, "Rows of the audit that the parent lacks, or places of it")
+        .gives_media(&[LINES, "application/json"])
+        .with(&[200, 204]);
     Api::default()
         .get("/changes", outgoing::read, changes)
         .get("/digests", outgoing::list, digests)
         .post("/fetch", outgoing::fetch, says("Whole records").takes::<digests::FetchBody>())
         .post("/receipts", outgoing::settle, settle.gives::<shapes::Settled>())
+        .get("/report", itself::report, report.gives::<status::ChildReport>())
+        .post("/audit", itself::audit, audit.takes::<itself::AuditWord>())
 }
 
 /// For children.

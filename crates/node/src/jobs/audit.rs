@@ -16,7 +16,7 @@ use crate::site::Site;
 use crate::wire::Coding;
 
 /// Rows that go up at once, whenever it was told last.
-const MANY: u64 = 500;
+pub(crate) const MANY: u64 = 500;
 /// Requests of one round at the most.
 const REQUESTS: usize = 200;
 

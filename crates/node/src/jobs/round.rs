@@ -7,7 +7,7 @@ use protocol::stream::Lane;
 use protocol::{Timestamp, Urgency};
 use store::{LinkEvent, Marker, Traffic};
 
-use crate::config::Up;
+use crate::config::{Parent, Up};
 use crate::courier::{self, Key};
 use crate::http::sync::status::{ChildReport, FeedHead, ParentView, PausedThere};
 use crate::jobs::link::{Link, Positions, ours};
@@ -344,6 +344,7 @@ pub async fn report(site: &Site) -> Result<ChildReport, LinkError> {
         disk_bytes: status.disk_bytes,
         audit: Some(status.audit_rows),
         courier: site.courier().map(Key::public),
+        one_way: site.config().parent.as_ref().is_some_and(Parent::is_reader),
         paused: paused(&status),
         markers: at(Lane::Live),
         bulk_markers: at(Lane::Bulk),

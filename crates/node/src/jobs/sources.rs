@@ -4,12 +4,13 @@
 
 pub(crate) mod atomfeed;
 mod child;
+mod itself;
 mod peer;
 mod read;
 
 use futures::future::join_all;
 use protocol::Timestamp;
-use protocol::delivery::backoff_millis;
+use protocol::delivery::{backoff_millis, is_due};
 use store::{LinkName, SourceEvent, SourceInfo};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -78,11 +79,17 @@ async fn keep_reading(site: &Site, source: &SourceConfig, places: &Places) {
     let known = info(site, source).await.ok().flatten();
     let mut failures = known.as_ref().map_or(0, |info| info.failures);
     let mut due = first_due(&schedule, site.now(), known.and_then(|info| info.next_at));
+    let mut hear_at = site.now();
     loop {
         wait_until(site, due).await;
         let place = places.take(failures).await;
-        let result = turn(site, source).await;
+        let every = site.config().limits.audit_seconds.saturating_mul(1_000);
+        let hears = is_due(hear_at, site.now(), every);
+        let result = turn(site, source, hears).await;
         drop(place);
+        if hears && result.as_ref().is_ok_and(|turn| !turn.more) {
+            hear_at = site.now().plus_millis(i64::try_from(every).unwrap_or(i64::MAX));
+        }
         failures = if result.is_ok() { 0 } else { failures.saturating_add(1) };
         due = match &result {
             Ok(turn) if turn.more => site.now(),
@@ -93,14 +100,14 @@ async fn keep_reading(site: &Site, source: &SourceConfig, places: &Places) {
 }
 
 /// One turn, and no longer than a turn may be.
-async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
+async fn turn(site: &Site, source: &SourceConfig, hears: bool) -> Result<Turn, LinkError> {
     let turn = async {
         let paused = pause::of(site, LinkName::Child(source.name.clone())).await;
         if let Some(pause) = paused.map_err(|error| ours(&error))? {
             return Err(LinkError(pause::words(&pause, site.id().as_str())));
         }
         match source.kind {
-            SourceKind::Tributary => child::turn(site, source).await,
+            SourceKind::Tributary => child::turn(site, source, hears).await,
             SourceKind::Atomfeed => atomfeed::turn(site, source).await,
         }
     };
@@ -117,7 +124,7 @@ async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
 pub async fn read_now(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
     let mut all = Turn::default();
     loop {
-        let result = turn(site, source).await;
+        let result = turn(site, source, true).await;
         let known = info(site, source).await.ok().flatten();
         let failures = known.map_or(0, |info| info.failures);
         let failures = if result.is_ok() { 0 } else { failures.saturating_add(1) };

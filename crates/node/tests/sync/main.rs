@@ -6,6 +6,7 @@
 mod apart;
 mod atomfeed;
 mod audit;
+mod below;
 mod carried;
 mod conflicts;
 mod delivery;

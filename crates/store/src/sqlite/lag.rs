@@ -58,6 +58,10 @@ pub(super) fn behind(
     let Some(report) = report.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
         return Ok(None);
     };
+    // Nothing comes down to it.
+    if report.get("one_way") == Some(&Value::Bool(true)) {
+        return Ok(None);
+    }
     let mut lag = ChildLag { changes: 0, joins: 0, since: None, catch_up_millis: None };
     for feed in feeds(conn, child)? {
         let Some((live, bulk)) = position(&report, &feed) else { return Ok(None) };

@@ -204,7 +204,7 @@ pub(super) fn child_seen(
         step.prepare_cached(
             "UPDATE child SET epoch = ?2, last_seen = ?4, report = coalesce(?3, report),
                 clock_offset = coalesce(?5, clock_offset)
-             WHERE site = ?1 AND state = 'joined'",
+             WHERE site = ?1 AND state <> 'revoked'",
         )?
         .execute(params![
             site.as_str(),

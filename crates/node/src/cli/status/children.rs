@@ -9,16 +9,25 @@ use crate::http::sync::status::ChildReport;
 /// All that is known of a child, in one line.
 pub(super) fn line(child: &ChildInfo, now: Timestamp) -> String {
     let seen = child.last_seen.map_or("never seen".to_owned(), |at| ago(now, at));
-    let head = format!("{:<20} {:<8} {seen}", child.site.as_str(), child.state);
     let report = child.report.as_deref().and_then(|t| serde_json::from_str::<ChildReport>(t).ok());
+    // Who is read has no need to join.
+    let state = match &report {
+        Some(report) if report.one_way && child.state == "invited" => "read",
+        _ => &child.state,
+    };
+    let head = format!("{:<20} {state:<8} {seen}", child.site.as_str());
     let Some(report) = report else { return head };
+    let behind = match report.one_way {
+        true => "nothing goes down to it".to_owned(),
+        false => behind(child.lag.as_ref(), now),
+    };
     let oldest = report.oldest_undelivered;
     let oldest = oldest.map_or(String::new(), |at| format!(" (oldest {})", ago(now, at)));
     format!(
         "{head}{}, version {}; {}; {} to send{oldest}, {} parked, {} conflicts; {} records, {}{}",
         paused(&report),
         report.version,
-        behind(child.lag.as_ref(), now),
+        behind,
         report.undelivered,
         report.parked,
         report.conflicts,
@@ -103,6 +112,10 @@ mod tests {
         assert!(
             told.contains(", PAUSED there since 2026-11-23 08:15 (the mast is mended), version")
         );
+        let read = child().report.unwrap().replacen('{', r#"{"one_way":true,"#, 1);
+        let read = ChildInfo { report: Some(read), state: "invited".to_owned(), ..child() };
+        let told = line(&read, NOW);
+        assert!(told.contains("read     3 min ago, version 0.1.0; nothing goes down to it; 4 to"));
         let invited = ChildInfo { last_seen: None, report: None, ..child() };
         assert!(line(&invited, NOW).ends_with("never seen"));
     }

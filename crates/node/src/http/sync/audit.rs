@@ -66,7 +66,7 @@ pub fn write(batch: &AuditBatch) -> serde_json::Result<String> {
 }
 
 /// The same, read. An error says nothing of what the rows say.
-fn read(text: &[u8]) -> Result<AuditBatch, Failure> {
+pub(crate) fn read(text: &[u8]) -> Result<AuditBatch, Failure> {
     let odd = |what: &str| Failure::bad_request(format!("{what} of the audit is not understood"));
     let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let head = lines.next().ok_or_else(|| odd("the first line"))?;

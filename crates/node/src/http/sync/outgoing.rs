@@ -1,6 +1,8 @@
 //! `/sync/feeds/outgoing`: the parent reads what goes up from here, and says what became of it.
 //! Implements `docs/protocol.md` §2, "Being read".
 
+pub mod itself;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};

@@ -61,6 +61,9 @@ pub struct ChildReport {
     /// The key that packets to it are encrypted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub courier: Option<String>,
+    /// It cannot call its parent, which reads it: nothing comes down to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_way: bool,
 }
 
 /// Since when, until when and why a child's link is paused at the child.
@@ -145,16 +148,21 @@ pub async fn exchange(
         return Err(Failure::bad_request("the header Tributary-Epoch is missing").into());
     };
     let bytes = body::read(&site, &parts.headers, payload, SMALL_BODY).await?;
-    let odd = || Failure::bad_request("the status is not understood");
-    let mut report: Value = serde_json::from_slice(&bytes).map_err(|_| odd())?;
-    make_plain(&mut report);
-    let its_clock = ChildReport::deserialize(&report).map_err(|_| odd())?.at;
-    let report = report.to_string();
+    let (report, its_clock) = kept(&bytes)?;
     let now = site.now();
     let noted = site.read(move |store| store.child_seen(&child, &epoch, Some(&report), now));
     noted.await?;
     let clocks_agree = site.config().limits.clocks_agree(its_clock.since(now));
     Ok(Json(ParentView { clocks_agree, ..view(&site, &scope).await? }))
+}
+
+/// A child's report as it is kept, and its clock.
+pub(crate) fn kept(text: &[u8]) -> Result<(String, Timestamp), Failure> {
+    let odd = || Failure::bad_request("the status is not understood");
+    let mut report: Value = serde_json::from_slice(text).map_err(|_| odd())?;
+    make_plain(&mut report);
+    let its_clock = ChildReport::deserialize(&report).map_err(|_| odd())?.at;
+    Ok((report.to_string(), its_clock))
 }
 
 /// A child's words are shown to people here: no text of its report is more than a plain line.

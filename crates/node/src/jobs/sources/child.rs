@@ -8,7 +8,7 @@ use store::{SourceEvent, SourceMark};
 
 use super::peer::{self, Peer, refused};
 use super::read::{self, Read};
-use super::{Turn, info};
+use super::{Turn, info, itself};
 use crate::config::SourceConfig;
 use crate::http::sync::digests::{FETCH, FetchBody};
 use crate::http::sync::outgoing::{Settled, WORDS};
@@ -20,8 +20,12 @@ use crate::site::Site;
 /// Requests of words in one turn, at the most.
 const TELLINGS: usize = 10;
 
-/// One turn.
-pub(super) async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
+/// One turn. `hears`: whether it is time to hear how the child is, too.
+pub(super) async fn turn(
+    site: &Site,
+    source: &SourceConfig,
+    hears: bool,
+) -> Result<Turn, LinkError> {
     let peer = Peer::of(site, source).await?;
     let mut told = tell(site, source, &peer).await?;
     let known = info(site, source).await?.and_then(|info| info.mark);
@@ -37,6 +41,12 @@ pub(super) async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, Lin
         applied += compared.applied;
         parked += compared.parked;
         more = compared.end.is_some_and(|(_, more)| more);
+    }
+    if hears && !more {
+        // What was read stands, whatever becomes of this.
+        if let Err(error) = itself::hear(site, source, &peer, mark.epoch).await {
+            tracing::warn!(source = %source.name, %error, "failed to hear how a source is");
+        }
     }
     let header = read.header;
     Ok(Turn {

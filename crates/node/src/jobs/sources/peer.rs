@@ -37,6 +37,19 @@ impl Peer {
         self.send(site, Method::GET, path, Bytes::new()).await
     }
 
+    /// The same of what a site of an older version has not: `None` there.
+    pub(super) async fn get_if_there(
+        &self,
+        site: &Site,
+        path: &str,
+    ) -> Result<Option<Response>, LinkError> {
+        let response = self.ask(site, Method::GET, path, Bytes::new()).await?;
+        match response.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => known(response).map(Some),
+        }
+    }
+
     /// `POST` of JSON; likewise.
     pub(super) async fn post(
         &self,
@@ -54,23 +67,21 @@ impl Peer {
         path: &str,
         body: Bytes,
     ) -> Result<Response, LinkError> {
+        known(self.ask(site, method, path, body).await?)
+    }
+
+    async fn ask(
+        &self,
+        site: &Site,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response, LinkError> {
         let url = format!("{}/sync/feeds/outgoing{path}", self.url);
         let headers = self.headers()?;
         let idle_seconds = site.config().limits.request_seconds;
         let request = Request { method, url, headers, body, idle_seconds };
-        let response = site.transport().send(request).await?;
-        match response.status {
-            StatusCode::UNAUTHORIZED => Err(LinkError(
-                "it does not know our credential, or has revoked it: `tributary token add NAME \
-                 --scope read-outgoing` there makes a new one"
-                    .to_owned(),
-            )),
-            StatusCode::NOT_FOUND => Err(LinkError(
-                "there is no outgoing feed at its url: check `url`, and `up = \"read\"` there"
-                    .to_owned(),
-            )),
-            _ => Ok(response),
-        }
+        site.transport().send(request).await
     }
 
     fn headers(&self) -> Result<HeaderMap, LinkError> {
@@ -88,6 +99,21 @@ impl Peer {
         let name = HeaderName::from_static(AVAILABLE_DICTIONARY);
         headers.insert(name, text(wire::dictionary_name())?);
         Ok(headers)
+    }
+}
+
+/// An answer, if it is none of those that say that we are not known, or nothing is there.
+fn known(response: Response) -> Result<Response, LinkError> {
+    match response.status {
+        StatusCode::UNAUTHORIZED => Err(LinkError(
+            "it does not know our credential, or has revoked it: `tributary token add NAME --scope \
+             read-outgoing` there makes a new one"
+                .to_owned(),
+        )),
+        StatusCode::NOT_FOUND => Err(LinkError(
+            "there is no outgoing feed at its url: check `url`, and `up = \"read\"` there".to_owned(),
+        )),
+        _ => Ok(response),
     }
 }
 
