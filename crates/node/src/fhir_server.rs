@@ -9,6 +9,7 @@ mod capabilities;
 mod login;
 mod outcome;
 mod pages;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use self::capabilities::{Capabilities, TypeCapabilities};
 pub use self::login::Login;
 pub use self::outcome::{Private, told as told_of};
 pub use self::pages::{Found, Page, Pages};
+pub use self::read::Read;
 use crate::ports::{Clock, Entropy, LinkError, Request, Response, Transport};
 use crate::transport::answer::text;
 
@@ -104,17 +106,6 @@ impl From<FhirError> for LinkError {
     }
 }
 
-/// What came of asking for a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
-    /// Its body, whatever that is, and its version there.
-    Body(Vec<u8>, Option<String>),
-    /// It was deleted (410).
-    Gone,
-    /// It is not there (404).
-    Absent,
-}
-
 impl FhirServer {
     /// The server at a base URL (`https://host/fhir`).
     pub fn new(
@@ -142,28 +133,6 @@ impl FhirServer {
         }
         let body = self.body(response, ANSWER_BYTES).await?;
         Ok(Capabilities::read(&body)?)
-    }
-
-    /// A record as it is there now.
-    pub async fn read(&self, record: &RecordRef) -> Result<Read, FhirError> {
-        self.read_saying(record).await.map(|(read, _)| read)
-    }
-
-    /// As `read`; of a record that is not there, what the server says of that.
-    pub async fn read_saying(&self, record: &RecordRef) -> Result<(Read, Vec<u8>), FhirError> {
-        let url = self.of(record)?;
-        let response = self.ask(Method::GET, &url, FHIR_JSON, (Bytes::new(), &[])).await?;
-        match response.status {
-            StatusCode::OK => {
-                let version = version_of(&response.headers);
-                // Whatever it is: one record that cannot be read is no fault of the server.
-                let body = self.whole(response, self.record_bytes()).await?;
-                Ok((Read::Body(body, version), Vec::new()))
-            }
-            StatusCode::GONE => Ok((Read::Gone, self.says_so(response).await?)),
-            StatusCode::NOT_FOUND => Ok((Read::Absent, self.says_so(response).await?)),
-            _ => Err(self.fault(response, &Private::default(), Asked::Read).await),
-        }
     }
 
     /// Writes a record under its own id; gives its version there, where that is told. `if_match`
@@ -210,24 +179,6 @@ impl FhirServer {
         let told = || Record::parse(&body, &self.limits).ok().map(|record| record.reference);
         let made = place.or_else(told).filter(|made| made.kind == record.kind);
         made.ok_or_else(|| LinkError("it does not say what it made".to_owned()).into())
-    }
-
-    /// Whether it is the server itself that has not got a record: what stands before it answers 404
-    /// too while it restarts, and a record would count as deleted.
-    async fn says_so(&self, response: Response) -> Result<Vec<u8>, FhirError> {
-        let status = response.status;
-        let body = self.body(response, OUTCOME_BYTES).await?;
-        if outcome::told(&body, &Private::default()).is_some() {
-            return Ok(body);
-        }
-        if body.trim_ascii().is_empty() {
-            return self.capabilities().await.map(|_| body);
-        }
-        Err(LinkError(format!(
-            "it answers {status} with what is no OperationOutcome: is `url` right, and the server \
-             up behind what stands before it?"
-        ))
-        .into())
     }
 
     /// Deletes a record; one that is not there is deleted already.
@@ -353,8 +304,19 @@ impl FhirServer {
         }
     }
 
-    /// One request, with the login. Where the token was refused, once more with another one.
+    /// One request, answered by the server and by one that lets us in.
     async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        accept: &'static str,
+        sent: (Bytes, &[(&'static str, &str)]),
+    ) -> Result<Response, FhirError> {
+        checked(self.answer(method, url, accept, sent).await?)
+    }
+
+    /// One request, with the login. Where the token was refused, once more with another one.
+    async fn answer(
         &self,
         method: Method,
         url: &Url,
@@ -375,7 +337,7 @@ impl FhirServer {
             // One that is refused is not shown again, whatever follows.
             let other = response.status == StatusCode::UNAUTHORIZED && self.login.forget();
             if !(other && again) {
-                return checked(response);
+                return Ok(response);
             }
             again = false;
         }

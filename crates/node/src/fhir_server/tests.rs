@@ -130,6 +130,35 @@ async fn what_stands_before_a_server_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn of_many_records_one_may_be_answered_by_what_is_no_fhir() {
+    let (server, played, _) = server(Login::none());
+    let a = name("Patient/a");
+    let offers = json!({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
+        "rest": [{"mode": "server", "resource": [{"type": "Patient"}]}]});
+    let offers = offers.to_string();
+    let html = [("content-type", "text/html")];
+    for (status, body) in [(404, "404 page not found"), (410, "<html>gone</html>")] {
+        played.say_with(status, &html, body);
+        played.say(200, &offers);
+        let read = server.read_one_of_many(&a).await.unwrap_err();
+        let words = format!("it answers {status} with what is no OperationOutcome");
+        assert_eq!(read, FhirError::Refused(words));
+        // While it restarts, everything is answered so.
+        played.say_with(status, &html, body);
+        played.say_with(status, &html, body);
+        let read = server.read_one_of_many(&a).await.unwrap_err();
+        assert!(matches!(&read, FhirError::Away { .. }), "{body}: {read:?}");
+    }
+    for (status, body, read) in [(404, NOT_THERE, Read::Absent), (410, NOT_THERE, Read::Gone)] {
+        played.say(status, body);
+        assert_eq!(server.read_one_of_many(&a).await, Ok(read));
+    }
+    played.say_with(401, &html, "<html>login</html>");
+    let read = server.read_one_of_many(&a).await.unwrap_err();
+    assert!(matches!(&read, FhirError::Away { .. }), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_record_is_read_written_and_deleted_under_its_own_id() {
     let (server, played, _) = server(Login::basic("user", "a:b:c").unwrap());
     played.say_with(200, &[("etag", "W/\"3\"")], "{\"resourceType\":\"Patient\"}");

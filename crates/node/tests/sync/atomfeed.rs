@@ -237,7 +237,7 @@ async fn defect_19_an_edit_here_is_merged_with_what_the_other_system_changed_sin
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_up() {
     let (world, emr) = world().await;
-    let records = ["gone", "absent", "broken", "other", "html"];
+    let records = ["gone", "absent", "broken", "other", "html", "lost"];
     {
         let mut emr = emr.lock().unwrap();
         for id in records.iter().chain(&["well"]) {
@@ -254,6 +254,11 @@ async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_
         emr.answers.insert(path("gone"), (410, FHIR, NOT_THERE.to_owned()));
         emr.answers.remove(&path("absent"));
         emr.answers.insert(path("broken"), (500, FHIR, "{}".to_owned()));
+        // A page for people of a server that is up: of this record nobody knows anything.
+        let offers = json!({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1",
+            "rest": [{"mode": "server", "resource": [{"type": "Patient"}]}]});
+        emr.answers.insert("/ws/fhir2/R4/metadata".to_owned(), (200, FHIR, offers.to_string()));
+        emr.answers.insert(path("lost"), (410, "text/html", "<html>Gone</html>".to_owned()));
         emr.say("Patient/other", &patient("somebody-else", "Auma"));
         emr.say("Patient/html", "<html>");
         emr.say("Patient/well", &patient("well", "Akinyi"));
@@ -264,7 +269,7 @@ async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_
     read(&world).await.unwrap();
     assert!(text(&world.centre, "Patient/well").unwrap().contains("Akinyi"));
     assert_eq!(text(&world.centre, "Patient/gone"), None, "410 says that it was deleted");
-    for id in ["absent", "broken", "other", "html"] {
+    for id in ["absent", "broken", "other", "html", "lost"] {
         let held = text(&world.centre, &format!("Patient/{id}"));
         assert_eq!(held, Some(patient(id, "Auma")), "nothing is lost by it");
     }
@@ -275,13 +280,14 @@ async fn what_is_gone_is_deleted_and_what_cannot_be_read_waits_and_holds_nobody_
         "Patient/absent: it is not there any more (404)",
         "Patient/broken: it answered 500",
         "Patient/html: ",
+        "Patient/lost: it answers 410 with what is no OperationOutcome",
         "Patient/other: Patient/somebody-else came where it was asked for",
     ]) {
         assert!(line.starts_with(words), "{line}");
     }
-    assert_eq!(why.len(), 4);
+    assert_eq!(why.len(), 5);
     // When it can be read it is, without another word of the feed.
-    for id in ["absent", "broken", "other", "html"] {
+    for id in ["absent", "broken", "other", "html", "lost"] {
         emr.lock().unwrap().say(&format!("Patient/{id}"), &patient(id, "Wanjiku"));
     }
     read(&world).await.unwrap();

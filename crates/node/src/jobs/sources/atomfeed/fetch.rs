@@ -69,7 +69,7 @@ impl Client {
 
     /// A record as it is now.
     pub(super) async fn record(&self, record: &RecordRef) -> Result<Fetched, LinkError> {
-        match self.server.read(record).await {
+        match self.server.read_one_of_many(record).await {
             Ok(Read::Body(body, _)) => Ok(Fetched::Body(body)),
             Ok(Read::Gone) => Ok(Fetched::Gone),
             Ok(Read::Absent) => Ok(Fetched::Absent),
