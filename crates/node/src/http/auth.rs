@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Holder, LinkName, Scope, TokenScope};
 
 use crate::http::error::Failure;
+use crate::http::guard::WholePath;
 use crate::http::meter::Asker;
 use crate::pause;
 use crate::site::Site;
@@ -149,7 +150,8 @@ impl Caller {
                 children: Vec::new(),
             });
         }
-        let scope = scope_for(parts.uri.path());
+        let whole = parts.extensions.get::<WholePath>();
+        let scope = scope_for(whole.map_or(parts.uri.path(), |whole| &whole.0));
         Err(unauthorized(&format!(
             "this needs a credential: `tributary token add NAME --scope {scope}` makes one"
         )))

@@ -24,6 +24,10 @@ const STRANGERS: usize = 16;
 /// Places that one credential may take at the least, where there are so many.
 const SHARE: usize = 4;
 
+/// The path that was asked for: routes see what is left of it below theirs.
+#[derive(Debug, Clone)]
+pub(super) struct WholePath(pub(super) String);
+
 /// Places for requests.
 #[derive(Clone)]
 pub(super) struct Places {
@@ -90,8 +94,13 @@ pub(super) fn places(limits: &Limits) -> Places {
 }
 
 /// Lets a request in, or says that there are too many.
-pub(super) async fn guard(State(places): State<Places>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(places): State<Places>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
+    request.extensions_mut().insert(WholePath(path.clone()));
     let (place, share) = match path.as_str() {
         // A poll waits and does nothing: every child holds one open. The connections bound them.
         // Who asks after the site's health is to hear it when there is no place left.
