@@ -90,15 +90,16 @@ fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
 pub(super) fn line(source: &SourceConfig, state: Option<&SourceInfo>, now: Timestamp) -> String {
     let head = format!("{:<20} {}", source.name.as_str(), source.url);
     let Some(state) = state else { return format!("{head}: never read yet") };
-    let read = match state.last_contact {
-        Some(at) => format!("read {}", ago(now, at)),
-        None => "never read yet".to_owned(),
-    };
     let behind = state.head.saturating_sub(state.position);
     let behind = match (behind, state.oldest) {
         (0, _) => "up to date".to_owned(),
         (count, Some(at)) => format!("{count} changes behind (oldest {})", ago(now, at)),
         (count, None) => format!("{count} changes behind"),
+    };
+    let read = match state.last_contact {
+        Some(at) => format!("read {}, {behind}", ago(now, at)),
+        // What it has nobody knows.
+        None => "never read yet".to_owned(),
     };
     let parked = match state.parked {
         0 => String::new(),
@@ -116,7 +117,7 @@ pub(super) fn line(source: &SourceConfig, state: Option<&SourceInfo>, now: Times
         Some(error) => format!("; {} failures in a row: {error}", state.failures),
         None => String::new(),
     };
-    format!("{head}: {read}, {behind}{parked}{next}{trouble}")
+    format!("{head}: {read}{parked}{next}{trouble}")
 }
 
 fn source_of<'a>(site: &'a Site, name: &SiteId) -> anyhow::Result<&'a SourceConfig> {
@@ -164,6 +165,10 @@ mod tests {
         let told = line(&source, Some(&state), now);
         let words = ": read 3 min ago, 4 changes behind (oldest 60 min ago), 1 lines parked here, \
                      next in 30 s; 2 failures in a row: no connection";
+        assert!(told.ends_with(words), "{told}");
+        let never = SourceInfo { position: 0, head: 0, parked: 0, last_contact: None, ..state };
+        let told = line(&source, Some(&never), now);
+        let words = ": never read yet, next in 30 s; 2 failures in a row: no connection";
         assert!(told.ends_with(words), "{told}");
     }
 }

@@ -115,7 +115,8 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     if let Some(beside) = &status.emr {
         emr::show(beside, now);
         if let Some(pause) = pause_of(status, &LinkName::Emr) {
-            say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+            let words = crate::pause::words(pause, status.site.as_str());
+            say!("  PAUSED     record system: {words}");
         }
     }
     if status.inbox > 0 {
@@ -127,7 +128,8 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     for child in &status.children {
         say!("  child      {}", children::line(child, now));
         if let Some(pause) = pause_of(status, &LinkName::Child(child.site.clone())) {
-            say!("  PAUSED     {}", crate::pause::words(pause, status.site.as_str()));
+            let words = crate::pause::words(pause, status.site.as_str());
+            say!("  PAUSED     {}: {words}", child.site);
         }
     }
     for source in &site.config().sources {

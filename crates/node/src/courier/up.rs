@@ -22,6 +22,9 @@ use crate::site::Site;
 const WRITING: i64 = 600;
 /// The file in a site's folder that is locked while messages are written.
 const LOCK: &str = "courier.lock";
+/// What to do where changes go up in another way.
+const CARRIED: &str =
+    "say up = \"carried\" in [parent] of tributary.toml, restart it, and try again";
 /// Milliseconds between two looks at a full inbox, and how often it is looked at.
 const FULL_PAUSE: u64 = 200;
 const FULL_LOOKS: u32 = 300;
@@ -58,11 +61,17 @@ pub async fn export(
     progress: &mut dyn FnMut(&Exported),
 ) -> anyhow::Result<Exported> {
     let parent = match &site.config().parent {
-        Some(parent) if parent.up == Up::Carried => parent.clone(),
-        Some(_) => bail!(
-            "this site sends its changes itself: say up = \"carried\" in [parent] of \
-             tributary.toml, restart it, and try again"
-        ),
+        Some(parent) => match parent.up {
+            Up::Carried => parent.clone(),
+            Up::Direct => bail!("this site sends its changes itself: {CARRIED}"),
+            Up::Read => {
+                bail!("the parent {} reads this site's changes itself: {CARRIED}", parent.site)
+            }
+            Up::Fhir => bail!(
+                "the parent {} is a FHIR server of another make, which reads no sticks",
+                parent.site
+            ),
+        },
         None => bail!("this site has no parent, so there is nothing to carry"),
     };
     let to = parents_key(site)?;

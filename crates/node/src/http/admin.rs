@@ -11,7 +11,9 @@ pub mod status;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use protocol::{RecordRef, ResourceType};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 use serde_json::Value;
 use store::{Alert, AuditEntry, AuditWho, EmrInfo, EmrStatus, QueueDone};
 
@@ -98,6 +100,16 @@ fn beside() -> Api {
         .post("/retry", emr::retry, act("They are tried again now"))
         .post("/park", emr::park, act("They are set aside, with their patients"))
         .post("/drop", emr::give_up, act("These states are not written there"))
+}
+
+/// A patient in a query: by the id, or by the whole reference.
+fn patient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<RecordRef>, D::Error> {
+    let named = Option::<String>::deserialize(from)?;
+    let named = named.map(|text| {
+        let id = text.strip_prefix("Patient/").unwrap_or(&text);
+        RecordRef::new(ResourceType::PATIENT, id).map_err(D::Error::custom)
+    });
+    named.transpose()
 }
 
 /// Who asks, as the audit names them.

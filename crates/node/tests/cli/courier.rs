@@ -186,3 +186,24 @@ fn what_a_killed_export_had_leased_is_on_the_next_stick_at_once() {
     assert_eq!(clinic.json(&["status", "--json"])["deliveries"]["done"], 2);
     clinic.run(&["token", "add", "courier", "--scope", "outbox"]).refused(&["another name"]);
 }
+
+#[test]
+fn a_site_whose_changes_go_up_in_another_way_is_told_in_which() {
+    let stick = Stick::new();
+    for (parent, words) in [
+        ("", "this site has no parent"),
+        ("site = \"centre\"\nurl = \"http://127.0.0.1:9\"", "sends its changes itself"),
+        ("site = \"centre\"\nup = \"read\"", "the parent centre reads this site's changes itself"),
+        (
+            "site = \"registry\"\nurl = \"http://127.0.0.1:9\"\nup = \"fhir\"",
+            "the parent registry is a FHIR server of another make",
+        ),
+    ] {
+        let clinic = Folder::new("clinic");
+        let path = clinic.dir().join("tributary.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let section = if parent.is_empty() { "" } else { "[parent]" };
+        std::fs::write(path, format!("{text}\n{section}\n{parent}\n")).unwrap();
+        clinic.run(&["courier", "export", stick.path()]).refused(&[words]);
+    }
+}

@@ -406,3 +406,34 @@ async fn it_is_logged_in_to_and_says_what_it_is_and_a_pause_holds() {
     assert!(error.to_string().contains("check the login and its secret"), "{error}");
     assert_eq!(clinic.queue(None)[0].attempts, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_in_a_row_are_counted_with_the_last_reason_until_one_round_goes_well() {
+    let clinic = Clinic::new(FhirWay::Put).await;
+    clinic.record(&[patient("a", "Auma")]).await;
+    let fault = Fault::Say(503, FHIR, String::new());
+    locked(&clinic.server).faults = std::iter::repeat_n(fault, 100_000).collect();
+    let site = clinic.site.site().clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let jobs = tokio::spawn(node::jobs::run(site.clone(), stop.clone()));
+    let link = || site.store().link_get().unwrap();
+    let until = async |holds: &dyn Fn() -> bool| {
+        for _ in 0..600 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("it has not come: {:?}", link());
+    };
+    until(&|| link().failures >= 3).await;
+    let failed = link();
+    assert!(failed.last_error.as_ref().is_some_and(|error| error.contains("503")), "{failed:?}");
+    assert!(failed.last_attempt.is_some() && failed.next_attempt.is_some());
+    assert_eq!(clinic.queue(None)[0].attempts, 0, "none of it is of the record");
+    locked(&clinic.server).faults.clear();
+    until(&|| clinic.queue(None).is_empty() && link().failures == 0).await;
+    assert_eq!(link().last_error, None);
+    stop.cancel();
+    jobs.await.unwrap();
+}

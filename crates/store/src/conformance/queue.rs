@@ -247,6 +247,8 @@ pub fn what_a_third_party_has_had_is_not_dropped(maker: &dyn Maker) {
     for dry_run in [true, false] {
         let done = order(&pair, changes(&[sequence]), because("no"), dry_run);
         assert_eq!((done.changes, done.kept), (0, 1));
+        let retried = order(&pair, changes(&[sequence]), DeliveryAction::Retry, dry_run);
+        assert_eq!((retried.changes, retried.leased), (0, 1), "it comes back by itself");
     }
     assert_eq!(in_state(&pair, None)[0].state, DeliveryState::Leased);
 }

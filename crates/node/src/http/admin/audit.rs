@@ -24,7 +24,8 @@ const ROWS_MOST: usize = 1_000;
 pub struct Asked {
     #[schemars(with = "Option<shapes::Reference>")]
     record: Option<RecordRef>,
-    #[schemars(with = "Option<shapes::Reference>")]
+    #[serde(default, deserialize_with = "super::patient")]
+    #[schemars(with = "Option<shapes::PatientName>")]
     patient: Option<RecordRef>,
     actor: Option<String>,
     action: Option<String>,

@@ -37,7 +37,8 @@ pub async fn status(
 pub struct Asked {
     #[schemars(with = "Option<shapes::OpenState>")]
     state: Option<EmrState>,
-    #[schemars(with = "Option<shapes::Reference>")]
+    #[serde(default, deserialize_with = "super::patient")]
+    #[schemars(with = "Option<shapes::PatientName>")]
     patient: Option<RecordRef>,
     limit: Option<usize>,
 }

@@ -49,7 +49,8 @@ impl Chosen {
 pub struct Asked {
     #[schemars(with = "Option<shapes::State>")]
     state: Option<DeliveryState>,
-    #[schemars(with = "Option<shapes::Reference>")]
+    #[serde(default, deserialize_with = "super::patient")]
+    #[schemars(with = "Option<shapes::PatientName>")]
     patient: Option<RecordRef>,
     older_hours: Option<u32>,
     reason_has: Option<String>,

@@ -32,7 +32,8 @@ pub async fn status(State(site): State<Site>, request: Request) -> Result<Json<T
 pub struct Asked {
     #[serde(default)]
     all: bool,
-    #[schemars(with = "Option<shapes::Reference>")]
+    #[serde(default, deserialize_with = "super::patient")]
+    #[schemars(with = "Option<shapes::PatientName>")]
     patient: Option<RecordRef>,
     after: Option<String>,
     limit: Option<u32>,

@@ -12,6 +12,15 @@ pub(crate) struct Reference(
     String,
 );
 
+/// A patient, by its id or its reference: `77`, `Patient/77`.
+#[derive(Debug, JsonSchema)]
+#[schemars(transparent, inline)]
+pub(crate) struct PatientName(
+    #[schemars(regex(pattern = r"^(Patient/)?[A-Za-z0-9.-]{1,64}$"))]
+    #[allow(dead_code, reason = "it is only described")]
+    String,
+);
+
 /// A state of a change on its way up.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", inline)]
