@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::routing::get;
+use axum::http::Uri;
 use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,17 +30,20 @@ impl Server {
     async fn start() -> Server {
         let (go_on, held) = watch::channel(false);
         // It begins to answer at once, and the rest comes when it may.
-        let held = move || {
+        let answer = move |uri: Uri| {
             let mut held = held.clone();
             let rest = async move {
                 let _ = held.wait_for(|go| *go).await;
                 Ok::<_, std::io::Error>(Bytes::from("end"))
             };
             let begun = futures::stream::iter([Ok(Bytes::from("begun "))]);
-            let body = Body::from_stream(begun.chain(futures::stream::once(rest)));
+            let body = match uri.path() {
+                "/held" => Body::from_stream(begun.chain(futures::stream::once(rest))),
+                _ => Body::from("quick"),
+            };
             async move { body }
         };
-        let router = Router::new().route("/", get(|| async { "quick" })).route("/held", get(held));
+        let router = Router::default().fallback(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -111,7 +111,8 @@ fn known(response: Response) -> Result<Response, LinkError> {
                 .to_owned(),
         )),
         StatusCode::NOT_FOUND => Err(LinkError(
-            "there is no outgoing feed at its url: check `url`, and `up = \"read\"` there".to_owned(),
+            "there is no outgoing feed at its url: check `url`, and `up = \"read\"` there"
+                .to_owned(),
         )),
         _ => Ok(response),
     }

@@ -55,9 +55,9 @@ pub async fn report(
     })?))
 }
 
-/// `POST /sync/feeds/outgoing/audit`: takes the reader's word, and gives the rows that are next: 204
-/// where none are due. Where that word is of no place of ours, one of the two was restored: then it
-/// gives places, for the reader to find the last one in common.
+/// `POST /sync/feeds/outgoing/audit`: takes the reader's word, and gives the rows that are next:
+/// 204 where none are due. Where that word is of no place of ours, one of the two was restored:
+/// then it gives places, for the reader to find the last one in common.
 pub async fn audit(State(site): State<Site>, request: Request) -> Result<Response, Problem> {
     let (parts, payload) = request.into_parts();
     reader_of(&parts, &site).await?;
