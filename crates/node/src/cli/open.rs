@@ -1,5 +1,7 @@
 //! Opening the site in a folder, for every verb.
 
+mod reserve;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use protocol::SiteId;
 use store::sqlite::SqliteStore;
-use store::{OpenOptions, SharedStore};
+use store::{OpenOptions, SharedStore, StoreError};
 
 use crate::config::Config;
 use crate::courier::Key;
@@ -45,8 +47,7 @@ impl Dir {
     /// The site with its settings and its store.
     pub(crate) fn open(&self) -> anyhow::Result<Site> {
         let config = Config::load(&self.dir)?;
-        let store = SqliteStore::open(&self.store(), options(&config))
-            .with_context(|| format!("failed to open {}", self.store().display()))?;
+        let store = self.open_store(&config)?;
         let held = store::Store::site(&store)?;
         if held.site != config.site {
             bail!(
@@ -76,6 +77,21 @@ impl Dir {
             inline: false,
             config,
         }))
+    }
+}
+
+impl Dir {
+    /// The store. On a full disk it takes the room that was kept for that.
+    fn open_store(&self, config: &Config) -> anyhow::Result<SqliteStore> {
+        let open = || SqliteStore::open(&self.store(), options(config));
+        let opened = match open() {
+            Err(StoreError::Full) if reserve::give_up(&self.dir) => open(),
+            opened => opened,
+        };
+        if opened.is_ok() {
+            reserve::keep(&self.dir);
+        }
+        opened.with_context(|| format!("failed to open {}", self.store().display()))
     }
 }
 

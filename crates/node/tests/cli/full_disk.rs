@@ -141,3 +141,24 @@ fn a_full_disk_keeps_no_backup_from_another_one() {
     let _other = other.serve();
     assert!(other.holds("amina", "Odhiambo"));
 }
+
+#[test]
+fn a_site_starts_on_a_disk_that_others_have_filled_while_it_was_down() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let site = Folder::below(disk.0.path(), "clinic", &["--open-on-loopback"]);
+    let running = site.serve();
+    site.put_patient("amina", "Odhiambo");
+    // It leaves nothing open behind.
+    assert_eq!(running.stop().0, Some(0));
+    for _ in 0..2 {
+        disk.fill();
+        assert!(site.run(&["status"]).ok().contains("1 of 1 patients"));
+        let running = site.serve();
+        assert!(site.holds("amina", "Odhiambo"));
+        disk.make_room();
+        site.put_patient("amina", "Odhiambo");
+        assert_eq!(running.stop().0, Some(0));
+        // The next who opens it finds room to keep for the next time.
+        site.run(&["status"]).ok();
+    }
+}
