@@ -11,4 +11,5 @@ mod lossless;
 #[path = "../../../sim/src/emr.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is a part of the simulator, which uses the rest")]
 mod memory;
+mod waits;
 mod worlds;

@@ -3,9 +3,9 @@
 use protocol::delivery::{DeliveryState, after_refusal, backoff_millis};
 use protocol::resource::Record;
 use protocol::{Digest, RecordRef, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Agreed, agree, capture, row, version_of};
+use super::{Agreed, Row, agree, capture, row, version_of};
 use crate::sqlite::{SqliteStore, rows};
 use crate::{EmrResult, EmrSettled, EmrState, Result, Shown};
 
@@ -95,7 +95,39 @@ impl Step<'_> {
     fn waits(&self, target: &RecordRef) -> Result<()> {
         let attempts = row(self.step, self.key)?.map_or(0, |row| row.attempts) + 1;
         let reason = format!("it refers to {target}, which is not in the record system yet");
-        self.stands(EmrState::Waits, attempts, Some(&reason), Some(target))
+        if !self.was_there(target)? {
+            return self.stands(EmrState::Waits, attempts, Some(&reason), Some(target));
+        }
+        // Somebody has deleted it, and that was not read yet: as far as is known here it has come
+        // already, and what waits for it would be tried without end.
+        self.stands(EmrState::Waits, attempts, Some(&reason), None)?;
+        self.read_again(target, "what refers to it was refused as if it were not there")
+    }
+
+    /// Whether a record was in the record system when that was looked at last.
+    fn was_there(&self, record: &RecordRef) -> Result<bool> {
+        let Some(known) = rows::record_row(self.step, record)? else { return Ok(false) };
+        let seen = row(self.step, known.key)?;
+        Ok(seen.as_ref().and_then(Row::live_image).is_some())
+    }
+
+    /// A record is to be read at once, where anything is read there at all.
+    fn read_again(&self, record: &RecordRef, reason: &str) -> Result<()> {
+        let captures: Option<bool> = self
+            .step
+            .prepare_cached("SELECT captures FROM emr_link")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if captures != Some(true) {
+            return Ok(());
+        }
+        capture::keep(self.store, self.step, record, reason, (self.now, self.jitter))?;
+        self.step
+            .prepare_cached(
+                "UPDATE emr_hint SET next_at = 0, attempts = 0 WHERE type = ?1 AND id = ?2",
+            )?
+            .execute(params![record.kind.name(), record.id()])?;
+        Ok(())
     }
 
     /// What was changed there is read first. That is no failure, unless it never ends.
@@ -104,13 +136,7 @@ impl Step<'_> {
         let reason = "it was changed in the record system meanwhile";
         let state = if attempts < CHANGED { EmrState::Due } else { EmrState::Retry };
         self.stands(state, attempts, Some(reason), None)?;
-        capture::keep(self.store, self.step, self.record, reason, (self.now, self.jitter))?;
-        self.step
-            .prepare_cached(
-                "UPDATE emr_hint SET next_at = 0, attempts = 0 WHERE type = ?1 AND id = ?2",
-            )?
-            .execute(params![self.record.kind.name(), self.record.id()])?;
-        Ok(())
+        self.read_again(self.record, reason)
     }
 
     /// What is there is known now, and goes by the next write.
