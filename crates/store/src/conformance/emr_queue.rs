@@ -202,6 +202,23 @@ pub fn a_patient_who_is_purged_is_forgotten_and_not_deleted_there(maker: &dyn Ma
     assert_eq!(child.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
 }
 
+pub fn who_comes_back_goes_to_the_record_system_with_all_that_is_here(maker: &dyn Maker) {
+    let pair = super::pair::Pair::new(maker);
+    pair.leave.set(crate::LeavePolicy::Freeze);
+    pair.at_parent(&put(&[a_patient("amina"), an_observation("o", "amina"), a_patient("beno")]));
+    pair.quiet();
+    let beno = BTreeSet::from([named("Patient/beno")]);
+    pair.cohort("all", protocol::cohort::Definition::Patients { patients: beno });
+    pair.quiet();
+    // What was frozen when the record system came is not for it.
+    pair.child.emr_set(Some(&BOTH), pair.now()).unwrap();
+    assert_eq!(pair.child.emr_status().unwrap().unwrap().due, 1);
+    pair.cohort("all", protocol::cohort::Definition::All {});
+    pair.quiet();
+    assert_eq!(pair.child.emr_status().unwrap().unwrap().due, 3);
+    assert_eq!(pair.child.site_check(&mut |_| {}).unwrap(), Vec::<String>::new());
+}
+
 pub fn records_of_nobody_stay_here_and_reference_records_go(maker: &dyn Maker) {
     let beside = Beside::new(maker);
     let nobody = r#"{"resourceType":"Observation","id":"nobodys"}"#;

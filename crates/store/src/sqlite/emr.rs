@@ -24,7 +24,7 @@ use crate::{
     EmrSettled, EmrState, EmrStatus, EmrStore, EmrTurn, Result, Shown,
 };
 
-pub(super) use self::due::mark;
+pub(super) use self::due::{mark, mark_patient};
 pub(super) use self::left::keep as keep_left;
 pub(super) use self::link::{compare_all, status};
 pub(super) use self::show::of_record;

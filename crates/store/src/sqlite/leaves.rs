@@ -47,8 +47,7 @@ pub(super) fn joined(
          ON CONFLICT (feed, patient) DO UPDATE SET joined = max(joined, excluded.joined)",
     )?
     .execute(params![feed.as_bytes(), patient, position])?;
-    step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
-        .execute([patient])?;
+    is_here(step, patient)?;
     Ok(true)
 }
 
@@ -85,9 +84,20 @@ pub(super) fn listed(
     }
     step.prepare_cached("DELETE FROM left_patient WHERE feed = ?1 AND patient = ?2")?
         .execute(params![feed.as_bytes(), patient])?;
-    step.prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
-        .execute([patient])?;
+    is_here(step, patient)?;
     Ok((new > 0).then_some(patient))
+}
+
+/// A patient is here, or here again: what came of the patient before that was known goes into the
+/// record system as well.
+fn is_here(step: &Connection, patient: i64) -> Result<()> {
+    let back = step
+        .prepare_cached("UPDATE patient SET state = 'here' WHERE key = ?1 AND state <> 'here'")?
+        .execute([patient])?;
+    if back > 0 {
+        emr::mark_patient(step, patient)?;
+    }
+    Ok(())
 }
 
 /// Whether one of a record's patients left a feed, and has not joined it again.

@@ -36,6 +36,24 @@ pub(in crate::sqlite) fn mark(step: &Connection, written: &[(i64, &Record)]) -> 
     Ok(())
 }
 
+/// Marks what is here of a patient and was not meant for the record system as long as the patient
+/// was not.
+pub(in crate::sqlite) fn mark_patient(step: &Connection, patient: i64) -> Result<()> {
+    if !applies(step)? {
+        return Ok(());
+    }
+    step.prepare_cached(
+        "INSERT INTO emr_record (record, state, since)
+         SELECT r.key, 'due', r.sequence FROM record_patient AS rp
+         JOIN record AS r ON r.key = rp.record
+         WHERE rp.patient = ?1 AND r.deleted = 0
+            AND NOT EXISTS (SELECT 1 FROM emr_record AS e WHERE e.record = r.key)
+            AND NOT EXISTS (SELECT 1 FROM conflict AS c WHERE c.record = r.key)",
+    )?
+    .execute([patient])?;
+    Ok(())
+}
+
 /// Whether a record may go there: one of a patient who is here, or a reference record. Conflicts
 /// are ours.
 fn is_for_it(step: &Connection, key: i64, name: &RecordRef) -> Result<bool> {
