@@ -49,6 +49,14 @@ pub enum Fault {
     FailedLineSkipped,
     /// What a third party says to have delivered is done.
     CarrierBelieved,
+    /// What a record system does not show of a record is taken for deleted there.
+    ShownIsAll,
+    /// An edit in a record system is taken for one of what this site holds by now.
+    EditIsOfOurs,
+    /// What was to be written into a record system is taken for written, though no answer came.
+    WrittenUnheard,
+    /// What changed in a record system and cannot be read is forgotten.
+    UnreadForgotten,
 }
 
 #[cfg(feature = "planted-faults")]
@@ -76,6 +84,10 @@ impl Fault {
         Fault::JoinEmpty,
         Fault::FailedLineSkipped,
         Fault::CarrierBelieved,
+        Fault::ShownIsAll,
+        Fault::EditIsOfOurs,
+        Fault::WrittenUnheard,
+        Fault::UnreadForgotten,
     ];
 }
 

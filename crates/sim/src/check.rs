@@ -1,5 +1,6 @@
 //! What must be true of a world that has come to rest: one checker a file.
 
+mod beside;
 mod conflicts;
 mod converged;
 mod drained;
@@ -52,6 +53,7 @@ pub(crate) fn all(shared: &Shared) -> anyhow::Result<Vec<Violation>> {
     found.extend(markers::check(&rest)?);
     found.extend(members::check(&rest)?);
     found.extend(whole::check(&rest)?);
+    found.extend(beside::check(&rest)?);
     Ok(found)
 }
 

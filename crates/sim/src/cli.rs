@@ -45,7 +45,7 @@ struct Arguments {
     /// Threads: each world has one of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Leave out all steps of these kinds, named as in a file: restore,crash
+    /// Leave out all steps of these kinds, named as in a file: restore,crash,emr
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     without: Vec<String>,
     /// Print all that happened
@@ -101,7 +101,7 @@ impl Arguments {
     /// The world of a seed, without the steps that are not wanted.
     fn draw(&self, seed: u64, profile: &Profile) -> Plan {
         let mut plan = draw(seed, profile);
-        plan.steps.retain(|step| !self.without.iter().any(|kind| step.op.is_kind(kind)));
+        self.without.iter().for_each(|kind| plan.leave_out(kind));
         plan
     }
 }

@@ -108,6 +108,8 @@ struct Held {
     fails: BTreeSet<RecordRef>,
     /// Writes that it takes, and of which the answers are lost.
     lost_answers: u64,
+    /// What it was given last, whole.
+    given: BTreeMap<RecordRef, String>,
     /// What it was asked.
     written: Vec<RecordRef>,
     reads: u64,
@@ -162,10 +164,20 @@ impl MemoryEmr {
         held.records.clear();
     }
 
-    /// Forgets its log.
+    /// Forgets its log: whoever reads it has to compare everything.
     pub fn purge(&self) {
         let mut held = self.lock();
+        held.log.push(Vec::new());
         held.purged = held.log.len();
+    }
+
+    /// It is there, takes everything, and loses no answer.
+    pub fn mend(&self) {
+        let mut held = self.lock();
+        held.away = false;
+        held.refuses.clear();
+        held.fails.clear();
+        held.lost_answers = 0;
     }
 
     /// People enter or change records there, in one transaction; `None` deletes.
@@ -190,6 +202,18 @@ impl MemoryEmr {
             .filter(|(_, body)| body.is_some())
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// The records that were there and are deleted.
+    pub fn deleted(&self) -> Vec<RecordRef> {
+        let held = self.lock();
+        let gone = held.records.iter().filter(|(_, body)| body.is_none());
+        gone.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What it was given of a record last, with what it cannot hold.
+    pub fn given(&self, record: &RecordRef) -> Option<String> {
+        self.lock().given.get(record).cloned()
     }
 
     /// What was written, in order, since this was last asked.
@@ -334,6 +358,9 @@ impl MemoryEmr {
                 Some(kept)
             }
         };
+        if let Some(whole) = write.wanted.as_ref().and_then(|wanted| wanted.body.clone()) {
+            held.given.insert(record.clone(), whole);
+        }
         held.records.insert(record.clone(), body.clone());
         held.log.push(vec![(record.clone(), body)]);
         held.written.push(record.clone());
@@ -356,13 +383,19 @@ fn names_of(transaction: &[(RecordRef, Option<String>)]) -> Vec<RecordRef> {
     transaction.iter().map(|(record, _)| record.clone()).collect()
 }
 
-/// Refuses what refers to what is not there.
+/// Refuses what refers to what is not there. Patients who are merged refer to each other: such
+/// systems take both at once, and are not asked here which was first.
 fn refers(held: &Held, body: &str, own: &RecordRef) -> Result<(), EmrError> {
     let Ok(resource) = json::parse(body.as_bytes(), json::DEPTH_MAX) else { return Ok(()) };
     for (_, text) in references(&resource) {
         let Some(target) = record_named(&text.decode()) else { continue };
         let kept = like_openmrs(target.kind.name()).is_some();
-        if target != *own && kept && held.records.get(&target).is_none_or(Option::is_none) {
+        let is_link = own.is_patient() && target.is_patient();
+        if !is_link
+            && target != *own
+            && kept
+            && held.records.get(&target).is_none_or(Option::is_none)
+        {
             return Err(EmrError::Waits(target));
         }
     }

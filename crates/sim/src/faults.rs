@@ -25,6 +25,9 @@ const ORDER: [&str; 4] = ["chaos", "power-cuts", "2g", "calm"];
 const ASKING: u64 = 1_000;
 /// Bytes of a record that is somewhat longer than when it was made.
 const NARROW: usize = 520;
+/// Faults that show beside record systems alone: each site has one then.
+const BESIDE: [Fault; 4] =
+    [Fault::ShownIsAll, Fault::EditIsOfOurs, Fault::WrittenUnheard, Fault::UnreadForgotten];
 /// Violations that say that a world could not be run, and nothing of a fault.
 const BROKEN: [&str; 2] = ["panic", "start"];
 
@@ -63,6 +66,10 @@ const KNOWN: &[Found] = &[
     known(Fault::JoinEmpty, "chaos", 1, "converged"),
     known(Fault::FailedLineSkipped, "power-cuts", 1, "converged"),
     known(Fault::CarrierBelieved, "chaos", 2, "converged"),
+    known(Fault::ShownIsAll, "power-cuts", 1, "lost"),
+    known(Fault::EditIsOfOurs, "chaos", 1, "lost"),
+    known(Fault::WrittenUnheard, "chaos", 1, "rest"),
+    known(Fault::UnreadForgotten, "2g", 2, "beside"),
 ];
 
 /// Looks for faults and prints where they are found. `which`: `all` of them or the one of this
@@ -137,7 +144,7 @@ fn near_known(fault: Fault) -> Option<Found> {
 fn try_seed(fault: Fault, profile: &'static Profile, seed: u64) -> Option<Found> {
     let asking = Profile { probes: ASKING, writes: 2 * profile.writes, ..profile.clone() };
     let asked = fault == Fault::HistoryForAnyone;
-    let mut plan = small(seed, if asked { &asking } else { profile });
+    let mut plan = small(seed, if asked { &asking } else { profile }, BESIDE.contains(&fault));
     if fault == Fault::FailedLineSkipped {
         // What cannot be applied comes about where a child's limit is narrower than its parent's.
         plan.head.sites.iter_mut().skip(1).for_each(|site| site.resource_bytes = Some(NARROW));
@@ -154,13 +161,15 @@ fn try_seed(fault: Fault, profile: &'static Profile, seed: u64) -> Option<Found>
 }
 
 /// A world that takes little time, and in which all that is looked at can be.
-fn small(seed: u64, profile: &Profile) -> Plan {
+/// `beside`: with record systems.
+fn small(seed: u64, profile: &Profile, beside: bool) -> Plan {
     let (days, sites) = ((1, 2), (2, 4));
     let (restores, decisions, merges, visits, bulky) = (0, 0, 0, 0, 0);
     let profile = profile.clone();
     let (carriers, readers) = (0, 0);
+    let emrs = if beside { 1_000 } else { 0 };
     let profile = Profile { days, sites, restores, decisions, merges, visits, bulky, ..profile };
-    draw(seed, &Profile { carriers, readers, ..profile })
+    draw(seed, &Profile { carriers, readers, emrs, ..profile })
 }
 
 fn first_checker(outcome: &Outcome) -> Option<&'static str> {

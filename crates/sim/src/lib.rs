@@ -19,6 +19,7 @@ mod oracle;
 mod place;
 pub mod plan;
 pub mod profile;
+mod reach;
 mod records;
 pub mod run;
 pub mod shrink;

@@ -53,8 +53,37 @@ pub struct SiteHead {
     /// Begins with the store that the first version wrote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub old: bool,
+    /// The record system beside it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emr: Option<EmrHead>,
     /// What its link to its parent is like.
     pub weather: Weather,
+}
+
+/// A record system beside a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmrHead {
+    /// What it holds of a record.
+    pub holds: Holds,
+    /// What it names as changed it shows as well, as it was when it was changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lists: bool,
+    /// Milliseconds that it takes to hear a question, and to answer, at the most.
+    pub delay: u64,
+    /// Of a thousand questions, how many are lost on their way, and of answers.
+    pub loss: u32,
+}
+
+/// What a record system holds of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// All of it, as it is.
+    All,
+    /// A part of it, and some types of record not at all.
+    Part,
+    /// What OpenMRS holds; it puts an identifier of its own into each Patient.
+    LikeOpenmrs,
 }
 
 /// What a link is like.
@@ -167,6 +196,57 @@ pub enum Op {
         /// Days.
         days: u32,
     },
+    /// Something at the record system beside the site.
+    Emr {
+        /// What.
+        does: EmrOp,
+    },
+}
+
+/// What can happen at a record system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmrOp {
+    /// Its people register a patient, with a visit, in one transaction.
+    Register,
+    /// They make a record of a patient.
+    Make,
+    /// They change one element of a record, or of two at once.
+    Edit,
+    /// They delete a record.
+    Delete,
+    /// They write again what was deleted.
+    Undelete,
+    /// They say that a patient belongs to another site.
+    Transfer,
+    /// They make or change a reference record.
+    Refer,
+    /// The site looks what changed there, and writes there what it is to be given.
+    Look,
+    /// It is away for so many minutes; its people may be working in it all the same.
+    Away {
+        /// Minutes.
+        minutes: u64,
+    },
+    /// It forgets its log.
+    Purge,
+    /// It takes the next writes, and the answers are lost.
+    Lose {
+        /// Writes.
+        answers: u64,
+    },
+    /// It refuses a record for so many minutes.
+    Refuse {
+        /// Minutes.
+        minutes: u64,
+    },
+    /// It answers 500 for a record for so many minutes.
+    Fail {
+        /// Minutes.
+        minutes: u64,
+    },
+    /// An operator tries again what is parked.
+    Retry,
 }
 
 impl Op {
@@ -182,6 +262,15 @@ impl Plan {
     /// of all alone, and sites have one each day.
     pub fn restores(&self) -> bool {
         self.steps.iter().any(|step| step.op == Op::Restore)
+    }
+
+    /// Leaves out all steps of a kind that goes by this name in files; record systems go with what
+    /// happens at them.
+    pub fn leave_out(&mut self, kind: &str) {
+        self.steps.retain(|step| !step.op.is_kind(kind));
+        if kind == "emr" {
+            self.head.sites.iter_mut().for_each(|site| site.emr = None);
+        }
     }
 
     /// One line a step, after a line for the head.

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::RecordRef;
+use serde_json::Value;
 
-use crate::records::Token;
+use crate::records::{Token, elements, tokens_in};
 
 /// One write that a program tried.
 #[derive(Debug, Clone)]
@@ -21,10 +22,37 @@ pub(crate) struct Written {
     pub(crate) brought: Vec<(Token, String)>,
     /// What had been there and is not any more.
     pub(crate) removed: BTreeSet<Token>,
+    /// It was made in the record system beside the site, which keeps it whatever happens to the
+    /// site's store.
+    pub(crate) beside: bool,
     /// The site said that it is recorded.
     pub(crate) acknowledged: bool,
     /// Why it may be gone.
     pub(crate) excused: Option<String>,
+}
+
+impl Written {
+    /// One that made `after` of `before`; `None` deletes. Nobody has acknowledged it yet.
+    pub(crate) fn of(
+        record: &RecordRef,
+        site: usize,
+        at: i64,
+        (before, after): (&Value, Option<&Value>),
+    ) -> Written {
+        let old = tokens_in(&before.to_string());
+        let new = after.map(elements).unwrap_or_default();
+        let kept = |token: &Token| new.iter().any(|(other, _)| other == token);
+        Written {
+            record: record.clone(),
+            site,
+            at,
+            removed: old.iter().copied().filter(|token| !kept(token)).collect(),
+            brought: new.into_iter().filter(|(token, _)| !old.contains(token)).collect(),
+            beside: false,
+            acknowledged: false,
+            excused: None,
+        }
+    }
 }
 
 /// All that is known of the writes of a world.
@@ -93,8 +121,8 @@ impl Oracle {
     /// excused.
     pub(crate) fn put_back(&mut self, site: usize, since: i64, now: i64) {
         self.restores.push((site, now));
-        let gone = self.writes.iter_mut().filter(|write| write.site == site && write.at >= since);
-        for write in gone {
+        let here = self.writes.iter_mut().filter(|write| write.site == site && !write.beside);
+        for write in here.filter(|write| write.at >= since) {
             write.excused = Some(format!("site {site} was restored to before it"));
         }
     }
@@ -121,9 +149,8 @@ impl Oracle {
 
     /// Elements of a record that are or were in conflict somewhere.
     pub(crate) fn in_conflict(&self, record: &RecordRef, element: &str) -> bool {
-        // `(deleted)` and the like stand for all of the record.
         self.conflicts.get(record).is_some_and(|known| {
-            known.contains(element) || known.iter().any(|name| name.starts_with("("))
+            known.contains(element) || known.iter().any(|name| stands_for(name, element))
         })
     }
 
@@ -141,6 +168,13 @@ impl Oracle {
     pub(crate) fn conflicts(&self) -> u64 {
         self.conflicts.values().map(|elements| elements.len() as u64).sum()
     }
+}
+
+/// Whether a name stands for an element too that it does not name: `(deleted)` and the like for all
+/// of the record, `value` of `value[x]` for a value of any type.
+fn stands_for(name: &str, element: &str) -> bool {
+    let datatype = element.strip_prefix(name).and_then(|rest| rest.chars().next());
+    name.starts_with('(') || datatype.is_some_and(char::is_uppercase)
 }
 
 /// The outermost element of a path: `name` of `name[official].given`.

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use axum::Router;
 use futures::future::BoxFuture;
-use node::config::{Config, Parent, SourceConfig};
+use node::config::{Config, EmrConfig, EmrKind, Parent, SourceConfig};
 use node::http;
-use node::ports::{Clock, Entropy as _};
+use node::jobs::emr::{self, Beside};
+use node::ports::{Clock, Emr, Entropy as _};
 use node::site::{Parts, Site};
 use protocol::{Epoch, Limits, SiteId, Timestamp};
 use store::LeavePolicy;
@@ -21,6 +22,7 @@ use crate::chance::SeededEntropy;
 use crate::life::Life;
 use crate::net::{LinkNow, LinkState, SiteLink, WorldNet};
 use crate::op::SiteHead;
+use crate::reach::Reach;
 use crate::template::{READER, files, options};
 use crate::time::WorldTime;
 use crate::world::Message;
@@ -54,6 +56,8 @@ pub(crate) struct Place {
     pub(crate) bag: Mutex<Vec<Message>>,
     /// Whether its parent reads its changes.
     pub(crate) read: bool,
+    /// The record system beside it.
+    pub(crate) system: Option<Arc<Reach>>,
     /// The bytes of `resource_bytes` until that is widened.
     narrow: Option<usize>,
     pub(crate) ahead: Arc<AtomicI64>,
@@ -80,6 +84,7 @@ struct State {
     secrets: BTreeMap<SiteId, String>,
     backup: Option<(PathBuf, i64)>,
     rounds: bool,
+    looks: bool,
     widened: bool,
 }
 
@@ -89,6 +94,8 @@ pub(crate) struct Up {
     pub(crate) site: Site,
     pub(crate) router: Router,
     pub(crate) life: Arc<Life>,
+    /// Its jobs' way to the record system.
+    pub(crate) beside: Option<Arc<Beside>>,
 }
 
 impl Place {
@@ -119,6 +126,10 @@ impl Place {
         if head.read {
             net.lead(&url, &link);
         }
+        let system = head.emr.as_ref().map(|system| {
+            let chance = SeededEntropy::new(seed, &format!("record system of {id}"));
+            Arc::new(Reach::new(system, chance, time))
+        });
         Ok(Place {
             index,
             url,
@@ -128,6 +139,7 @@ impl Place {
             carried: head.carried,
             bag: Mutex::default(),
             read: head.read,
+            system,
             narrow: head.resource_bytes,
             ahead: Arc::new(AtomicI64::new(head.clock)),
             link,
@@ -192,7 +204,7 @@ impl Place {
                 parent: state.parent.clone(),
                 merge: BTreeMap::new(),
                 link: node::config::LinkConfig::default(),
-                emr: node::config::EmrConfig::default(),
+                emr: self.emr_config(),
                 visitors: protocol::visit::Rules::default(),
                 alerts: node::alerts::Rules::default(),
                 limits,
@@ -202,7 +214,7 @@ impl Place {
             clock: Arc::new(WorldClock { time: self.time.clone(), ahead: self.ahead.clone() }),
             entropy: Arc::new(SeededEntropy::new(self.seed, &name)),
             transport: Arc::new(SiteLink { net: self.net.clone(), link: self.link.clone() }),
-            emr: None,
+            emr: self.system.clone().map(|system| system as Arc<dyn Emr>),
             credential: state.credential.clone(),
             courier: None,
             secrets: state.secrets.clone(),
@@ -212,9 +224,21 @@ impl Place {
         let router = http::router(site.clone());
         let life = Life::new();
         self.net.open(&self.url, router.clone(), Arc::clone(&life));
-        state.rounds = false;
-        state.up = Some(Up { site, router, life });
+        if self.system.is_some() {
+            emr::begin(&site).context("failed to note a record system")?;
+        }
+        let beside = Beside::of(&site).map(Arc::new);
+        (state.rounds, state.looks) = (false, false);
+        state.up = Some(Up { site, router, life, beside });
         Ok(())
+    }
+
+    fn emr_config(&self) -> EmrConfig {
+        if self.system.is_none() {
+            return EmrConfig::default();
+        }
+        let url = Some(format!("http://emr.{}.example/fhir", self.id));
+        EmrConfig { kind: EmrKind::Fhir, url, ..EmrConfig::default() }
     }
 
     /// The operator sets a limit that was too narrow to what is usual, and starts the site again.
@@ -287,6 +311,16 @@ impl Place {
     /// A round is over.
     pub(crate) fn ends_round(&self) {
         self.lock().rounds = false;
+    }
+
+    /// Whether the site may begin to look at its record system: one process does at a time.
+    pub(crate) fn begins_look(&self) -> bool {
+        !std::mem::replace(&mut self.lock().looks, true)
+    }
+
+    /// It has looked.
+    pub(crate) fn ends_look(&self) {
+        self.lock().looks = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

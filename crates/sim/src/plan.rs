@@ -1,7 +1,7 @@
 //! A world drawn from a seed: its sites and everything that will happen to them.
 
 use crate::chance::SeededEntropy;
-use crate::op::{Head, Op, Plan, SiteHead, Step};
+use crate::op::{EmrHead, EmrOp, Head, Holds, Op, Plan, SiteHead, Step};
 use crate::profile::Profile;
 
 const DAY: u64 = 86_400_000;
@@ -27,6 +27,10 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
         let is_read = site.parent.is_some() && readers.permille(profile.readers);
         site.read = is_read && !site.carried;
     }
+    let beside = SeededEntropy::new(seed, &format!("{} record systems", profile.name));
+    for site in &mut head.sites {
+        site.emr = beside.permille(profile.emrs).then(|| record_system(profile, &beside));
+    }
     let mut steps = Vec::new();
     for site in 0..head.sites.len() {
         let children = (0..head.sites.len()).filter(|one| head.sites[*one].parent == Some(site));
@@ -38,6 +42,11 @@ pub fn draw(seed: u64, profile: &Profile) -> Plan {
         let chance = &SeededEntropy::new(seed, &format!("{} people {site}", profile.name));
         let children = Vec::new();
         Drawing { chance, profile, days, site, children, steps: &mut steps }.draw_people();
+        if head.sites[site].emr.is_some() {
+            let chance = &SeededEntropy::new(seed, &format!("{} emr {site}", profile.name));
+            let children = Vec::new();
+            Drawing { chance, profile, days, site, children, steps: &mut steps }.draw_emr();
+        }
     }
     steps.sort_by_key(|step| step.at);
     Plan { head, steps }
@@ -94,8 +103,21 @@ fn site(profile: &Profile, chance: &SeededEntropy, parent: Option<usize>, old: b
         carried: false,
         read: false,
         old,
+        emr: None,
         weather: profile.weather,
     }
+}
+
+fn record_system(profile: &Profile, chance: &SeededEntropy) -> EmrHead {
+    let holds = match chance.below(10) {
+        0..=2 => Holds::All,
+        3..=7 => Holds::Part,
+        _ => Holds::LikeOpenmrs,
+    };
+    let lists = chance.permille(400);
+    // It stands in the same house: its link is better than that to the parent.
+    let (delay, loss) = (profile.weather.delay, profile.weather.loss / 4);
+    EmrHead { holds, lists, delay, loss }
 }
 
 /// From seconds to years, both ways.
@@ -150,6 +172,36 @@ impl Drawing<'_> {
                 let days = this.chance.between(1, 3);
                 Op::Visit { days: u32::try_from(days).unwrap_or(1) }
             });
+        }
+    }
+
+    fn draw_emr(&mut self) {
+        let profile = self.profile;
+        self.several(profile.emr_writes, |this| Op::Emr { does: this.emr_write() });
+        self.several(profile.emr_looks, |_| Op::Emr { does: EmrOp::Look });
+        self.several(profile.emr_troubles, |this| Op::Emr { does: this.emr_trouble() });
+    }
+
+    fn emr_write(&mut self) -> EmrOp {
+        match self.chance.below(100) {
+            0..=14 => EmrOp::Register,
+            15..=34 => EmrOp::Make,
+            35..=84 => EmrOp::Edit,
+            85..=89 => EmrOp::Delete,
+            90..=92 => EmrOp::Undelete,
+            93..=95 => EmrOp::Transfer,
+            _ => EmrOp::Refer,
+        }
+    }
+
+    fn emr_trouble(&mut self) -> EmrOp {
+        match self.chance.below(10) {
+            0..=2 => EmrOp::Away { minutes: self.chance.between(1, 3_000) },
+            3 => EmrOp::Purge,
+            4 | 5 => EmrOp::Lose { answers: self.chance.between(1, 4) },
+            6 => EmrOp::Refuse { minutes: self.chance.between(1, 1_500) },
+            7 | 8 => EmrOp::Fail { minutes: self.chance.between(1, 1_500) },
+            _ => EmrOp::Retry,
         }
     }
 

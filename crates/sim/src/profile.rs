@@ -29,6 +29,11 @@ pub struct Profile {
     /// Of a thousand sites, how many are read by their parents instead of sending.
     pub readers: u32,
     pub visits: u64,
+    /// Of a thousand sites, how many are beside a record system.
+    pub emrs: u32,
+    pub emr_writes: u64,
+    pub emr_looks: u64,
+    pub emr_troubles: u64,
     pub weather: Weather,
 }
 
@@ -51,6 +56,10 @@ const CALM: Profile = Profile {
     carriers: 200,
     readers: 250,
     visits: 20,
+    emrs: 200,
+    emr_writes: 200,
+    emr_looks: 300,
+    emr_troubles: 10,
     weather: Weather { delay: 200, loss: 0, cut: 0, twice: 0, half_open: 0, rate: 0 },
 };
 
@@ -73,6 +82,10 @@ const SLOW: Profile = Profile {
     carriers: 200,
     readers: 250,
     visits: 20,
+    emrs: 200,
+    emr_writes: 250,
+    emr_looks: 500,
+    emr_troubles: 40,
     weather: Weather { delay: 4_000, loss: 80, cut: 120, twice: 30, half_open: 20, rate: 1_500 },
 };
 
@@ -95,6 +108,10 @@ const POWER_CUTS: Profile = Profile {
     carriers: 200,
     readers: 250,
     visits: 20,
+    emrs: 200,
+    emr_writes: 300,
+    emr_looks: 500,
+    emr_troubles: 60,
     weather: Weather { delay: 500, loss: 10, cut: 10, twice: 5, half_open: 5, rate: 0 },
 };
 
@@ -117,6 +134,10 @@ const CHAOS: Profile = Profile {
     carriers: 200,
     readers: 250,
     visits: 50,
+    emrs: 250,
+    emr_writes: 500,
+    emr_looks: 800,
+    emr_troubles: 200,
     weather: Weather { delay: 3_000, loss: 60, cut: 120, twice: 60, half_open: 30, rate: 4_000 },
 };
 

@@ -22,6 +22,9 @@ struct State {
     slept: u64,
     /// Whether something runs that time may pass for.
     running: Option<Waker>,
+    /// Wakes a task that does nothing, so that the thread looks once more whether it has something
+    /// to do: who was woken may be one that nobody waits for just now.
+    again: Option<Waker>,
     stuck: bool,
 }
 
@@ -33,6 +36,7 @@ impl WorldTime {
             sleepers: BTreeMap::new(),
             slept: 0,
             running: None,
+            again: None,
             stuck: false,
         };
         WorldTime { state: Arc::new(Mutex::new(state)) }
@@ -72,15 +76,19 @@ impl WorldTime {
                 state.running.clone()
             }
         };
+        let again = state.again.clone();
         drop(state);
-        if let Some(waker) = woken {
-            waker.wake();
-        }
+        woken.into_iter().chain(again).for_each(Waker::wake);
     }
 
     /// Runs `work` while time passes. `None`: it waits for something that will never come.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
+        let time = self.clone();
+        let looks_again = tokio::spawn(poll_fn(move |context| {
+            time.lock().again = Some(context.waker().clone());
+            Poll::<()>::Pending
+        }));
         let done = poll_fn(|context| {
             {
                 let mut state = self.lock();
@@ -92,7 +100,12 @@ impl WorldTime {
             work.as_mut().poll(context).map(Some)
         });
         let result = done.await;
-        self.lock().running = None;
+        looks_again.abort();
+        let mut state = self.lock();
+        let (running, again) = (state.running.take(), state.again.take());
+        // The lock goes before the wakers do.
+        drop(state);
+        drop((running, again));
         result
     }
 
@@ -135,6 +148,9 @@ impl Drop for Sleeper {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+    use futures::stream::FuturesUnordered;
+
     use super::*;
 
     fn run<T: Send + 'static>(
@@ -197,6 +213,22 @@ mod tests {
             drop(first);
         });
         assert_eq!(time.now().millis(), 20);
+    }
+
+    #[test]
+    fn sleepers_that_nobody_asks_just_now_hold_nobody_up() {
+        let time = WorldTime::new(Timestamp::from_millis(0));
+        let sleeping = time.clone();
+        let ended = run(&time, async move {
+            let asked = [1, 3, 5].map(|millis| sleeping.sleep(millis));
+            let mut asked = asked.into_iter().collect::<FuturesUnordered<_>>();
+            asked.next().await;
+            // The other two are not asked meanwhile.
+            sleeping.sleep(20).await;
+            asked.collect::<Vec<()>>().await.len()
+        });
+        assert_eq!(ended, Some(2));
+        assert_eq!(time.now().millis(), 21);
     }
 
     #[test]

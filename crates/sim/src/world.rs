@@ -2,6 +2,7 @@
 
 mod act;
 mod begin;
+mod beside;
 mod carry;
 mod fhir;
 mod operate;

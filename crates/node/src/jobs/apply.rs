@@ -3,6 +3,7 @@
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
+use protocol::planted::{Fault, planted};
 use protocol::resource::Record;
 use protocol::{Digest, RecordRef};
 use store::{EmrDue, EmrResult, EmrSettled, EmrTurn};
@@ -82,6 +83,9 @@ async fn one(site: &Site, beside: &Beside, turn: EmrTurn) -> Result<(), LinkErro
     let mut away = None;
     for ((record, given), result) in given.into_iter().zip(results) {
         let result = match result {
+            Err(EmrError::Away(_)) if planted(Fault::WrittenUnheard) => {
+                EmrResult::Written(as_wanted(&writes, &record))
+            }
             Err(EmrError::Away(error)) => {
                 away.get_or_insert_with(|| error.clone());
                 EmrResult::Failed(error.0)
@@ -106,6 +110,13 @@ fn wanted(due: EmrDue) -> EmrWrite {
     let record = due.wanted.reference.clone();
     let wanted = Some(due.wanted).filter(|record: &Record| record.body.is_some());
     EmrWrite { record, wanted, image: due.image }
+}
+
+/// What a record would be if it were as it is wanted.
+fn as_wanted(writes: &[EmrWrite], record: &RecordRef) -> Shown {
+    let wanted = writes.iter().find(|write| write.record == *record);
+    let wanted = wanted.and_then(|write| write.wanted.clone());
+    wanted.map_or(Shown::Gone, |wanted| Shown::Body(Box::new(wanted)))
 }
 
 /// What became of one write, of which the link is not to blame.

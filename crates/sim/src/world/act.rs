@@ -66,6 +66,7 @@ impl Shared {
             }
             Op::Probe => self.probe(step),
             Op::Visit { days } => self.visit(step, *days),
+            Op::Emr { does } => self.beside(step, does),
             _ => self.at_site(step),
         }
     }
@@ -169,6 +170,13 @@ impl Shared {
         if !place.begins_round() {
             return None;
         }
+        if let Some(system) = &place.system {
+            if !place.begins_look() {
+                place.ends_round();
+                return None;
+            }
+            system.chance.begin(step.seed);
+        }
         place.link.chance.begin(step.seed);
         let (shared, site) = (Arc::clone(self), step.site);
         let life = Arc::clone(&up.life);
@@ -182,6 +190,7 @@ impl Shared {
             }
             shared.harvest(&up);
             shared.places[site].ends_round();
+            shared.places[site].ends_look();
         })))
     }
 
@@ -252,7 +261,7 @@ impl Shared {
     }
 }
 
-fn spawn(work: impl Future<Output = Option<()>> + Send + 'static) -> Task {
+pub(super) fn spawn(work: impl Future<Output = Option<()>> + Send + 'static) -> Task {
     tokio::spawn(async move {
         // `None`: its site crashed.
         let _ = work.await;

@@ -10,7 +10,7 @@ use super::Shared;
 use crate::chance::SeededEntropy;
 use crate::oracle::Written;
 use crate::place::{Place, Up};
-use crate::records::{self, elements, tokens_in};
+use crate::records;
 use crate::template::PROGRAM;
 use tower::ServiceExt as _;
 
@@ -108,18 +108,8 @@ impl Program<'_> {
     }
 
     fn written(&self, record: &RecordRef, before: &Value, after: Option<&Value>) -> Written {
-        let old = tokens_in(&before.to_string());
-        let new = after.map(elements).unwrap_or_default();
-        let kept = |token: &u64| new.iter().any(|(other, _)| other == token);
-        Written {
-            record: record.clone(),
-            site: self.place.index,
-            at: self.shared.time.now().millis(),
-            removed: old.iter().copied().filter(|token| !kept(token)).collect(),
-            brought: new.into_iter().filter(|(token, _)| !old.contains(token)).collect(),
-            acknowledged: false,
-            excused: None,
-        }
+        let at = self.shared.time.now().millis();
+        Written::of(record, self.place.index, at, (before, after))
     }
 
     /// A record of one of these types that is here.
@@ -313,7 +303,7 @@ impl Program<'_> {
     }
 }
 
-fn reference_of(resource: &Value) -> Option<RecordRef> {
+pub(super) fn reference_of(resource: &Value) -> Option<RecordRef> {
     let (kind, id) = (resource.get("resourceType")?.as_str()?, resource.get("id")?.as_str()?);
     format!("{kind}/{id}").parse().ok()
 }

@@ -234,7 +234,16 @@ fn tokens_of(store: &dyn Store, record: &RecordRef) -> Result<BTreeSet<Token>, S
 
 /// Something at a site that took these tokens away.
 fn taking_away(record: RecordRef, site: usize, at: i64, removed: BTreeSet<Token>) -> Written {
-    Written { record, site, at, brought: Vec::new(), removed, acknowledged: false, excused: None }
+    Written {
+        record,
+        site,
+        at,
+        brought: Vec::new(),
+        removed,
+        beside: false,
+        acknowledged: false,
+        excused: None,
+    }
 }
 
 /// The first patients of a site.

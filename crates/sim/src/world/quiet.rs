@@ -14,6 +14,7 @@ use protocol::{Limits, RecordRef, json};
 use store::{Allowance, DeliveryAction, DeliveryChoice, DeliveryFilter, HistoryQuery, Scope};
 
 use super::Shared;
+use super::beside::nothing_for_beside;
 use crate::place::{Place, Up};
 
 /// Days of rest after restores: each site compares itself with its parent once a day, and what one
@@ -40,6 +41,9 @@ impl Shared {
         self.note("quiet begins");
         for place in self.places.iter() {
             place.link.set(|now| *now = Default::default());
+            if let Some(system) = &place.system {
+                system.mend();
+            }
             let started = if place.up().is_none() { place.start() } else { Ok(()) };
             if let Err(error) = started.and_then(|()| place.widen()) {
                 self.log.violation("start", format!("{error:#}"));
@@ -54,6 +58,9 @@ impl Shared {
             self.time.sleep(Limits::default().compare_seconds * 1_000).await;
         }
         let ended = self.until_still().await;
+        if ended {
+            self.compare_beside().await;
+        }
         self.places.iter().filter_map(Place::up).for_each(|up| self.harvest(&up));
         ended
     }
@@ -89,10 +96,11 @@ impl Shared {
         self.places.iter().all(|place| {
             let Some(up) = place.up() else { return false };
             let status = up.site.store().site_status(up.site.now());
-            status.is_ok_and(|status| {
+            let is_empty = status.is_ok_and(|status| {
                 let count = |state: &str| status.deliveries.get(state).copied().unwrap_or(0);
                 ["ready", "retry", "leased", "handed-over"].map(count).iter().sum::<u64>() == 0
-            })
+            });
+            is_empty && nothing_for_beside(&up)
         })
     }
 
@@ -104,13 +112,13 @@ impl Shared {
         }
         self.retry_all(&up).await;
         self.harvest(&up);
-        let ended = self.finish_jobs(&up).await;
+        let ended = self.finish_jobs(&up).await + self.settle_beside(&up).await;
         let Some(link) = Link::of(&up.site) else { return ended };
         let carried = if place.carried { self.carry_all(place, &up).await } else { 0 };
         let result = round::run(&up.site, &link).await;
         // Both ways at once: what came down may have to go up again.
         let read = if place.read { self.read(place).await } else { 0 };
-        let ended = ended + carried + read;
+        let ended = ended + carried + read + self.settle_beside(&up).await;
         match result {
             Ok(round) => {
                 self.note(&format!(

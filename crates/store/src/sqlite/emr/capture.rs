@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::conflict;
 use protocol::json;
+use protocol::planted::{Fault, planted};
 use protocol::reconcile::{self, Contested, Plan, Policies, Side, through_image};
 use protocol::resource::Record;
 use protocol::resource::replaced::with_link;
@@ -45,6 +46,7 @@ pub(super) fn emr_capture(
             }
             for (record, seen) in group {
                 let reason = match seen {
+                    EmrSeen::Unread(_) if planted(Fault::UnreadForgotten) => continue,
                     EmrSeen::Unread(reason) => reason,
                     EmrSeen::Listed(_) if unsure.contains(record) => listed::UNSURE,
                     EmrSeen::Shown(_) | EmrSeen::Listed(_) => continue,
@@ -233,7 +235,9 @@ impl<'a> Group<'a> {
             });
             return Ok(());
         };
-        self.meet(shown, incoming, known, seen.and_then(|seen| seen.digest))
+        let base = seen.and_then(|seen| seen.digest);
+        let base = if planted(Fault::EditIsOfOurs) { Some(known.digest) } else { base };
+        self.meet(shown, incoming, known, base)
     }
 
     /// A full load has named it.
@@ -318,6 +322,7 @@ impl<'a> Group<'a> {
 
     /// What our record is with the edit that was made there.
     fn edited(&self, shown: &Record, seen: Option<(&RecordRow, &Row)>) -> Result<Record> {
+        let seen = seen.filter(|_| !planted(Fault::ShownIsAll));
         let Some((known, seen)) = seen else { return Ok(shown.clone()) };
         let ours = match (seen.gone, seen.digest) {
             // Undeleted there: what it could not hold comes back as well.
