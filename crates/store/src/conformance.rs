@@ -152,6 +152,7 @@ macro_rules! for_each_rule {
                 a_record_that_became_anothers_waits_behind_its_earlier_state,
                 what_is_to_go_again_is_read_again,
                 what_the_reader_went_on_from_before_its_word_came_is_asked_for,
+                what_waits_from_the_readers_life_before_takes_nothing_back,
                 a_new_life_of_the_reader_begins_anew_and_takes_what_it_never_had;
             merges:
                 a_child_merges_by_what_its_parent_told_last,
@@ -162,6 +163,7 @@ macro_rules! for_each_rule {
                 what_comes_back_to_the_parents_state_has_the_parents_bytes,
                 what_both_came_to_in_another_order_has_the_parents_bytes,
                 what_is_undone_before_the_word_came_is_undone_at_the_parent,
+                what_both_made_and_the_parent_went_on_from_is_asked_for,
                 a_merge_keeps_all_three_versions,
                 the_same_in_another_order_ends_with_the_parents_bytes,
                 an_edit_wins_over_a_deletion,

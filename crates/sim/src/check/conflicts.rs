@@ -56,8 +56,9 @@ fn of_link(rest: &Rest<'_>, parent: &Place, child: &Place) -> anyhow::Result<Vec
     for (name, conflict) in held(rest, child.index) {
         seen.insert(name);
         // Of somebody who left, a child keeps what it had, and its parent may be rid of all of
-        // it; the top must know of it all the same. Whose it is now, the parent says.
-        let now = above.get(name).and_then(|body| conflict::read(body).ok().flatten());
+        // it; the top must know of it all the same. Whose it is now, the parent says, or the top.
+        let now = above.get(name).or_else(|| rest.records[0].get(name));
+        let now = now.and_then(|body| conflict::read(body).ok().flatten());
         let same = above.get(name) == below.get(name)
             || !of_child(name, now.as_ref().unwrap_or(&conflict));
         let top = rest.sites[0].site.store();

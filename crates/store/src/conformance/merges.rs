@@ -3,6 +3,7 @@
 use protocol::conflict::Version;
 use protocol::delivery::Outcome;
 use protocol::reconcile::{Policies, Policy};
+use protocol::stream::Lane;
 use protocol::{Limits, Timestamp};
 
 use super::builders::{Resource, a_location, a_patient, delete, named, put};
@@ -259,4 +260,24 @@ pub fn what_is_undone_before_the_word_came_is_undone_at_the_parent(maker: &dyn M
     pair.quiet();
     let before = a_patient("amina").born("1980").text();
     assert_eq!(pair.bodies("Patient/amina"), (Some(before.clone()), Some(before)));
+}
+
+pub fn what_both_made_and_the_parent_went_on_from_is_asked_for(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    let born = |date: &str| put(&[a_patient("amina").born(date)]);
+    pair.at_parent(&born("1980"));
+    pair.quiet();
+    pair.at_child(&born("1981"));
+    pair.at_parent(&born("1981"));
+    pair.at_parent(&born("1982"));
+    // On its way when the parent's word on ours comes, which is newer.
+    let (source, lines, _) = pair.fetch("all", Lane::Live);
+    pair.at_parent(&put(&[a_patient("beno")]));
+    assert_eq!(pair.push(), [Outcome::Already]);
+    pair.child.change_apply(&source, &lines, pair.now()).unwrap();
+    pair.quiet();
+    let newest = a_patient("amina").born("1982").text();
+    assert_eq!(pair.bodies("Patient/amina"), (Some(newest.clone()), Some(newest)));
+    pair.assert_in_step();
+    assert_eq!(pair.child.unlisted_list(10).unwrap(), []);
 }

@@ -1,7 +1,8 @@
 //! A parent that reads a child's changes instead of being sent them.
 
-use protocol::Limits;
 use protocol::delivery::{DeliveryState, Outcome};
+use protocol::stream::{Lane, RefusedLine};
+use protocol::{Epoch, Limits};
 
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, put};
@@ -351,4 +352,31 @@ pub fn a_record_that_became_anothers_waits_behind_its_earlier_state(maker: &dyn 
     assert!(merged.contains("beno") && merged.contains("\"n\""), "{merged}");
     assert_eq!(read(&pair), [Outcome::Later], "its state from before has not gone in");
     assert_eq!(pair.parent.parked_list(10).unwrap().len(), 3);
+}
+
+pub fn what_waits_from_the_readers_life_before_takes_nothing_back(maker: &dyn Maker) {
+    let pair = Pair::new(maker);
+    pair.at_parent(&put(&[a_patient("amina").born("1980")]));
+    pair.quiet();
+    pair.at_parent(&put(&[a_patient("amina").born("1981")]));
+    let (feed, lines, _) = pair.fetch("all", Lane::Live);
+    let Incoming::Line { line, raw } = &lines[0] else { panic!("not a line") };
+    let refused = RefusedLine {
+        position: line.position,
+        id: line.id.clone(),
+        covers: Vec::new(),
+        part: None,
+        patients: line.patients.clone(),
+        refusal: protocol::Refusal::over_limit("resource_bytes", 10),
+    };
+    let refused = Incoming::Refused { line: Box::new(refused), raw: raw.clone() };
+    pair.child.change_apply(&feed, &[refused], pair.now()).unwrap();
+    let parent = pair.parent.site().unwrap();
+    let seen = ReaderSeen { site: parent.site, epoch: parent.epoch, position: 0 };
+    pair.child.outgoing_read(&seen, pair.now()).unwrap();
+    assert_eq!(pair.child.parked_list(10).unwrap().len(), 1);
+    // Its store was restored: what counts as older is not known any more.
+    let seen = ReaderSeen { epoch: Epoch::from_bytes([9; 16]), ..seen };
+    pair.child.outgoing_read(&seen, pair.now()).unwrap();
+    assert_eq!(pair.child.parked_list(10).unwrap(), []);
 }

@@ -339,7 +339,9 @@ impl<'a> Run<'a> {
             for record in &line.records {
                 match record {
                     InRecord::State { record: Record { reference: name, .. }, .. }
-                    | InRecord::Held(name) => leaves::record_listed(self.step, feed, name)?,
+                    | InRecord::Held(name) => {
+                        leaves::record_listed(self.step, feed, name, *sequence)?;
+                    }
                     InRecord::Left(name) => {
                         let (said, policy) = (*sequence, *leave);
                         leaves::record_left(self.step, feed, name, said, policy, self.now)?;

@@ -119,8 +119,10 @@ fn hear(step: &Connection, word: &Settled) -> Result<()> {
     Ok(())
 }
 
-/// The parent has had what was `sent`, and stands by another state. Where that was heard already
-/// and is not what stands here, nothing would bring it again: it is asked for.
+/// The parent has had what was `sent`, and stands by another state. Where that is not what stands
+/// here it is asked for: no feed may bring it. It may have gone up from here, and count as held;
+/// it may have been heard already; and a line with it that is on its way was read before this word,
+/// and counts for less.
 fn stands(
     step: &Connection,
     (name, sent): (&RecordRef, Digest),
@@ -136,10 +138,15 @@ fn stands(
     // Of what was said to have left the feeds, no feed says more.
     let heard = row.parent_digest.map(|digest| digest.short()) == Some(theirs)
         || leaves::was_said_to_leave(step, row.key)?;
-    if !heard {
-        return agree(step, name, sent, sequence).map(drop);
+    match (heard, row.digest.short() == theirs) {
+        (true, true) => Ok(()),
+        (true, false) => gone_on(step, &row, sent),
+        (false, true) => agree(step, name, sent, sequence).map(drop),
+        (false, false) => {
+            agree(step, name, sent, sequence)?;
+            unlisted::ask(step, row.key)
+        }
     }
-    if row.digest.short() == theirs { Ok(()) } else { gone_on(step, &row, sent) }
 }
 
 /// What the parent has never had of records: no line of ours brings it any more. It says that a

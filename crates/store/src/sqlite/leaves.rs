@@ -264,15 +264,23 @@ pub(super) fn records_left(
     if policy == LeavePolicy::Purge { purge_records(step, now) } else { Ok(()) }
 }
 
-/// The feed has the record: that it left counts no more.
-pub(super) fn record_listed(step: &Connection, feed: &FeedId, name: &RecordRef) -> Result<()> {
+/// The feed has the record, as `said` at that sequence: that it left counts no more. What is to be
+/// asked for because of a later word is asked for all the same.
+pub(super) fn record_listed(
+    step: &Connection,
+    feed: &FeedId,
+    name: &RecordRef,
+    said: u64,
+) -> Result<()> {
     let key: Option<i64> = step
         .prepare_cached(
             "DELETE FROM left_record WHERE feed = ?1
                 AND record = (SELECT key FROM record WHERE type = ?2 AND id = ?3)
+                AND (sequence <> 0
+                    OR (SELECT parent_sequence FROM record WHERE key = left_record.record) <= ?4)
              RETURNING record",
         )?
-        .query_row(params![feed.as_bytes(), name.kind.name(), name.id()], |row| row.get(0))
+        .query_row(params![feed.as_bytes(), name.kind.name(), name.id(), said], |row| row.get(0))
         .optional()?;
     if let Some(key) = key {
         step.prepare_cached("UPDATE record SET left_sequence = NULL WHERE key = ?1")?

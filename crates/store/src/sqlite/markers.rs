@@ -245,7 +245,7 @@ fn compare(
         None => None,
     };
     if theirs.is_some() {
-        leaves::record_listed(step, feed, name)?;
+        leaves::record_listed(step, feed, name, sequence)?;
     }
     let agreed = base.map(|(_, digest)| digest);
     // A parent that lists another state, or none, may have gone on from ours all the same: it is
@@ -291,7 +291,7 @@ fn look(
         return Ok(Verdict::Nothing);
     }
     let Some(theirs) = theirs else { return compare(step, feed, name, None, sequence) };
-    leaves::record_listed(step, feed, name)?;
+    leaves::record_listed(step, feed, name, sequence)?;
     if theirs != row.digest.short() {
         let waits = parked::may_have(step, feed, Some(row.key))?;
         return Ok(if waits { Verdict::Nothing } else { Verdict::Fetch });

@@ -406,6 +406,19 @@ pub(super) fn forget_feed(step: &Connection, feed: &FeedId) -> Result<()> {
     Ok(())
 }
 
+/// Forgets the lines of the parent's lives before `epoch`: sequences say no more what is older, and
+/// all records are compared at the next contact.
+pub(super) fn forget_lives_before(step: &Connection, epoch: &Epoch) -> Result<()> {
+    for sql in [
+        "DELETE FROM parked_line_patient WHERE line IN
+            (SELECT key FROM parked_line WHERE source IS NULL AND epoch <> ?1)",
+        "DELETE FROM parked_line WHERE source IS NULL AND epoch <> ?1",
+    ] {
+        step.prepare_cached(sql)?.execute([epoch.as_bytes()])?;
+    }
+    Ok(())
+}
+
 fn apply_again(
     store: &SqliteStore,
     step: &Connection,

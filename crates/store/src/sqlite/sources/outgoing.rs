@@ -5,7 +5,7 @@ use protocol::message::{GIVEN_UP, Receipt};
 use protocol::{Epoch, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::sqlite::{SqliteStore, audit, deliveries, publish, rows};
+use crate::sqlite::{SqliteStore, audit, deliveries, parked, publish, rows};
 use crate::{AuditRow, ReaderSeen, ReaderStatus, Result};
 
 pub(in crate::sqlite) fn outgoing_read(
@@ -46,6 +46,7 @@ fn meet(
 ) -> Result<()> {
     if before.is_some() {
         step.execute("UPDATE record SET parent_sequence = 0 WHERE parent_sequence > 0", [])?;
+        parked::forget_lives_before(step, &reader.epoch)?;
     }
     let row = AuditRow {
         actor: format!("parent:{}", reader.site),
