@@ -242,6 +242,7 @@ macro_rules! for_each_rule {
                 defect_04_a_record_system_that_is_away_costs_the_queue_nothing,
                 a_patient_who_is_purged_is_forgotten_and_not_deleted_there,
                 who_comes_back_goes_to_the_record_system_with_all_that_is_here,
+                a_look_finds_no_more_than_a_few_lines_come_to,
                 records_of_nobody_stay_here_and_reference_records_go,
                 a_record_system_that_comes_late_is_given_all_that_is_here,
                 what_is_there_is_overwritten_where_only_writing_is_meant,

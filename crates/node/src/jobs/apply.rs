@@ -15,8 +15,8 @@ use crate::site::Site;
 /// Records of one patient that are written in one turn.
 const RECORDS: usize = 50;
 /// Turns that are looked for at once, for each that goes at the same time: looking goes through all
-/// that is due, and who is done first does not wait for the slowest of a few.
-const AHEAD: usize = 8;
+/// that is due, while nothing is written, and who is done first does not wait for the slowest.
+const AHEAD: usize = 32;
 /// Milliseconds after which a site looks again: another process may have written, or a retry may
 /// have come due.
 const LOOK_AGAIN: u64 = 2_000;

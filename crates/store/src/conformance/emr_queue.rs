@@ -328,3 +328,16 @@ pub fn the_way_to_a_record_system_can_be_paused(maker: &dyn Maker) {
     let none = beside.store.link_pause(&pause, START).unwrap_err().to_string();
     assert!(none.contains("no record system"), "{none}");
 }
+
+pub fn a_look_finds_no_more_than_a_few_lines_come_to(maker: &dyn Maker) {
+    let limits = Limits { line_bytes: 1_000, ..Limits::default() };
+    let store = maker.make(&super::site("kisumu"), &limits);
+    store.emr_set(Some(&BOTH), START).unwrap();
+    for number in 0..10 {
+        let long = format!("\"{}\"", "x".repeat(900));
+        let patient = a_patient(&format!("p{number}")).with("implicitRules", &long);
+        store.change_record(&put(&[patient]), START).unwrap();
+    }
+    let turns = store.emr_next(START.plus_millis(1_000), 100, 100).unwrap();
+    assert_eq!(turns.len(), 5);
+}

@@ -14,6 +14,8 @@ use crate::{EmrDue, EmrTurn, Result, Shown};
 
 /// Records that are looked at to find whose turn it is.
 const LOOKED_AT: usize = 5_000;
+/// How many times `line_bytes` the turns of one look have together, at the most.
+const LINES: usize = 4;
 
 pub(super) fn emr_hints(
     store: &SqliteStore,
@@ -60,8 +62,9 @@ pub(super) fn emr_next(
         let blocked = ready.blocked()?;
         let mut turns = Vec::new();
         let mut taken = BTreeSet::new();
+        let mut room = store.options.limits.line_bytes.saturating_mul(LINES);
         for patient in ready.patients()? {
-            if turns.len() >= patients {
+            if turns.len() >= patients || room == 0 {
                 break;
             }
             if blocked.contains(&patient) || taken.contains(&patient) {
@@ -79,10 +82,18 @@ pub(super) fn emr_next(
             due.sort_by_key(|due| due.order());
             due.truncate(records);
             let name = rows::patient_name(conn, patient)?;
-            turns.extend(ready.turn(Some(name), due)?);
+            if let Some(turn) = ready.turn(Some(name), due)? {
+                room = room.saturating_sub(bytes_of(&turn));
+                turns.push(turn);
+            }
         }
         Ok(turns)
     })
+}
+
+/// Bytes of the bodies of a turn.
+fn bytes_of(turn: &EmrTurn) -> usize {
+    turn.writes.iter().filter_map(|write| Some(write.wanted.body.as_ref()?.len())).sum()
 }
 
 /// A record that may be written.
