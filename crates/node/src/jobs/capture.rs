@@ -61,6 +61,10 @@ pub async fn step(site: &Site, beside: &Beside) -> Result<bool, LinkError> {
     beside.answered(site, None).await;
     let more = noticed.more;
     take(site, beside, cursor, noticed).await?;
+    if beside.comes_to_the_end(!more) {
+        // Nothing was written there as long as it was read.
+        site.wake();
+    }
     Ok(more)
 }
 

@@ -1,6 +1,7 @@
 //! The way to the record system beside a site: what the jobs `capture` and `apply` have in common.
 //! It may be away for days: that costs time and nothing else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::Timestamp;
@@ -61,6 +62,8 @@ pub struct Beside {
     /// When the next record is due, by what was taken so far.
     next: Mutex<i64>,
     noted: Mutex<Option<Timestamp>>,
+    /// Whether all that changed there was read, the last time.
+    at_end: AtomicBool,
     /// What comes after a cursor, asked for while what came before it was read and recorded.
     ahead: Mutex<Option<(String, Noticed)>>,
     /// Held by each turn of writing, together, and alone by what is read and then recorded: a state
@@ -80,9 +83,15 @@ impl Beside {
             per_second: config.records_per_second.max(1),
             next: Mutex::new(i64::MIN),
             noted: Mutex::default(),
+            at_end: AtomicBool::default(),
             ahead: Mutex::default(),
             turns: tokio::sync::RwLock::default(),
         })
+    }
+
+    /// Whether now all is read that changed there, and the last time it was not.
+    pub(super) fn comes_to_the_end(&self, at_end: bool) -> bool {
+        !self.at_end.swap(at_end, Ordering::Relaxed) && at_end
     }
 
     /// What comes after a cursor.

@@ -283,6 +283,25 @@ fn the_jobs_wait_while_it_is_away_and_go_on_by_themselves() {
 }
 
 #[test]
+fn what_is_due_goes_as_soon_as_everything_there_was_read() {
+    let clinic = Clinic::new(Faults::NONE);
+    clinic.put(&[AMINA]);
+    let site = clinic.site.clone();
+    // No time passes: nothing that sleeps goes on.
+    block(async {
+        let running = tokio::spawn(async move { node::jobs::emr::run(&site).await });
+        for _ in 0..1_000 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            if clinic.emr.body(&named("Patient/amina")).is_some() {
+                break;
+            }
+        }
+        running.abort();
+    });
+    assert!(clinic.emr.body(&named("Patient/amina")).is_some());
+}
+
+#[test]
 fn defect_08_one_patient_for_whom_it_fails_holds_back_nobody_else() {
     let clinic = Clinic::new(Faults::NONE);
     clinic.settle();
