@@ -9,12 +9,13 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use node::config::{SourceConfig, SourceKind};
+use node::demo::site::DemoSite;
 use node::jobs::sources::{self, Turn, unread};
 use node::ports::LinkError;
 use protocol::Limits;
-use protocol::cohort::Definition;
+use protocol::cohort::{Definition, LocationBy};
 use serde_json::json;
-use store::SourceInfo;
+use store::{Scope, SourceInfo};
 
 use crate::reading::source;
 use crate::world::*;
@@ -121,6 +122,13 @@ async fn answer(State(emr): State<Shared>, request: Request) -> Response {
 }
 
 async fn world() -> (World, Shared) {
+    let (world, emr) = world_with(["patient", "encounter", "observation"]).await;
+    world.set_cohort("everybody", Definition::All {});
+    (world, emr)
+}
+
+/// A centre without cohorts that follows these feeds, in this order.
+async fn world_with(feeds: [&str; 3]) -> (World, Shared) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let emr: Shared = Arc::new(Mutex::new(Emr { url: url.clone(), ..Emr::default() }));
@@ -128,10 +136,9 @@ async fn world() -> (World, Shared) {
     let stop = tokio_util::sync::CancellationToken::new();
     tokio::spawn(node::server::run(listener, router, stop));
     let mut world = World::centre_with(Limits::default()).await;
-    world.set_cohort("everybody", Definition::All {});
     let mut config = world.centre.site().config().clone();
     let id = "emr".parse().unwrap();
-    let feeds = ["patient", "encounter", "observation"].map(str::to_owned).into();
+    let feeds = feeds.map(str::to_owned).into();
     config.sources.push(SourceConfig {
         kind: SourceKind::Atomfeed,
         user: Some("admin".to_owned()),
@@ -357,4 +364,86 @@ async fn defect_09_a_page_that_changed_is_noticed_and_the_feed_can_be_read_again
     read(&world).await.unwrap();
     assert!(text(&world.centre, "Patient/d").is_some());
     assert_eq!(sequence(&world.centre), before + 1, "what was known is nothing");
+}
+
+/// A patient of the stand-in with an encounter at a clinic of their own and two observations of it.
+fn visit(emr: &mut Emr, number: usize, clinic: &str) -> [String; 4] {
+    let [p, e] = [format!("p{number}"), format!("e{number}")];
+    emr.say(&format!("Patient/{p}"), &patient(&p, "Auma"));
+    let mut visit: serde_json::Value = serde_json::from_str(&encounter(&e, &p)).unwrap();
+    visit["serviceProvider"] = json!({"reference": format!("Organization/{clinic}")});
+    emr.say(&format!("Encounter/{e}"), &visit.to_string());
+    let observations = ["a", "b"].map(|which| {
+        let id = format!("o{number}{which}");
+        let mut seen: serde_json::Value =
+            serde_json::from_str(&observation(&id, &p, "36.5")).unwrap();
+        seen["encounter"] = json!({"reference": format!("Encounter/{e}")});
+        emr.say(&format!("Observation/{id}"), &seen.to_string());
+        format!("Observation/{id}")
+    });
+    let [first, second] = observations;
+    [format!("Patient/{p}"), format!("Encounter/{e}"), first, second]
+}
+
+/// The sequences by which a site has records; each is there, and no later than what follows it.
+fn assert_in_order(site: &DemoSite, records: &[String; 4]) {
+    let sequence = |record: &String| {
+        let found = site.site().store().record_get(&reference(record), None, &Scope::Everything);
+        found.unwrap().unwrap_or_else(|| panic!("{record} is not at {}", site.id())).sequence
+    };
+    let [patient, encounter, first, second] = records.each_ref().map(sequence);
+    assert!(patient <= encounter && encounter <= first.min(second), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_15_records_come_after_those_they_refer_to_whatever_the_order_of_their_feeds() {
+    let east = Definition::Location {
+        places: [reference("Organization/east")].into(),
+        by: [LocationBy::Encounter].into(),
+    };
+    for (definition, has_all) in [(Definition::All {}, true), (east, false)] {
+        let (mut world, emr) = world_with(["observation", "encounter", "patient"]).await;
+        world.add_clinic("clinic", definition, Limits::default()).await;
+        let place = |number: usize| if number.is_multiple_of(2) { "east" } else { "west" };
+        let mut visits = Vec::new();
+        {
+            let mut emr = emr.lock().unwrap();
+            visits.extend((0..110).map(|number| visit(&mut emr, number, place(number))));
+            for record in visits.iter().flatten() {
+                emr.tell(&record.split('/').next().unwrap().to_lowercase(), record);
+            }
+        }
+        assert_eq!(read(&world).await.unwrap().parked, 0);
+        world.settle().await;
+        // Of the next the system has told only what refers to the others, when it is read.
+        {
+            let mut emr = emr.lock().unwrap();
+            visits.extend((110..113).map(|number| visit(&mut emr, number, place(number))));
+            for record in visits[110..].iter().flat_map(|visit| &visit[2..]) {
+                emr.tell("observation", record);
+            }
+        }
+        assert_eq!(read(&world).await.unwrap().parked, 0);
+        world.settle().await;
+        let before = sequence(&world.centre);
+        {
+            let mut emr = emr.lock().unwrap();
+            for visit in &visits[110..] {
+                emr.tell("encounter", &visit[1]);
+                emr.tell("patient", &visit[0]);
+            }
+        }
+        assert_eq!(read(&world).await.unwrap().applied, 0, "it is all here");
+        assert_eq!(sequence(&world.centre), before);
+        for (number, visit) in visits.iter().enumerate() {
+            assert_in_order(&world.centre, visit);
+            if has_all || place(number) == "east" {
+                assert_in_order(world.clinic(), visit);
+            } else {
+                assert!(visit.iter().all(|record| text(world.clinic(), record).is_none()));
+            }
+        }
+        assert_eq!(troubles(&world), []);
+        world.assert_in_step().await;
+    }
 }

@@ -1,10 +1,12 @@
 //! One turn with an Atom feed whose entries name FHIR records: that of OpenMRS's atomfeed module,
 //! Bahmni's, or any other. Entries say only what changed; the records are fetched as they are now,
-//! grouped by patient, and applied in the order in which they refer to each other.
+//! grouped by patient, and applied in the order in which they refer to each other; what they refer
+//! to is fetched with them where another feed has yet to tell of it.
 //!
 //! What a record was when it was last read is kept: read again unchanged it is nothing, and where
 //! it was edited here meanwhile, that state is what both are merged from.
 
+mod ahead;
 mod fetch;
 mod names;
 mod pages;
@@ -119,7 +121,9 @@ pub(super) async fn turn(site: &Site, source: &SourceConfig) -> Result<Turn, Lin
     if !more {
         wanted.extend(place.again.keys().take(AGAIN).cloned());
     }
-    let states = fetch_all(&client, site, wanted, &mut place).await?;
+    let asked = (wanted.iter().cloned().collect(), site.now());
+    let mut states = fetch_all(&client, site, wanted, &mut place).await?;
+    ahead::fetch((site, source, &client), asked, &mut states, &mut place).await?;
     let (applied, parked) = apply(site, source, mark, states, &place).await?;
     Ok(Turn { applied, parked, head: mark.position + applied + parked, more, ..Turn::default() })
 }
