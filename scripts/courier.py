@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import subprocess
 
-from tributary_site import Site, folder, observation, patient, secret_in
+from tributary_site import Site, command, folder, observation, patient, secret_in
 
 COHORT = "kisumu-east"
 # The first frame of what is compressed with the dictionary (RFC 9842).
@@ -26,6 +26,7 @@ def main():
             world.meet()
             messages_go_up(world)
             what_was_spoilt_is_named(world)
+            what_a_stranger_wrote_is_refused(world)
             answers_come_back(world)
             a_first_load(world)
             world.check()
@@ -78,7 +79,8 @@ class World:
         self.child.verb("sync")
         self.child.verb("verify")
         audit = self.parent.verb("audit", "search", "--action", "courier-refuse").stdout
-        assert "stranger" in audit or "altered" in audit, audit
+        assert "cut short or was altered" in audit, audit
+        assert "a stranger wrote it in the name of" in audit, audit
 
 
 def nothing_without_the_parents_key(world):
@@ -145,6 +147,22 @@ def what_was_spoilt_is_named(world):
     (other / f"centre{renamed.removeprefix(COHORT)}").write_bytes(whole)
     told = world.at(world.child, "import", other, expect=1).stdout
     assert "encrypted for another site" in told, told
+
+
+def what_a_stranger_wrote_is_refused(world):
+    """Somebody has the child's name and the parent's key, and not the child's credential."""
+    elsewhere = world.path / "elsewhere"
+    world.child.stop()
+    shutil.copytree(world.child.dir, elsewhere)
+    world.child.start()
+    (elsewhere / "parent.credential").write_text(world.child.token)
+    file = world.path / "forged.json"
+    file.write_text(json.dumps(patient("forged")))
+    command("import", file, "--dir", elsewhere)
+    forged = world.stick("forged")
+    command("courier", "export", forged, "--dir", elsewhere)
+    told = world.at(world.parent, "import", forged, expect=1).stdout
+    assert told.count(f"a stranger wrote it in the name of {COHORT}") == 1, told
 
 
 def answers_come_back(world):
