@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use store::{LinkName, Pause, Store, StoreError};
 
-use crate::config::Parent;
+use crate::config::Config;
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LinkTold {
-    /// `parent`, the child's id, or `emr`: the record system beside the site.
+    /// `parent`, the id of a child or of a source, or `emr`: the record system beside the site.
     #[schemars(with = "String")]
     pub link: LinkName,
     /// The other site; this one, where it is the record system.
@@ -23,15 +23,22 @@ pub struct LinkTold {
     pub paused: Option<Pause>,
 }
 
-/// All links, the parent's first; of children, those that have access.
+/// Whether a link is that to a source of the settings, which need not be a child.
+pub fn is_source(config: &Config, link: &LinkName) -> bool {
+    let LinkName::Child(site) = link else { return false };
+    config.sources.iter().any(|source| source.name == *site)
+}
+
+/// All links, the parent's first; of children, those that have access, and then those that are only
+/// read.
 pub fn list(
     store: &dyn Store,
-    parent: Option<&Parent>,
+    config: &Config,
     now: Timestamp,
 ) -> Result<Vec<LinkTold>, StoreError> {
     let status = store.site_status(now)?;
     let paused = |link: &LinkName| status.paused.iter().find(|pause| pause.link == *link).cloned();
-    let up = parent.map(|parent| LinkTold {
+    let up = config.parent.as_ref().map(|parent| LinkTold {
         link: LinkName::Parent,
         site: parent.site.clone(),
         last_contact: status.link.last_contact,
@@ -42,11 +49,20 @@ pub fn list(
         let paused = paused(&link);
         LinkTold { link, site: child.site.clone(), last_contact: child.last_seen, paused }
     });
+    let is_child =
+        |site: &SiteId| status.children.iter().any(|c| c.site == *site && c.state != "revoked");
+    let read = config.sources.iter().filter(|source| !is_child(&source.name)).map(|source| {
+        let link = LinkName::Child(source.name.clone());
+        let known = status.sources.iter().find(|known| known.name == source.name);
+        let last_contact = known.and_then(|known| known.last_contact);
+        let paused = paused(&link);
+        LinkTold { link, site: source.name.clone(), last_contact, paused }
+    });
     let beside = status.emr.as_ref().map(|emr| LinkTold {
         link: LinkName::Emr,
         site: status.site.clone(),
         last_contact: emr.last_contact,
         paused: paused(&LinkName::Emr),
     });
-    Ok(up.into_iter().chain(down).chain(beside).collect())
+    Ok(up.into_iter().chain(down).chain(read).chain(beside).collect())
 }

@@ -26,8 +26,8 @@ pub(super) struct Args {
 enum Action {
     /// Let nothing move on a link for a while: nothing is lost, all of it goes afterwards
     Pause {
-        /// A child, `parent`, or `emr`; the parent where nothing is said
-        #[arg(value_name = "CHILD|parent|emr")]
+        /// A child, a source, `parent`, or `emr`; the parent where nothing is said
+        #[arg(value_name = "CHILD|SOURCE|parent|emr")]
         link: Option<String>,
         /// Why: both sides show it
         #[arg(long, value_name = "TEXT")]
@@ -40,8 +40,8 @@ enum Action {
     },
     /// Let a link that is paused work again
     Resume {
-        /// A child, `parent`, or `emr`; the parent where nothing is said
-        #[arg(value_name = "CHILD|parent|emr")]
+        /// A child, a source, `parent`, or `emr`; the parent where nothing is said
+        #[arg(value_name = "CHILD|SOURCE|parent|emr")]
         link: Option<String>,
         #[command(flatten)]
         dir: Dir,
@@ -89,7 +89,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 queue::reason(reason, &site.config().limits).map_err(anyhow::Error::msg)?;
             let link = named(link.as_deref())?;
             let actor = "operator".to_owned();
-            let draft = PauseDraft { link: link.clone(), reason, actor, millis: *time };
+            let is_source = links::is_source(site.config(), &link);
+            let draft = PauseDraft { link: link.clone(), is_source, reason, actor, millis: *time };
             site.store().link_pause(&draft, site.now()).context("failed to pause it")?;
             say!("The link to {link} is paused. `tributary link resume {link}` ends it.");
             Ok(ExitCode::SUCCESS)
@@ -125,20 +126,21 @@ fn named(link: Option<&str>) -> anyhow::Result<LinkName> {
         None | Some("parent") => Ok(LinkName::Parent),
         Some("emr") => Ok(LinkName::Emr),
         Some(child) => {
-            let site: SiteId = child.parse().context("failed to understand the child's id")?;
+            let site: SiteId =
+                child.parse().context("failed to understand the id of the child or source")?;
             Ok(LinkName::Child(site))
         }
     }
 }
 
 fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
-    let links = links::list(site.store(), site.config().parent.as_ref(), site.now())?;
+    let links = links::list(site.store(), site.config(), site.now())?;
     if json {
         say!("{}", serde_json::to_string_pretty(&links)?);
         return Ok(ExitCode::SUCCESS);
     }
     if links.is_empty() {
-        say!("This site has no links: no parent and no children.");
+        say!("This site has no links: no parent, no children and no sources.");
     }
     for LinkTold { link, site: other, last_contact, paused } in &links {
         let heard = last_contact.map_or("never".to_owned(), |at| ago(site.now(), at));
@@ -148,6 +150,7 @@ fn list(site: &Site, json: bool) -> anyhow::Result<ExitCode> {
         };
         let kind = match link {
             LinkName::Parent => "parent",
+            link if links::is_source(site.config(), link) => "source",
             LinkName::Child(_) => "child",
             LinkName::Emr => "emr",
         };

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use protocol::{Limits, Timestamp, Urgency};
+use protocol::{Limits, SiteId, Timestamp, Urgency};
 use store::{LinkName, Pause, SiteStatus};
 
 use crate::alerts;
@@ -127,14 +127,21 @@ fn show(site: &Site, status: &SiteStatus, now: Timestamp) {
     }
     for child in &status.children {
         say!("  child      {}", children::line(child, now));
-        if let Some(pause) = pause_of(status, &LinkName::Child(child.site.clone())) {
-            let words = crate::pause::words(pause, status.site.as_str());
-            say!("  PAUSED     {}: {words}", child.site);
-        }
+        show_pause(status, &child.site);
     }
     for source in &site.config().sources {
         let state = status.sources.iter().find(|state| state.name == source.name);
         say!("  source     {}", source_line(source, state, now));
+        if status.children.iter().all(|child| child.site != source.name) {
+            show_pause(status, &source.name);
+        }
+    }
+}
+
+/// That the link to a site below is paused, where it is.
+fn show_pause(status: &SiteStatus, below: &SiteId) {
+    if let Some(pause) = pause_of(status, &LinkName::Child(below.clone())) {
+        say!("  PAUSED     {below}: {}", crate::pause::words(pause, status.site.as_str()));
     }
 }
 

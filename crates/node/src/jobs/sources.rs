@@ -11,13 +11,13 @@ mod read;
 use futures::future::join_all;
 use protocol::Timestamp;
 use protocol::delivery::{backoff_millis, is_due};
-use store::{LinkName, SourceEvent, SourceInfo};
+use store::{LinkName, Pause, SourceEvent, SourceInfo};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::schedule::Schedule;
 use crate::config::{SourceConfig, SourceKind};
-use crate::jobs::gate;
 use crate::jobs::link::ours;
+use crate::jobs::{LOOK_AGAIN, gate};
 use crate::pause;
 use crate::ports::LinkError;
 use crate::site::Site;
@@ -83,6 +83,11 @@ async fn keep_reading(site: &Site, source: &SourceConfig, places: &Places) {
     loop {
         wait_until(site, due).await;
         let place = places.take(failures).await;
+        if pause_of(site, source).await.is_ok_and(|pause| pause.is_some()) {
+            drop(place);
+            site.clock().sleep(LOOK_AGAIN).await;
+            continue;
+        }
         let every = site.config().limits.audit_seconds.saturating_mul(1_000);
         let hears = is_due(hear_at, site.now(), every);
         let result = turn(site, source, hears).await;
@@ -102,10 +107,6 @@ async fn keep_reading(site: &Site, source: &SourceConfig, places: &Places) {
 /// One turn, and no longer than a turn may be.
 async fn turn(site: &Site, source: &SourceConfig, hears: bool) -> Result<Turn, LinkError> {
     let turn = async {
-        let paused = pause::of(site, LinkName::Child(source.name.clone())).await;
-        if let Some(pause) = paused.map_err(|error| ours(&error))? {
-            return Err(LinkError(pause::words(&pause, site.id().as_str())));
-        }
         match source.kind {
             SourceKind::Tributary => child::turn(site, source, hears).await,
             SourceKind::Atomfeed => atomfeed::turn(site, source).await,
@@ -120,10 +121,20 @@ async fn turn(site: &Site, source: &SourceConfig, hears: bool) -> Result<Turn, L
     }
 }
 
-/// Reads a source until there is nothing left, now; gives what came of it.
+/// Whether a person has paused the link to a source.
+async fn pause_of(site: &Site, source: &SourceConfig) -> Result<Option<Pause>, LinkError> {
+    let paused = pause::of(site, LinkName::Child(source.name.clone())).await;
+    paused.map_err(|error| ours(&error))
+}
+
+/// Reads a source until there is nothing left, now; gives what came of it. Refuses where it is
+/// paused, which is no failure of the source.
 pub async fn read_now(site: &Site, source: &SourceConfig) -> Result<Turn, LinkError> {
     let mut all = Turn::default();
     loop {
+        if let Some(pause) = pause_of(site, source).await? {
+            return Err(LinkError(pause::words(&pause, site.id().as_str())));
+        }
         let result = turn(site, source, true).await;
         let known = info(site, source).await.ok().flatten();
         let failures = known.map_or(0, |info| info.failures);

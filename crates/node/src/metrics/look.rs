@@ -1,5 +1,6 @@
 //! One look at a site: all metrics with their values now.
 
+use std::collections::BTreeSet;
 use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
@@ -244,9 +245,11 @@ impl Look {
             all.add(&list::PARENT_FAILURES, &[], u64::from(link.failures));
             all.add(&list::LINK_PAUSED, &["parent"], paused(&LinkName::Parent));
         }
-        for child in &status.children {
-            let name = LinkName::Child(child.site.clone());
-            all.add(&list::LINK_PAUSED, &[child.site.as_str()], paused(&name));
+        let children = status.children.iter().map(|child| &child.site);
+        let sources = self.site.config().sources.iter().map(|source| &source.name);
+        for below in children.chain(sources).collect::<BTreeSet<_>>() {
+            let name = LinkName::Child(below.clone());
+            all.add(&list::LINK_PAUSED, &[below.as_str()], paused(&name));
         }
     }
 

@@ -1,6 +1,8 @@
 //! A site that its parent reads, and one that starts though not all can be written.
 
-use crate::admin::{administrator, get};
+use serde_json::json;
+
+use crate::admin::{administrator, get, post};
 use crate::folder::{Folder, patient};
 
 #[test]
@@ -64,4 +66,30 @@ fn what_is_done_to_the_queue_is_told_with_its_reason_and_its_patient() {
     for action in ["delivery-park", "delivery-unpark", "delivery-drop"] {
         assert_eq!(of(action), Some("Patient/amina".into()), "{action}: {found}");
     }
+}
+
+#[test]
+fn a_source_that_is_no_child_is_paused_by_its_name_and_shown_so() {
+    let centre = Folder::new("centre");
+    let settings = centre.dir().join("tributary.toml");
+    let source = "[[source]]\nname = \"kisumu-emr\"\nkind = \"atomfeed\"\n\
+        url = \"http://127.0.0.1:9/openmrs\"\nfeeds = [\"patient\"]\n";
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, format!("{text}\n{source}")).unwrap();
+    centre.run(&["link", "pause", "kisumu", "--reason", "x"]).refused(&["no source of that name"]);
+    centre.run(&["link", "pause", "kisumu-emr", "--reason", "it is upgraded"]).ok();
+    centre.run(&["source", "run", "kisumu-emr"]).refused(&["paused at centre", "it is upgraded"]);
+    let status = centre.run(&["status"]).ok();
+    assert!(status.contains("PAUSED     kisumu-emr: ") && status.contains("upgraded"), "{status}");
+    let listed = centre.run(&["link", "list"]).ok();
+    assert!(listed.starts_with("source  kisumu-emr") && listed.contains("upgraded"), "{listed}");
+    let desk = administrator(&centre);
+    let serving = centre.serve();
+    assert_eq!(get(&centre, "/admin/links", &desk)[0]["paused"]["reason"], "it is upgraded");
+    let (path, asked) = ("/admin/links/kisumu-emr", json!({"reason": "x"}));
+    assert_eq!(post(&centre, &format!("{path}/resume"), &desk, &json!({})).0, 200);
+    assert_eq!(post(&centre, &format!("{path}/pause"), &desk, &asked).0, 200);
+    drop(serving);
+    centre.run(&["link", "resume", "kisumu-emr"]).ok();
+    centre.run(&["source", "run", "kisumu-emr"]).refused(&["failed to read kisumu-emr"]);
 }

@@ -386,7 +386,8 @@ async fn it_is_logged_in_to_and_says_what_it_is_and_a_pause_holds() {
     clinic.record(&[patient("a", "Auma")]).await;
     let site = clinic.site.site();
     let (reason, actor) = ("the road is flooded".to_owned(), "operator".to_owned());
-    let pause = PauseDraft { link: LinkName::Parent, reason, actor, millis: None };
+    let link = LinkName::Parent;
+    let pause = PauseDraft { link, is_source: false, reason, actor, millis: None };
     site.store().link_pause(&pause, site.now()).unwrap();
     let error = clinic.round().await.unwrap_err();
     assert!(error.to_string().contains("the road is flooded"), "{error}");

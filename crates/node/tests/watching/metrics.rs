@@ -146,6 +146,7 @@ async fn a_site_with_everything() -> TestSite {
     beside(&site);
     let pause = PauseDraft {
         link: LinkName::Child("east".parse().unwrap()),
+        is_source: false,
         reason: "the mast is mended".to_owned(),
         actor: "desk".to_owned(),
         millis: None,

@@ -315,6 +315,7 @@ pub fn the_way_to_a_record_system_can_be_paused(maker: &dyn Maker) {
     let beside = Beside::new(maker);
     let pause = PauseDraft {
         link: LinkName::Emr,
+        is_source: false,
         reason: "it is upgraded".to_owned(),
         actor: "operator".to_owned(),
         millis: None,

@@ -9,6 +9,7 @@ pub fn a_link_is_paused_until_it_is_resumed_or_its_time_is_over(maker: &dyn Make
     let ward = "ward".parse::<protocol::SiteId>().unwrap();
     let draft = |link: &LinkName, millis| PauseDraft {
         link: link.clone(),
+        is_source: false,
         reason: "the mast is mended".to_owned(),
         actor: "operator".to_owned(),
         millis,
@@ -19,6 +20,11 @@ pub fn a_link_is_paused_until_it_is_resumed_or_its_time_is_over(maker: &dyn Make
         let refused = site.link_pause(&draft(link, None), START);
         assert!(matches!(refused, Err(StoreError::Name(_))), "there is no such link");
     }
+    // A site that is only read is nobody's child.
+    let read = LinkName::Child("read".parse().unwrap());
+    store.link_pause(&PauseDraft { is_source: true, ..draft(&read, None) }, START).unwrap();
+    assert!(store.link_paused(&read, START).unwrap().is_some());
+    assert!(store.link_resume(&read, "operator", START).unwrap());
     let child = ChildDraft {
         site: ward,
         cohorts: Vec::new(),
@@ -47,5 +53,5 @@ pub fn a_link_is_paused_until_it_is_resumed_or_its_time_is_over(maker: &dyn Make
         let action = Some(action.to_owned());
         store.audit_list(&AuditFilter { action, limit: 9, ..AuditFilter::default() }).unwrap().len()
     };
-    assert_eq!((rows("link-pause"), rows("link-resume")), (3, 2));
+    assert_eq!((rows("link-pause"), rows("link-resume")), (4, 3));
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub enum LinkName {
     /// To the parent.
     Parent,
-    /// To a child.
+    /// To a child, or to a source of the settings.
     Child(SiteId),
     /// To the record system beside the site.
     Emr,
@@ -37,6 +37,8 @@ impl Serialize for LinkName {
 #[allow(missing_docs)]
 pub struct PauseDraft {
     pub link: LinkName,
+    /// Whether the settings have a source of that name: it need not be a child.
+    pub is_source: bool,
     pub reason: String,
     /// Who, for the audit.
     pub actor: String,

@@ -47,6 +47,7 @@ pub(super) fn link_pause(store: &SqliteStore, draft: &PauseDraft, now: Timestamp
     store.write("pause a link", |step| {
         let known = match &draft.link {
             LinkName::Parent => status::site_info(step)?.has_parent,
+            LinkName::Child(_) if draft.is_source => true,
             LinkName::Child(site) => step
                 .prepare_cached("SELECT 1 FROM child WHERE site = ?1 AND state <> 'revoked'")?
                 .exists([site.as_str()])?,
@@ -55,7 +56,9 @@ pub(super) fn link_pause(store: &SqliteStore, draft: &PauseDraft, now: Timestamp
         if !known {
             let what = match &draft.link {
                 LinkName::Parent => "this site has no parent".to_owned(),
-                LinkName::Child(site) => format!("there is no child {site}"),
+                LinkName::Child(site) => {
+                    format!("there is no child {site}, and no source of that name")
+                }
                 LinkName::Emr => "there is no record system beside this site".to_owned(),
             };
             return Err(StoreError::Name(what));

@@ -24,8 +24,8 @@ pub async fn list(
 ) -> Result<Json<Vec<LinkTold>>, Problem> {
     let (parts, _) = request.into_parts();
     administrator(&parts, &site).await?;
-    let (parent, now) = (site.config().parent.clone(), site.now());
-    let told = site.read(move |store| links::list(store, parent.as_ref(), now)).await?;
+    let (asked, now) = (site.clone(), site.now());
+    let told = site.read(move |store| links::list(store, asked.config(), now)).await?;
     Ok(Json(told))
 }
 
@@ -41,13 +41,14 @@ fn named(link: &str) -> Result<LinkName, Failure> {
         "parent" => Ok(LinkName::Parent),
         "emr" => Ok(LinkName::Emr),
         child => {
-            let absent = |_| Failure::not_found("a link is `parent`, `emr` or the id of a child");
+            let words = "a link is `parent`, `emr`, or the id of a child or of a source";
+            let absent = |_| Failure::not_found(words);
             child.parse().map(LinkName::Child).map_err(absent)
         }
     }
 }
 
-/// `POST /admin/links/{parent or child}/pause`
+/// `POST /admin/links/{parent, child or source}/pause`
 pub(super) async fn pause(
     State(site): State<Site>,
     Path(link): Path<String>,
@@ -64,7 +65,8 @@ pub(super) async fn pause(
         return Err(Failure::bad_request(detail).into());
     }
     let millis = asked.for_seconds.map(|seconds| seconds * 1_000);
-    let (draft, now) = (PauseDraft { link, reason, actor, millis }, site.now());
+    let is_source = links::is_source(site.config(), &link);
+    let (draft, now) = (PauseDraft { link, is_source, reason, actor, millis }, site.now());
     match site.write(move |store| store.link_pause(&draft, now)).await {
         Ok(()) => Ok(Json(shapes::Paused { paused: true })),
         Err(StoreError::Name(text)) => Err(Failure::not_found(text).into()),
@@ -72,7 +74,7 @@ pub(super) async fn pause(
     }
 }
 
-/// `POST /admin/links/{parent or child}/resume`
+/// `POST /admin/links/{parent, child or source}/resume`
 pub(super) async fn resume(
     State(site): State<Site>,
     Path(link): Path<String>,
