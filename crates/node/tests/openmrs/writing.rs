@@ -137,6 +137,37 @@ async fn one_that_cannot_be_written_says_nothing_of_the_others() {
 }
 
 #[tokio::test]
+async fn a_value_in_another_unit_is_kept_and_undoes_nothing_there() {
+    let (stand_in, emr) = clinic().await;
+    let mut pounds = weight("w1", "p1", "e1", 135.0);
+    pounds["valueQuantity"] = json!({
+        "value": 135.0, "unit": "lb", "system": "http://unitsofmeasure.org", "code": "[lb_av]",
+    });
+    let mut kilograms = weight("w2", "p1", "e1", 61.5);
+    kilograms["valueQuantity"]["code"] = json!("kg");
+    let bare = weight("w3", "p1", "e1", 62.5);
+    let all = [patient("p1"), encounter("e1", "p1"), pounds.clone(), kilograms, bare];
+    let written = told(&write(&emr, &all).await);
+    let kept = "kept: OpenMRS holds these observations in kg, and this value is in lb: it is kept \
+                here and not written there";
+    assert_eq!(written, ["there", "there", kept, "there", "there"]);
+    assert_eq!(stand_in.writes(), ["POST ws/rest/v1/patient", "POST ws/rest/v1/encounter"]);
+    assert_eq!(stand_in.shown("Observation", "w1"), None);
+    assert_eq!(
+        stand_in.shown("Observation", "w2").unwrap()["valueQuantity"],
+        json!({ "value": 61.5, "unit": "kg" })
+    );
+
+    // An edit that brings another unit leaves what a person has entered there meanwhile.
+    let later = stand_in.edit("obs/w2", Some(json!({ "value": 63 })))["uuid"].clone();
+    let later = later.as_str().unwrap();
+    pounds["id"] = json!(later);
+    assert_eq!(told(&write(&emr, &[pounds]).await), [kept]);
+    assert_eq!(stand_in.writes(), [""; 0]);
+    assert_eq!(stand_in.shown("Observation", later).unwrap()["valueQuantity"]["value"], 63);
+}
+
+#[tokio::test]
 async fn concepts_are_found_by_mapping_and_by_the_settings() {
     let stand_in = StandIn::start().await;
     let mut config = settings(&stand_in);

@@ -33,7 +33,13 @@ const INTERPRETATIONS: [(&str, &str); 14] = [
 const FIXED: &str = "OpenMRS makes a group of observations anew, with all its members, when it is \
                      edited: the edit is kept here and not written there";
 
-pub(super) fn shape(record: &RecordRef, obs: &Value, names: &Names<'_>) -> Result<Shape, Stop> {
+/// Of what OpenMRS itself shows (`image`) the unit is its own.
+pub(super) fn shape(
+    record: &RecordRef,
+    obs: &Value,
+    image: bool,
+    names: &Names<'_>,
+) -> Result<Shape, Stop> {
     if obs.get("component").is_some() {
         let what = "OpenMRS has no place for components of an observation (members of a group are \
                     observations of their own there)";
@@ -47,6 +53,9 @@ pub(super) fn shape(record: &RecordRef, obs: &Value, names: &Names<'_>) -> Resul
         shape.once.insert("encounter".to_owned(), json!(names.record(&encounter)?));
     }
     let code = needed(concept(&obs["code"], names)?, "a coded question (code.coding)")?;
+    if !image {
+        same_unit(obs, &code, names)?;
+    }
     set(&mut shape.fields, "concept", Some(code));
     let when = ["/effectiveDateTime", "/effectiveInstant", "/effectivePeriod/start", "/issued"];
     let when = when.iter().find_map(|at| text(obs, at));
@@ -70,6 +79,28 @@ pub(super) fn shape(record: &RecordRef, obs: &Value, names: &Names<'_>) -> Resul
     let known = INTERPRETATIONS.iter().find(|(known, _)| Some(*known) == code);
     set(&mut shape.fields, "interpretation", known.map(|(_, word)| *word));
     Ok(shape)
+}
+
+/// Keeps a number that was measured in another unit than the one in which OpenMRS holds numbers of
+/// this concept: it takes the number alone, and shows it in its own unit.
+fn same_unit(obs: &Value, concept: &str, names: &Names<'_>) -> Result<(), Stop> {
+    let given = ["/valueQuantity/unit", "/valueQuantity/code"].iter();
+    let given = given.filter_map(|at| text(obs, at)).map(str::trim);
+    let given = given.filter(|unit| !unit.is_empty()).collect::<Vec<_>>();
+    let Some(named) = given.first() else { return Ok(()) };
+    // Empty while the concept itself is looked up.
+    if concept.is_empty() {
+        return Ok(());
+    }
+    // In full, since a concept that is not numeric has no such member to ask for by name.
+    let row = names.rows(format!("concept/{concept}?v=full"));
+    match text(&row, "/units").map(str::trim).filter(|units| !units.is_empty()) {
+        Some(units) if !given.contains(&units) => Err(Stop::Kept(format!(
+            "OpenMRS holds these observations in {units}, and this value is in {named}: it is \
+             kept here and not written there"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The value in OpenMRS's one member for all kinds.

@@ -43,7 +43,7 @@ pub(super) fn shape(record: &RecordRef, order: &Value, names: &Names<'_>) -> Res
     }
     if record.kind.name() == "MedicationRequest" {
         shape.once.insert("type".to_owned(), json!("drugorder"));
-        medicine(order, names, &mut shape.fields)?;
+        medicine(order, names, &mut shape)?;
     } else {
         shape.once.insert("type".to_owned(), json!("testorder"));
         let code = concept(&order["code"], names)?;
@@ -53,7 +53,8 @@ pub(super) fn shape(record: &RecordRef, order: &Value, names: &Names<'_>) -> Res
 }
 
 /// What was ordered and how it is taken; of a dispense too.
-pub(super) fn medicine(order: &Value, names: &Names<'_>, fields: &mut Fields) -> Result<(), Stop> {
+pub(super) fn medicine(order: &Value, names: &Names<'_>, shape: &mut Shape) -> Result<(), Stop> {
+    let fields = &mut shape.fields;
     let coded = concept(&order["medicationCodeableConcept"], names)?;
     let drug = referred(order, "/medicationReference");
     if let Some(drug) = &drug {
@@ -68,20 +69,47 @@ pub(super) fn medicine(order: &Value, names: &Names<'_>, fields: &mut Fields) ->
     set(fields, "dosingInstructions", words);
     set(fields, "asNeeded", dosage.get("asNeededBoolean").cloned());
     set(fields, "route", concept(&dosage["route"], names)?);
-    let dose = dosage.pointer("/doseAndRate/0/doseQuantity");
-    set(fields, "dose", dose.and_then(|dose| dose.get("value")).cloned());
-    set(fields, "doseUnits", dose.map(|dose| unit(dose, names)).transpose()?.flatten());
+    let without = measure(fields, ["dose", "doseUnits"], dose(order), names)?;
+    // Words say how much to take: without them there would be an order that does not.
+    shape.kept = without.filter(|_| words.is_none());
     // Free text is the one way of dosing that needs nothing more of the dictionary.
     if order["resourceType"] == json!("MedicationRequest") {
         let free = "org.openmrs.FreeTextDosingInstructions";
         set(fields, "dosingType", Some(free));
         let supply = order.get("dispenseRequest").unwrap_or(&Value::Null);
-        let quantity = supply.get("quantity");
-        set(fields, "quantity", quantity.and_then(|one| one.get("value")).cloned());
-        set(fields, "quantityUnits", quantity.map(|one| unit(one, names)).transpose()?.flatten());
+        measure(fields, ["quantity", "quantityUnits"], supply.get("quantity"), names)?;
         set(fields, "numRefills", supply.get("numberOfRepeatsAllowed").cloned());
     }
     Ok(())
+}
+
+/// How much is taken at a time.
+pub(super) fn dose(order: &Value) -> Option<&Value> {
+    order.pointer("/dosageInstruction/0/doseAndRate/0/doseQuantity")
+}
+
+/// A number and its unit, or neither: OpenMRS shows a number alone as if it were of any unit.
+/// Gives why a number was left out.
+pub(super) fn measure(
+    fields: &mut Fields,
+    [number, units]: [&str; 2],
+    quantity: Option<&Value>,
+    names: &Names<'_>,
+) -> Result<Option<String>, Stop> {
+    let value = quantity.and_then(|quantity| quantity.get("value"));
+    let unit = quantity.map(|quantity| unit(quantity, names)).transpose()?.flatten();
+    let named = quantity.and_then(|one| text(one, "/code").or_else(|| text(one, "/unit")));
+    let without = value.filter(|_| unit.is_none()).map(|_| {
+        format!(
+            "OpenMRS holds no {number} without its unit, and has no concept for the unit {}: add \
+             it on this site, or map it in [emr.map]",
+            named.unwrap_or("(none)")
+        )
+    });
+    let (value, unit) = value.cloned().zip(unit).unzip();
+    set(fields, number, value);
+    set(fields, units, unit);
+    Ok(without)
 }
 
 fn unit(quantity: &Value, names: &Names<'_>) -> Result<Option<String>, Stop> {

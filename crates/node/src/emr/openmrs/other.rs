@@ -33,8 +33,9 @@ pub(super) fn dispense(
     let system = "http://terminology.hl7.org/CodeSystem/medicationdispense-status".to_owned();
     let status = names.uuid(Need::Concept(vec![(Some(system), status)]))?;
     set(&mut shape.fields, "status", Some(status));
-    order::medicine(given, names, &mut shape.fields)?;
-    set(&mut shape.fields, "quantity", given.pointer("/quantity/value").cloned());
+    order::medicine(given, names, &mut shape)?;
+    let quantity = given.get("quantity");
+    order::measure(&mut shape.fields, ["quantity", "quantityUnits"], quantity, names)?;
     set(&mut shape.fields, "datePrepared", text(given, "/whenPrepared").map(moment));
     set(&mut shape.fields, "dateHandedOver", text(given, "/whenHandedOver").map(moment));
     let substituted = given.pointer("/substitution/wasSubstituted").cloned();

@@ -84,6 +84,9 @@ fn make(
     let shape = shape(record, wanted, false, names)?;
     match image {
         Image::Absent => {
+            if let Some(why) = shape.kept {
+                return Err(Stop::Kept(why));
+            }
             let mut calls = shape.creation();
             if let Some(call) = calls.last_mut() {
                 nest(record, wanted, call, inner, names)?;
@@ -98,6 +101,11 @@ fn make(
             let is_order = shape.place.starts_with("order/");
             if let Some(calls) = order::stop(&shape, wanted, image).filter(|_| is_order) {
                 return done(calls);
+            }
+            if let Some(why) = shape.kept.as_ref()
+                && order::dose(wanted) != order::dose(image)
+            {
+                return Err(Stop::Kept(why.clone()));
             }
             let old = self::shape(record, image, true, names)?;
             let shape = match record.kind.name() {
@@ -131,7 +139,7 @@ fn shape(
             }
             Ok(shape)
         }
-        "Observation" => observation::shape(record, resource, names),
+        "Observation" => observation::shape(record, resource, image, names),
         "Condition" => condition::shape(record, resource, names),
         "AllergyIntolerance" => allergy::shape(record, resource, names),
         "MedicationRequest" | "ServiceRequest" => order::shape(record, resource, names),

@@ -68,6 +68,8 @@ pub struct Shape {
     pub before: Vec<Shape>,
     /// Why OpenMRS changes none of its columns once it is there.
     pub fixed: Option<&'static str>,
+    /// Why it is not created, nor its dose changed: that would say less than the record.
+    pub kept: Option<String>,
 }
 
 impl Shape {

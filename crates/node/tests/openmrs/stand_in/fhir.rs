@@ -241,8 +241,13 @@ fn observation(state: &mut State, row: &Row) -> Value {
     );
     let members = members.collect::<Vec<_>>();
     let coded = (!row["value_coded"].is_null()).then(|| concept(state, &row["value_coded"]));
-    let number =
-        (!row["value_numeric"].is_null()).then(|| json!({ "value": row["value_numeric"] }));
+    let number = (!row["value_numeric"].is_null()).then(|| {
+        let numeric = state.by_key("concept_numeric", &row["concept_id"]);
+        match numeric.map(|numeric| numeric["units"].clone()) {
+            Some(units) => json!({ "value": row["value_numeric"], "unit": units }),
+            None => json!({ "value": row["value_numeric"] }),
+        }
+    });
     json!({
         "status": row["status"].as_str().map_or("final".to_owned(), str::to_ascii_lowercase),
         "code": concept(state, &row["concept_id"]), "subject": subject(state, &row["person_id"]),

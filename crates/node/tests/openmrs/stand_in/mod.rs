@@ -315,6 +315,9 @@ fn furnish(state: &mut State) {
             ("code", json!("2339-0")),
         ],
     );
+    for (number, units) in [(1, "kg"), (20, "mmol/L")] {
+        add("concept_numeric", &[("concept_id", json!(number)), ("units", json!(units))]);
+    }
     add(
         "program",
         &[("uuid", json!("program-hiv")), ("name", json!("HIV")), ("concept_id", json!(9))],
@@ -390,6 +393,13 @@ fn look_up(state: &mut State, parts: &[&str], query: &BTreeMap<String, String>) 
             "provider" => {
                 let person = state.by_key("person", &row["person_id"])?;
                 json!({ "person": { "uuid": person["uuid"] } })
+            }
+            // A concept that is not numeric has no such member.
+            "concept" if query.get("v").is_some_and(|v| v == "full") => {
+                match state.by_key("concept_numeric", &row["concept_id"]) {
+                    Some(numeric) => json!({ "uuid": row["uuid"], "units": numeric["units"] }),
+                    None => json!({ "uuid": row["uuid"] }),
+                }
             }
             _ => json!({ "uuid": row["uuid"] }),
         });

@@ -62,6 +62,7 @@ pub(crate) const TABLES: &[Table] = &[
         "city_village": TEXT, "country": TEXT, "parent_location": NUMBER]),
     table!("provider", "provider_id", ["uuid": UUID, "person_id": NUMBER, "identifier": TEXT]),
     table!("concept", "concept_id", ["uuid": UUID, "name": TEXT, "source": TEXT, "code": TEXT]),
+    Table { name: "concept_numeric", key: "concept_id", columns: &[("units", TEXT)] },
     table!("visit", "visit_id", ["uuid": UUID, "patient_id": NUMBER, "visit_type_id": NUMBER,
         "date_started": TIME, "date_stopped": TIME, "location_id": NUMBER]),
     table!("encounter", "encounter_id", ["uuid": UUID, "patient_id": NUMBER,
