@@ -88,6 +88,27 @@ pub(super) fn dose(order: &Value) -> Option<&Value> {
     order.pointer("/dosageInstruction/0/doseAndRate/0/doseQuantity")
 }
 
+/// How much is supplied, by an order or at once.
+fn supplied(order: &Value) -> Option<&Value> {
+    order.pointer("/dispenseRequest/quantity").or_else(|| order.get("quantity"))
+}
+
+/// Keeps an edit whose number was left out where OpenMRS holds another one: a person may have
+/// entered that there, and it would be taken away for nothing.
+pub(super) fn spares(shape: &Shape, old: &Shape, wanted: &Value) -> Result<(), Stop> {
+    let holds = |shape: &Shape, number| shape.fields.get(number).is_some_and(|v| !v.is_null());
+    for (number, quantity) in [("dose", dose(wanted)), ("quantity", supplied(wanted))] {
+        let has_value = quantity.is_some_and(|quantity| quantity.get("value").is_some());
+        if has_value && !holds(shape, number) && holds(old, number) {
+            return Err(Stop::Kept(format!(
+                "OpenMRS holds another {number}, and has no concept for the unit of this one: the \
+                 edit is kept here and not written there"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A number and its unit, or neither: OpenMRS shows a number alone as if it were of any unit.
 /// Gives why a number was left out.
 pub(super) fn measure(

@@ -108,6 +108,7 @@ fn make(
                 return Err(Stop::Kept(why.clone()));
             }
             let old = self::shape(record, image, true, names)?;
+            order::spares(&shape, &old, wanted)?;
             let shape = match record.kind.name() {
                 "Practitioner" => self::shape(record, wanted, true, names)?,
                 _ => shape,

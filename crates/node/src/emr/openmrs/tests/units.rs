@@ -102,6 +102,15 @@ fn a_dose_that_is_kept_holds_up_neither_a_stop_nor_other_edits() {
     let changed = dosed(&dispense(), unknown(), None);
     let calls = planned(Some(&changed), Image::There(&shown), &[]);
     assert!(calls.starts_with(KEPT), "{calls}");
+    // Words or not, what a person has entered there is not taken away.
+    let entered = dosed(&shown, quantity(500.0, "mg", "mg"), Some("two puffs"));
+    let told = dosed(&changed, unknown(), Some("two puffs"));
+    let calls = planned(Some(&told), Image::There(&entered), &[]);
+    assert!(calls.starts_with("kept: OpenMRS holds another dose, and has no concept"), "{calls}");
+    let entered = with(&dispense(), &[("/quantity", quantity(30.0, "tablet", "tablet"))]);
+    let told = with(&dispense(), &[("/quantity", quantity(2.0, "strip", "no-strip"))]);
+    let calls = planned(Some(&told), Image::There(&entered), &[]);
+    assert!(calls.starts_with("kept: OpenMRS holds another quantity"), "{calls}");
     let later = with(&changed, &[("/whenHandedOver", json!("2026-03-02"))]);
     let calls = planned(Some(&later), Image::There(&changed), &[]);
     assert_eq!(calls, r#"POST medicationdispense/md1 {"dateHandedOver":"2026-03-02"}"#);
