@@ -140,7 +140,7 @@ fn unit(quantity: &Value, names: &Names<'_>) -> Result<Option<String>, Stop> {
 }
 
 /// Whether an order does not hold any more.
-fn is_over(order: &Value) -> bool {
+pub(super) fn is_over(order: &Value) -> bool {
     matches!(text(order, "/status"), Some("stopped" | "cancelled" | "revoked" | "completed"))
 }
 

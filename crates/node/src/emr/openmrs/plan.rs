@@ -82,6 +82,7 @@ fn make(
         return Err(Stop::Kept(why.to_owned()));
     }
     let shape = shape(record, wanted, false, names)?;
+    let is_order = shape.place.starts_with("order/");
     match image {
         Image::Absent => {
             if let Some(why) = shape.kept {
@@ -91,6 +92,13 @@ fn make(
             if let Some(call) = calls.last_mut() {
                 nest(record, wanted, call, inner, names)?;
             }
+            // What is over already must not begin to hold there.
+            calls.extend(
+                order::stop(&shape, wanted, &Value::Null)
+                    .filter(|_| is_order)
+                    .into_iter()
+                    .flatten(),
+            );
             done(calls)
         }
         Image::Gone => {
@@ -98,7 +106,6 @@ fn make(
             Ok(Plan { calls: vec![undelete], again: true })
         }
         Image::There(image) => {
-            let is_order = shape.place.starts_with("order/");
             if let Some(calls) = order::stop(&shape, wanted, image).filter(|_| is_order) {
                 return done(calls);
             }
@@ -236,7 +243,9 @@ pub fn nested(new: &[(RecordRef, &Value)]) -> Nested {
     }
     for (record, resource) in new {
         let goes_along = match record.kind.name() {
-            "Observation" | "Immunization" | "MedicationRequest" | "ServiceRequest" => true,
+            "Observation" | "Immunization" => true,
+            // It is made and stopped, which are two calls of its own.
+            "MedicationRequest" | "ServiceRequest" => !order::is_over(resource),
             "Condition" => condition::is_diagnosis(resource),
             _ => false,
         };

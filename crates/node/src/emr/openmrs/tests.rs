@@ -9,6 +9,7 @@ use super::known::{Answer, Known, Need, Stop};
 use super::plan::{Image, nested, plan};
 use super::shape::Call;
 
+mod orders;
 mod units;
 
 /// Everything is there under its own name, but what begins with `no-`.
@@ -440,20 +441,6 @@ fn each_resource_has_its_call() {
         // Shown as it was written, there is nothing to write.
         assert_eq!(planned(Some(&wanted), Image::There(&wanted), &[]), "", "{wanted}");
     }
-}
-
-#[test]
-fn an_order_is_stopped_and_never_edited() {
-    let drug = drug();
-    let stopped = with(&drug, &[("/status", json!("stopped"))]);
-    let calls = planned(Some(&stopped), Image::There(&drug), &[]);
-    assert!(
-        calls.starts_with("POST order ") && calls.contains(r#""previousOrder":"m1""#),
-        "{calls}"
-    );
-    let edited = with(&drug, &[("/priority", json!("stat"))]);
-    let told = planned(Some(&edited), Image::There(&drug), &[]);
-    assert!(told.starts_with("kept: OpenMRS changes no order"), "{told}");
 }
 
 #[test]
