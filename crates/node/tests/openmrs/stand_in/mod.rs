@@ -375,34 +375,7 @@ fn look_up(state: &mut State, parts: &[&str], query: &BTreeMap<String, String>) 
     };
     if let Some(uuid) = parts.get(1) {
         let row = state.by_uuid(name, uuid)?;
-        return Some(match name {
-            "encounter" => {
-                let key = row["encounter_id"].clone();
-                let mut rows = Vec::new();
-                for one in state.tables.rows("encounter_provider", Some(("encounter_id", &key))) {
-                    let provider = state.by_key("provider", &one["provider_id"])?;
-                    let role = state.by_key("encounter_role", &one["encounter_role_id"])?;
-                    rows.push(json!({
-                        "uuid": one["uuid"], "voided": number(&one, "voided") != 0,
-                        "provider": { "uuid": provider["uuid"] },
-                        "encounterRole": { "uuid": role["uuid"] },
-                    }));
-                }
-                json!({ "encounterProviders": rows })
-            }
-            "provider" => {
-                let person = state.by_key("person", &row["person_id"])?;
-                json!({ "person": { "uuid": person["uuid"] } })
-            }
-            // A concept that is not numeric has no such member.
-            "concept" if query.get("v").is_some_and(|v| v == "full") => {
-                match state.by_key("concept_numeric", &row["concept_id"]) {
-                    Some(numeric) => json!({ "uuid": row["uuid"], "units": numeric["units"] }),
-                    None => json!({ "uuid": row["uuid"] }),
-                }
-            }
-            _ => json!({ "uuid": row["uuid"] }),
-        });
+        return look_at(state, name, &row, query);
     }
     let rows = state.tables.rows(name, None);
     let mut found = Vec::new();
@@ -423,6 +396,43 @@ fn look_up(state: &mut State, parts: &[&str], query: &BTreeMap<String, String>) 
         }));
     }
     Some(json!({ "results": found }))
+}
+
+/// One row of what is looked up.
+fn look_at(
+    state: &mut State,
+    name: &str,
+    row: &Row,
+    query: &BTreeMap<String, String>,
+) -> Option<Value> {
+    Some(match name {
+        "encounter" => {
+            let key = row["encounter_id"].clone();
+            let mut rows = Vec::new();
+            for one in state.tables.rows("encounter_provider", Some(("encounter_id", &key))) {
+                let provider = state.by_key("provider", &one["provider_id"])?;
+                let role = state.by_key("encounter_role", &one["encounter_role_id"])?;
+                rows.push(json!({
+                    "uuid": one["uuid"], "voided": number(&one, "voided") != 0,
+                    "provider": { "uuid": provider["uuid"] },
+                    "encounterRole": { "uuid": role["uuid"] },
+                }));
+            }
+            json!({ "encounterProviders": rows })
+        }
+        "provider" => {
+            let person = state.by_key("person", &row["person_id"])?;
+            json!({ "person": { "uuid": person["uuid"] } })
+        }
+        // A concept that is not numeric has no such member.
+        "concept" if query.get("v").is_some_and(|v| v == "full") => {
+            match state.by_key("concept_numeric", &row["concept_id"]) {
+                Some(numeric) => json!({ "uuid": row["uuid"], "units": numeric["units"] }),
+                None => json!({ "uuid": row["uuid"] }),
+            }
+        }
+        _ => json!({ "uuid": row["uuid"] }),
+    })
 }
 
 /// Something was written: the atomfeed module says so.
