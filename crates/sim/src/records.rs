@@ -8,6 +8,13 @@ use crate::chance::SeededEntropy;
 /// A value that is written once in the life of a world.
 pub(crate) type Token = u64;
 
+/// The types of which a patient's records are made, one as often as the other.
+pub(crate) const MADE: [&str; 4] =
+    ["Encounter", "Observation", "AllergyIntolerance", "MedicationRequest"];
+/// The types that are edited, patients twice as often as each other one.
+pub(crate) const EDITED: [&str; 6] =
+    ["Patient", "Patient", "Observation", "Encounter", "AllergyIntolerance", "MedicationRequest"];
+
 /// The token as it stands in a record.
 pub(crate) fn text_of(token: Token) -> String {
     format!("tk{token:07}")

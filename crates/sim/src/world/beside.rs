@@ -276,8 +276,7 @@ impl People<'_> {
 
     fn make(&self) -> Option<()> {
         let patient = self.some(&["Patient"])?;
-        let kinds = ["Encounter", "Observation", "AllergyIntolerance", "MedicationRequest"];
-        let kind = kinds[self.chance.place(kinds.len())];
+        let kind = records::MADE[self.chance.place(records::MADE.len())];
         let id = format!("r-{}-{}", self.place.id, self.shared.number());
         let mut fresh = || self.shared.oracle().fresh();
         let body = records::of_patient(kind, &id, patient.id(), &self.some_home(), &mut fresh);
@@ -286,16 +285,9 @@ impl People<'_> {
     }
 
     fn edit(&self) -> Option<()> {
-        let kinds = [
-            "Patient",
-            "Patient",
-            "Observation",
-            "Encounter",
-            "AllergyIntolerance",
-            "MedicationRequest",
-        ];
-        let first = self.some(&kinds)?;
-        let second = self.some(&kinds).filter(|one| *one != first && self.chance.permille(200));
+        let first = self.some(&records::EDITED)?;
+        let second =
+            self.some(&records::EDITED).filter(|one| *one != first && self.chance.permille(200));
         let both = std::iter::once(first).chain(second);
         self.save(both.filter_map(|record| self.edited(record)).collect());
         Some(())

@@ -166,8 +166,7 @@ impl Program<'_> {
     /// Makes a record of a patient who is here, with so many letters that mean nothing.
     pub(super) async fn make(&self, letters: usize) -> Option<()> {
         let patient = self.some_record(&["Patient"])?;
-        let kinds = ["Encounter", "Observation", "AllergyIntolerance", "MedicationRequest"];
-        let kind = kinds[self.chance.place(kinds.len())];
+        let kind = records::MADE[self.chance.place(records::MADE.len())];
         let id = format!("r-{}-{}", self.place.id, self.shared.number());
         let mut fresh = || self.shared.oracle().fresh();
         let home = self.some_place();
@@ -181,15 +180,7 @@ impl Program<'_> {
 
     /// Changes an element of a record that is here.
     pub(super) async fn edit(&self) -> Option<()> {
-        let kinds = [
-            "Patient",
-            "Patient",
-            "Observation",
-            "Encounter",
-            "AllergyIntolerance",
-            "MedicationRequest",
-        ];
-        let record = self.some_record(&kinds)?;
+        let record = self.some_record(&records::EDITED)?;
         self.change(&record, |body, this| {
             records::edit(body, this.chance, &mut || this.shared.oracle().fresh());
         })

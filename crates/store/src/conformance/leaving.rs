@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use protocol::cohort::Definition;
-use protocol::stream::{Lane, RefusedLine};
+use protocol::stream::Lane;
 
 use super::Maker;
 use super::builders::{a_patient, an_observation, named, put};
-use super::pair::{Pair, body};
-use crate::{Incoming, LeavePolicy};
+use super::pair::{Pair, body, refused};
+use crate::LeavePolicy;
 
 const POLICIES: [LeavePolicy; 3] = [LeavePolicy::Keep, LeavePolicy::Freeze, LeavePolicy::Purge];
 
@@ -50,20 +50,6 @@ pub fn what_an_edit_brings_back_to_the_feed_is_not_let_go(maker: &dyn Maker) {
         pair.push();
         assert_here(&pair);
     }
-}
-
-/// A line as a reader with a tighter limit takes it.
-fn refused(line: &Incoming) -> Incoming {
-    let Incoming::Line { line, raw } = line else { panic!("not a line") };
-    let refused = RefusedLine {
-        position: line.position,
-        id: line.id.clone(),
-        covers: Vec::new(),
-        part: None,
-        patients: line.patients.clone(),
-        refusal: protocol::Refusal::over_limit("resource_bytes", 10),
-    };
-    Incoming::Refused { line: Box::new(refused), raw: raw.clone() }
 }
 
 pub fn a_word_that_a_record_left_is_void_if_it_was_parked_while_the_record_came_back(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use protocol::cohort::Definition;
 use protocol::delivery::Outcome;
 use protocol::stream::{self, Header, Lane, OutLine, StreamLine};
-use protocol::{CohortName, Digest, Limits, RecordRef, Timestamp};
+use protocol::{CohortName, Digest, Limits, RecordRef, Refusal, Timestamp};
 
 use super::{Maker, START, feed_id, site};
 use crate::{
@@ -379,6 +379,20 @@ fn over_the_wire(slice: &FeedSlice, limits: &Limits) -> Vec<Incoming> {
     let read = stream::read_line(text.trim_end().as_bytes(), limits).unwrap();
     assert_eq!(read, StreamLine::Header(header));
     slice.lines.iter().map(|line| read_back(line, limits)).collect()
+}
+
+/// A line as a reader with a tighter limit takes it.
+pub fn refused(line: &Incoming) -> Incoming {
+    let Incoming::Line { line, raw } = line else { panic!("not a line") };
+    let refused = stream::RefusedLine {
+        position: line.position,
+        id: line.id.clone(),
+        covers: Vec::new(),
+        part: None,
+        patients: line.patients.clone(),
+        refusal: Refusal::over_limit("resource_bytes", 10),
+    };
+    Incoming::Refused { line: Box::new(refused), raw: raw.clone() }
 }
 
 /// The line with a record that cannot be taken in place of its own.

@@ -7,7 +7,7 @@ use protocol::stream::Lane;
 
 use super::Maker;
 use super::builders::{a_patient, an_observation, named, put};
-use super::pair::{Pair, body, incoming};
+use super::pair::{Pair, body, incoming, refused};
 use crate::{
     Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, DeliveryInfo, Incoming, LeavePolicy,
     Settled,
@@ -97,17 +97,7 @@ pub fn defect_16_later_lines_of_a_parked_patient_wait_and_go_in_in_order(maker: 
     pair.at_parent(&put(&[a_patient("amina").born("1980")]));
     let (source, lines, _) = pair.fetch("all", Lane::Live);
     // A reader with a tighter limit parks the line; later it can be read.
-    let Incoming::Line { line, raw } = &lines[0] else { panic!("not a line") };
-    let refused = protocol::stream::RefusedLine {
-        position: line.position,
-        id: line.id.clone(),
-        covers: Vec::new(),
-        part: None,
-        patients: line.patients.clone(),
-        refusal: protocol::Refusal::over_limit("resource_bytes", 10),
-    };
-    let refused = Incoming::Refused { line: Box::new(refused), raw: raw.clone() };
-    pair.child.change_apply(&source, &[refused], pair.now()).unwrap();
+    pair.child.change_apply(&source, &[refused(&lines[0])], pair.now()).unwrap();
     pair.at_parent(&put(&[a_patient("amina").born("1981"), an_observation("o", "amina")]));
     pair.pull_lane("all", Lane::Live);
     assert_eq!(body(&*pair.child, "Observation/o"), None);

@@ -1,12 +1,12 @@
 //! A parent that reads a child's changes instead of being sent them.
 
 use protocol::delivery::{DeliveryState, Outcome};
-use protocol::stream::{Lane, RefusedLine};
+use protocol::stream::Lane;
 use protocol::{Epoch, Limits};
 
 use super::Maker;
 use super::builders::{Resource, a_location, a_patient, an_observation, put};
-use super::pair::{Pair, body, read_back, spoiled};
+use super::pair::{Pair, body, read_back, refused, spoiled};
 use crate::{
     Applied, DeliveryAction, DeliveryChoice, DeliveryFilter, Incoming, LeavePolicy, OutgoingQuery,
     OutgoingSlice, QueueChoice, QueueId, QueueOrder, ReaderSeen, Reading, Source, SourceEvent,
@@ -360,17 +360,7 @@ pub fn what_waits_from_the_readers_life_before_takes_nothing_back(maker: &dyn Ma
     pair.quiet();
     pair.at_parent(&put(&[a_patient("amina").born("1981")]));
     let (feed, lines, _) = pair.fetch("all", Lane::Live);
-    let Incoming::Line { line, raw } = &lines[0] else { panic!("not a line") };
-    let refused = RefusedLine {
-        position: line.position,
-        id: line.id.clone(),
-        covers: Vec::new(),
-        part: None,
-        patients: line.patients.clone(),
-        refusal: protocol::Refusal::over_limit("resource_bytes", 10),
-    };
-    let refused = Incoming::Refused { line: Box::new(refused), raw: raw.clone() };
-    pair.child.change_apply(&feed, &[refused], pair.now()).unwrap();
+    pair.child.change_apply(&feed, &[refused(&lines[0])], pair.now()).unwrap();
     let parent = pair.parent.site().unwrap();
     let seen = ReaderSeen { site: parent.site, epoch: parent.epoch, position: 0 };
     pair.child.outgoing_read(&seen, pair.now()).unwrap();

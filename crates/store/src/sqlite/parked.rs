@@ -396,25 +396,24 @@ fn is_held(step: &Connection, source: &Source, line: &RefusedLine) -> Result<boo
 
 /// Forgets the lines of a feed, all of whose records are fetched anew.
 pub(super) fn forget_feed(step: &Connection, feed: &FeedId) -> Result<()> {
-    for sql in [
-        "DELETE FROM parked_line_patient
-         WHERE line IN (SELECT key FROM parked_line WHERE feed = ?1)",
-        "DELETE FROM parked_line WHERE feed = ?1",
-    ] {
-        step.prepare_cached(sql)?.execute([feed.as_bytes()])?;
-    }
-    Ok(())
+    forget_where(step, "feed = ?1", feed.as_bytes())
 }
 
 /// Forgets the lines of the parent's lives before `epoch`: sequences say no more what is older, and
 /// all records are compared at the next contact.
 pub(super) fn forget_lives_before(step: &Connection, epoch: &Epoch) -> Result<()> {
+    forget_where(step, "source IS NULL AND epoch <> ?1", epoch.as_bytes())
+}
+
+fn forget_where(step: &Connection, which: &str, value: &[u8; 16]) -> Result<()> {
     for sql in [
-        "DELETE FROM parked_line_patient WHERE line IN
-            (SELECT key FROM parked_line WHERE source IS NULL AND epoch <> ?1)",
-        "DELETE FROM parked_line WHERE source IS NULL AND epoch <> ?1",
+        format!(
+            "DELETE FROM parked_line_patient
+             WHERE line IN (SELECT key FROM parked_line WHERE {which})"
+        ),
+        format!("DELETE FROM parked_line WHERE {which}"),
     ] {
-        step.prepare_cached(sql)?.execute([epoch.as_bytes()])?;
+        step.prepare_cached(&sql)?.execute([value])?;
     }
     Ok(())
 }
